@@ -1425,12 +1425,29 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path);
 /* ═════════════════════════════════════════════════════════════════════════════
    § 24  KV CACHE                                                 needs § 2 § 14
    ─────────────────────────────────────────────────────────────────────────────
-   Keys and values in blocks.
+   Attention at position p needs the keys and values of positions 0 … p.  They
+   depend only on tokens already seen, so they are computed once and kept.  A
+   decode step then computes one new row instead of p + 1.
+
+     bytes per position = 2 · n_layers · n_kv_heads · head_dim · 4      (f32 here)
+     Qwen2.5-0.5B:        2 · 24 · 2 · 64 · 4 = 24,576 bytes
+     4,096 positions:     96 MiB
+
+   A sequence does not own a stretch of the cache but a table of blocks, each
+   block_size positions long, taken from one pool.  Position p lies in block
+   table[p / block_size], row p mod block_size.  So sequences of unknown length
+   share one pool without reserving their maximum each: at most block_size - 1
+   positions per sequence are wasted.  A contiguous cache is the same thing with
+   one block of the full length.
+
+   The trap: rows beyond n_tokens hold whatever was there before.  They are never
+   read, because attention is told how many positions are visible; truncating a
+   sequence therefore only moves a number.
+   Source: Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* One pool of blocks; a block holds block_size positions of every layer:
-   k and v are [n_layers][n_blocks][block_size][n_kv_heads·head_dim] f32.  A
-   contiguous cache is a pool whose sequences use one block each. */
+   k and v are [n_layers][n_blocks][block_size][n_kv_heads·head_dim] f32. */
 typedef struct {
   int n_layers, n_blocks, block_size, n_free;
   size_t stride;              /* n_kv_heads · head_dim floats per position */
@@ -1438,19 +1455,160 @@ typedef struct {
   int32_t *free_list;         /* [n_blocks] a stack of free block numbers */
 } pml_kv;
 
-/* A sequence: its block table and how many positions are filled. */
+/* A sequence: its block table and how many positions are filled.
+   `pml_seq s = {0};` is an empty one.  Release it with pml_seq_free before the
+   pool goes. */
 typedef struct {
   int32_t *table;
   int n_blocks, cap_blocks, n_tokens;
 } pml_seq;
 
+/* Allocates the pool; memory that is never written is never touched.
+   PML_E_USAGE for numbers < 1, PML_E_MEMORY. */
+PML_API pml_status pml_kv_create(pml_kv **out, int n_layers, int n_kv_heads, int head_dim, int n_blocks,
+                                 int block_size);
+PML_API void pml_kv_free(pml_kv *kv);
+PML_API size_t pml_kv_bytes(const pml_kv *kv); /* of the whole pool */
+
+/* Gives seq blocks for n_tokens positions in all.  PML_E_LIMIT when the pool has
+   too few; the sequence is then unchanged. */
+PML_API pml_status pml_seq_reserve(pml_kv *kv, pml_seq *seq, int n_tokens);
+/* Forgets positions n_tokens … and returns their whole blocks to the pool. */
+PML_API void pml_seq_truncate(pml_kv *kv, pml_seq *seq, int n_tokens);
+PML_API void pml_seq_free(pml_kv *kv, pml_seq *seq);
+
+/* The key (value) row of one position, n_kv_heads·head_dim floats. */
+PML_API float *pml_kv_k_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos);
+PML_API float *pml_kv_v_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos);
+/* The same as § 14 wants it: one layer through the block table. */
+PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int layer);
+
 #ifdef PML__IMPL
+
+PML_API pml_status pml_kv_create(pml_kv **out, int n_layers, int n_kv_heads, int head_dim, int n_blocks,
+                                 int block_size) {
+  *out = NULL;
+  if (n_layers < 1 || n_kv_heads < 1 || head_dim < 1 || n_blocks < 1 || block_size < 1)
+    return pml_fail(PML_E_USAGE, "KV cache: layers, heads, sizes and blocks must be at least 1");
+  size_t n;
+  bool fits = pml_size_mul((size_t)n_kv_heads, (size_t)head_dim, &n) &&
+              pml_size_mul(n, (size_t)n_layers, &n) && pml_size_mul(n, (size_t)n_blocks, &n) &&
+              pml_size_mul(n, (size_t)block_size, &n) && pml_size_mul(n, sizeof(float), &n);
+  pml_kv *kv = fits ? (pml_kv *)pml_calloc(1, sizeof *kv) : NULL;
+  if (!kv) return fits ? PML_E_MEMORY : pml_fail(PML_E_MEMORY, "KV cache: its size does not fit");
+  kv->n_layers = n_layers;
+  kv->n_blocks = kv->n_free = n_blocks;
+  kv->block_size = block_size;
+  kv->stride = (size_t)n_kv_heads * (size_t)head_dim;
+  kv->k = (float *)pml_alloc(n);
+  kv->v = (float *)pml_alloc(n);
+  kv->free_list = (int32_t *)pml_alloc((size_t)n_blocks * sizeof(int32_t));
+  if (!kv->k || !kv->v || !kv->free_list) {
+    pml_kv_free(kv);
+    return PML_E_MEMORY;
+  }
+  for (int i = 0; i < n_blocks; i++) kv->free_list[i] = n_blocks - 1 - i; /* block 0 leaves first */
+  *out = kv;
+  return PML_OK;
+}
+
+PML_API void pml_kv_free(pml_kv *kv) {
+  if (!kv) return;
+  pml_free(kv->k);
+  pml_free(kv->v);
+  pml_free(kv->free_list);
+  pml_free(kv);
+}
+
+PML_API size_t pml_kv_bytes(const pml_kv *kv) {
+  return 2 * sizeof(float) * kv->stride * (size_t)kv->n_layers * (size_t)kv->n_blocks * (size_t)kv->block_size;
+}
+
+PML_API pml_status pml_seq_reserve(pml_kv *kv, pml_seq *seq, int n_tokens) {
+  int want = n_tokens / kv->block_size + (n_tokens % kv->block_size != 0);
+  int more = want - seq->n_blocks;
+  if (more <= 0) return PML_OK;
+  if (more > kv->n_free)
+    return pml_fail(PML_E_LIMIT,
+                    "the KV cache is full: %d positions need %d more blocks of %d, %d are free: "
+                    "shorten the text or open a larger context",
+                    n_tokens, more, kv->block_size, kv->n_free);
+  if (want > seq->cap_blocks) {
+    int cap = want + want / 2;
+    int32_t *table = (int32_t *)pml_realloc(seq->table, (size_t)cap * sizeof(int32_t));
+    if (!table) return PML_E_MEMORY;
+    seq->table = table;
+    seq->cap_blocks = cap;
+  }
+  while (seq->n_blocks < want) seq->table[seq->n_blocks++] = kv->free_list[--kv->n_free];
+  return PML_OK;
+}
+
+PML_API void pml_seq_truncate(pml_kv *kv, pml_seq *seq, int n_tokens) {
+  if (n_tokens < 0) n_tokens = 0;
+  if (n_tokens < seq->n_tokens) seq->n_tokens = n_tokens;
+  int keep = seq->n_tokens / kv->block_size + (seq->n_tokens % kv->block_size != 0);
+  while (seq->n_blocks > keep) kv->free_list[kv->n_free++] = seq->table[--seq->n_blocks];
+}
+
+PML_API void pml_seq_free(pml_kv *kv, pml_seq *seq) {
+  if (kv) pml_seq_truncate(kv, seq, 0);
+  pml_free(seq->table);
+  memset(seq, 0, sizeof *seq);
+}
+
+PML__FN size_t pml__kv_at(const pml_kv *kv, const pml_seq *seq, int layer, int pos) {
+  size_t block = (size_t)seq->table[pos / kv->block_size];
+  size_t row = ((size_t)layer * (size_t)kv->n_blocks + block) * (size_t)kv->block_size +
+               (size_t)(pos % kv->block_size);
+  return row * kv->stride;
+}
+
+PML_API float *pml_kv_k_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos) {
+  return kv->k + pml__kv_at(kv, seq, layer, pos);
+}
+
+PML_API float *pml_kv_v_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos) {
+  return kv->v + pml__kv_at(kv, seq, layer, pos);
+}
+
+PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int layer) {
+  size_t base = (size_t)layer * (size_t)kv->n_blocks * (size_t)kv->block_size * kv->stride;
+  return (pml_kv_view){kv->k + base, kv->v + base, seq->table, kv->block_size, kv->stride};
+}
+
 #endif /* § 24 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 25  MODEL                                              needs § 11 § 17 § 18
+   § 25  MODEL                                             needs § 8 § 11 § 17 § 18
    ─────────────────────────────────────────────────────────────────────────────
-   Configuration, weights, the backend seam.
+   A model file answers two questions: how are the numbers wired (the
+   configuration), and what are they (the weights).  Opening a model checks that
+   the two agree, tensor by tensor, before anything is computed.
+
+     tensor                    shape [out,in]    what it does
+     token_embd.weight         [V,d]             row t is the vector of token t
+     blk.i.attn_norm.weight    [d]               scale of the first RMSNorm
+     blk.i.attn_q.weight       [H·h,d]  +bias    queries
+     blk.i.attn_k.weight       [G·h,d]  +bias    keys
+     blk.i.attn_v.weight       [G·h,d]  +bias    values
+     blk.i.attn_output.weight  [d,H·h]           heads back to the residual
+     blk.i.ffn_norm.weight     [d]
+     blk.i.ffn_gate.weight     [f,d]
+     blk.i.ffn_up.weight       [f,d]
+     blk.i.ffn_down.weight     [d,f]
+     output_norm.weight        [d]
+     output.weight             [V,d]             the head; absent: token_embd again ("tied")
+
+   Cost: one layer of Qwen2.5-0.5B (d 896, H 14, G 2, h 64, f 4864) holds
+   896·(896+128+128+896) + 3·896·4864 = 14.9 million weights; 87 % are the FFN's.
+   Matrices stay in the mapping and are read where they lie.  Opening a 1 GB file
+   therefore takes milliseconds; the pages arrive when they are first used.
+
+   The trap: a tokenizer from another model fits the types but not the meaning.
+   Where the tokenizer has more tokens than the embedding has rows, the file is
+   refused here, at load, and not by a wild read at the first rare token.
+   Source: Qwen Team 2024 (arXiv:2407.10671), Touvron et al. 2023 (arXiv:2302.13971).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef struct {
@@ -1462,32 +1620,1269 @@ typedef struct {
   float rope_theta, rms_eps;
 } pml_config;
 
+/* Parameters that pml_config describes, counted from the shapes. */
+PML_API uint64_t pml_config_n_params(const pml_config *c);
+
+typedef struct {
+  const float *attn_norm, *ffn_norm; /* [d] */
+  const float *bq, *bk, *bv;         /* [H·h], [G·h], [G·h]; NULL without biases */
+  pml_mat wq, wk, wv, wo;
+  pml_mat w_gate, w_up, w_down;
+} pml_layer;
+
+/* Read-only after opening; free to share between threads. */
+typedef struct pml_model {
+  pml_config cfg;
+  pml_mat embed;              /* [V,d] */
+  pml_mat head;               /* [V,d]; the same bytes as embed when tied */
+  const float *final_norm;    /* [d] */
+  pml_layer *layers;          /* [n_layers] */
+  float *rope_freqs;          /* [rope_dim/2] radians per position */
+  pml_tokenizer *tokenizer;   /* NULL when the file has none that we can read */
+  char *name;                 /* general.name, or the path */
+  char *chat_template;        /* tokenizer.chat_template, or NULL */
+  pml_gguf *file;
+  pml_arena arena;
+} pml_model;
+
+typedef struct {
+  bool allow_no_tokenizer;    /* open a file whose tokenizer is missing or unsupported */
+} pml_model_options;
+
+/* Opens a GGUF model.  o may be NULL.  Close with pml_model_close.  PML_E_FORMAT
+   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture or
+   tensor type this version cannot compute. */
+PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o);
+/* The same from bytes that outlive the model; name is for error sentences. */
+PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
+                                         const pml_model_options *o);
+PML_API void pml_model_close(pml_model *m);
+
+/* Bytes of weights that one decode step reads: all matrices, norms and biases,
+   and one row of the embedding. */
+PML_API size_t pml_model_bytes_per_token(const pml_model *m);
+
+/* The backend seam.  A backend runs a model somewhere: the CPU of § 26 is the
+   first, a GPU the second.  Everything crosses it in plain types.  A segment is
+   a run of new tokens of one sequence; a batch is any mix of segments, prefill
+   and decode together. */
+typedef struct {
+  pml_seq *seq;               /* new tokens go to positions seq->n_tokens … */
+  const int32_t *tokens;      /* [n_tokens] */
+  int n_tokens;
+  int n_logits;               /* logits wanted for the last n_logits positions, 0 … n_tokens */
+} pml_segment;
+
+typedef struct {
+  int n_ctx;                  /* positions in the KV pool; 0: min(model's n_ctx, 4096) */
+  int block_size;             /* positions per KV block; 0: 16 */
+  int max_batch;              /* rows computed together; 0: 512 */
+  const volatile int *cancel; /* NULL, or a flag: not 0 ends a run with PML_E_CANCELLED */
+} pml_context_options;
+
+typedef struct pml_backend {
+  const char *name;
+  /* Uploads weights if needed, allocates the KV cache and scratch buffers. */
+  pml_status (*open)(void **state, const pml_model *m, const pml_context_options *o);
+  /* Runs all segments; logits[Σ n_logits][V] in segment order.  On success every
+     seq->n_tokens has grown by its segment's n_tokens; on failure none has. */
+  pml_status (*run)(void *state, const pml_segment *segs, int n_segs, float *logits);
+  /* Gives back the positions >= n_tokens of a sequence. */
+  void (*truncate)(void *state, pml_seq *seq, int n_tokens);
+  void (*close)(void *state);
+} pml_backend;
+
 #ifdef PML__IMPL
+
+PML_API uint64_t pml_config_n_params(const pml_config *c) {
+  uint64_t d = (uint64_t)c->d_model, f = (uint64_t)c->d_ffn, v = (uint64_t)c->n_vocab;
+  uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
+  uint64_t layer = 2 * d + 2 * q * d + 2 * kv * d + 3 * f * d + (c->qkv_bias ? q + 2 * kv : 0);
+  return (uint64_t)c->n_layers * layer + d + v * d * (c->tied_head ? 1 : 2);
+}
+
+/* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
+   makes the key required. */
+PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char *key, int64_t lo, int64_t hi,
+                                int absent, int *out) {
+  char name[128];
+  int64_t v;
+  snprintf(name, sizeof name, "%s.%s", arch, key);
+  if (!pml_gguf_get_int(g, name, &v)) {
+    if (absent < 0)
+      return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is missing: this is not a complete model file",
+                      pml_gguf_path(g), name);
+    *out = absent;
+    return PML_OK;
+  }
+  if (v < lo || v > hi)
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %" PRId64 ", it must lie between %" PRId64 " and %" PRId64,
+                    pml_gguf_path(g), name, v, lo, hi);
+  *out = (int)v;
+  return PML_OK;
+}
+
+PML__FN float pml__cfg_float(const pml_gguf *g, const char *arch, const char *key, float absent) {
+  char name[128];
+  double v;
+  snprintf(name, sizeof name, "%s.%s", arch, key);
+  return pml_gguf_get_float(g, name, &v) ? (float)v : absent;
+}
+
+PML__FN pml_status pml__cfg_arch(const pml_gguf *g, pml_config *c) {
+  pml_str arch;
+  if (!pml_gguf_get_str(g, "general.architecture", &arch))
+    return pml_fail(PML_E_FORMAT, "%s: metadata 'general.architecture' is missing: this is not a model file",
+                    pml_gguf_path(g));
+  if (!pml_str_eq(arch, "qwen2") && !pml_str_eq(arch, "llama"))
+    return pml_fail(PML_E_UNSUPPORTED, "%s: architecture '%.*s' is not supported: qwen2 and llama are",
+                    pml_gguf_path(g), (int)(arch.len < 40 ? arch.len : 40), arch.ptr);
+  snprintf(c->arch, sizeof c->arch, "%.*s", (int)arch.len, arch.ptr);
+  c->rope_split = pml_str_eq(arch, "qwen2");
+  return PML_OK;
+}
+
+PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
+  static const struct {
+    const char *key;
+    int lo, hi;
+    size_t field;
+  } need[] = {{"block_count", 1, 4096, offsetof(pml_config, n_layers)},
+              {"embedding_length", 1, 1 << 20, offsetof(pml_config, d_model)},
+              {"attention.head_count", 1, 4096, offsetof(pml_config, n_heads)},
+              {"feed_forward_length", 1, 1 << 22, offsetof(pml_config, d_ffn)}};
+  for (size_t i = 0; i < sizeof need / sizeof need[0]; i++) {
+    int *field = (int *)(void *)((char *)c + need[i].field);
+    pml_status st = pml__cfg_int(g, c->arch, need[i].key, need[i].lo, need[i].hi, -1, field);
+    if (st != PML_OK) return st;
+  }
+  int head = c->d_model / c->n_heads;
+  pml_status st;
+  if ((st = pml__cfg_int(g, c->arch, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
+      (st = pml__cfg_int(g, c->arch, "attention.key_length", 2, 4096, head, &c->head_dim)) ||
+      (st = pml__cfg_int(g, c->arch, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
+      (st = pml__cfg_int(g, c->arch, "context_length", 1, INT_MAX, 2048, &c->n_ctx)))
+    return st;
+  int window = 0; /* attention within a window equals full attention up to its length */
+  if ((st = pml__cfg_int(g, c->arch, "attention.sliding_window", 0, INT_MAX, 0, &window)) != PML_OK) return st;
+  if (window > 0 && window < c->n_ctx) c->n_ctx = window;
+  if (c->n_heads % c->n_kv_heads || c->head_dim % 2 || c->rope_dim % 2 || c->rope_dim > c->head_dim)
+    return pml_fail(PML_E_FORMAT, "%s: %d heads, %d key heads of %d dimensions, %d rotated: these do not fit together",
+                    pml_gguf_path(g), c->n_heads, c->n_kv_heads, c->head_dim, c->rope_dim);
+  return PML_OK;
+}
+
+/* Finds a matrix and checks its shape [n_out, n_in] and type. */
+PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out, int n_in, pml_mat *w) {
+  const pml_tensor *t = pml_gguf_tensor(g, name);
+  if (!t)
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", pml_gguf_path(g),
+                    name);
+  if (t->ne[0] != (uint64_t)n_in || t->ne[1] != (uint64_t)n_out || t->ne[2] != 1 || t->ne[3] != 1)
+    return pml_fail(PML_E_FORMAT,
+                    "%s: tensor '%s' is [%" PRIu64 ",%" PRIu64 "] (out,in), the configuration asks for [%d,%d]",
+                    pml_gguf_path(g), name, t->ne[1], t->ne[0], n_out, n_in);
+  if (t->type != PML_F32 && t->type != PML_F16 && t->type != PML_BF16) {
+    const pml_dtype_info_t *info = pml_dtype_info(t->type);
+    return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%s' has type %s (%d), which cannot be computed yet: convert the "
+                    "model to F16", pml_gguf_path(g), name, info ? info->name : "unknown", t->type);
+  }
+  *w = (pml_mat){(pml_dtype)t->type, n_out, n_in, t->data};
+  return PML_OK;
+}
+
+/* A vector as f32: in place when it is stored so, else converted into the arena. */
+PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
+  pml_mat w;
+  pml_status st = pml__model_mat(m->file, name, 1, n, &w);
+  if (st != PML_OK) return st;
+  if (w.type == PML_F32) {
+    *v = (const float *)w.data;
+    return PML_OK;
+  }
+  float *copy = (float *)pml_arena_alloc(&m->arena, (size_t)n * sizeof(float));
+  if (!copy) return PML_E_MEMORY;
+  *v = copy;
+  return pml_row_to_f32(copy, &w, 0);
+}
+
+PML__FN pml_status pml__model_layer(pml_model *m, int i) {
+  const pml_config *c = &m->cfg;
+  pml_layer *l = &m->layers[i];
+  int q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
+  struct {
+    const char *suffix;
+    int n_out, n_in;
+    pml_mat *mat;
+    const float **vec; /* exactly one of mat and vec is set */
+  } want[] = {{"attn_norm.weight", 1, c->d_model, NULL, &l->attn_norm},
+              {"attn_q.weight", q, c->d_model, &l->wq, NULL},
+              {"attn_k.weight", kv, c->d_model, &l->wk, NULL},
+              {"attn_v.weight", kv, c->d_model, &l->wv, NULL},
+              {"attn_output.weight", c->d_model, q, &l->wo, NULL},
+              {"ffn_norm.weight", 1, c->d_model, NULL, &l->ffn_norm},
+              {"ffn_gate.weight", c->d_ffn, c->d_model, &l->w_gate, NULL},
+              {"ffn_up.weight", c->d_ffn, c->d_model, &l->w_up, NULL},
+              {"ffn_down.weight", c->d_model, c->d_ffn, &l->w_down, NULL},
+              {"attn_q.bias", 1, q, NULL, &l->bq},
+              {"attn_k.bias", 1, kv, NULL, &l->bk},
+              {"attn_v.bias", 1, kv, NULL, &l->bv}};
+  size_t n = sizeof want / sizeof want[0] - (c->qkv_bias ? 0 : 3);
+  for (size_t j = 0; j < n; j++) {
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.%s", i, want[j].suffix);
+    pml_status st = want[j].mat ? pml__model_mat(m->file, name, want[j].n_out, want[j].n_in, want[j].mat)
+                                : pml__model_vec(m, name, want[j].n_in, want[j].vec);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+/* theta^(-2i/rope_dim), divided by the per-pair factors of Llama 3.1 ("rope_freqs")
+   and by a linear context-extension factor. */
+PML__FN pml_status pml__model_rope(pml_model *m) {
+  pml_config *c = &m->cfg;
+  int half = c->rope_dim / 2;
+  m->rope_freqs = (float *)pml_arena_alloc(&m->arena, (size_t)half * sizeof(float));
+  if (!m->rope_freqs) return PML_E_MEMORY;
+  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
+  if (pml_gguf_tensor(m->file, "rope_freqs.weight")) {
+    const float *factor = NULL;
+    pml_status st = pml__model_vec(m, "rope_freqs.weight", half, &factor);
+    if (st != PML_OK) return st;
+    for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor[i];
+  }
+  char key[64];
+  pml_str type;
+  snprintf(key, sizeof key, "%s.rope.scaling.type", c->arch);
+  if (!pml_gguf_get_str(m->file, key, &type) || pml_str_eq(type, "none")) return PML_OK;
+  if (!pml_str_eq(type, "linear"))
+    return pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported: linear is", pml_gguf_path(m->file),
+                    (int)(type.len < 40 ? type.len : 40), type.ptr);
+  float factor = pml__cfg_float(m->file, c->arch, "rope.scaling.factor", 1.0f);
+  if (!(factor >= 1.0f && factor <= 1e6f))
+    return pml_fail(PML_E_FORMAT, "%s: rope.scaling.factor must lie between 1 and 1000000", pml_gguf_path(m->file));
+  for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor;
+  return PML_OK;
+}
+
+PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
+  pml_str s;
+  if (pml_gguf_get_str(m->file, "general.name", &s)) m->name = pml_strndup(s.ptr, s.len);
+  else m->name = pml_strdup(pml_gguf_path(m->file));
+  if (!m->name) return PML_E_MEMORY;
+  if (pml_gguf_get_str(m->file, "tokenizer.chat_template", &s) &&
+      !(m->chat_template = pml_strndup(s.ptr, s.len)))
+    return PML_E_MEMORY;
+  pml_status st = pml_gguf_tokenizer(m->file, &m->tokenizer);
+  if (st != PML_OK) return o && o->allow_no_tokenizer ? PML_OK : st;
+  int n_tokens = pml_tokenizer_spec_of(m->tokenizer)->n_vocab;
+  if (n_tokens > m->cfg.n_vocab)
+    return pml_fail(PML_E_FORMAT, "%s: the tokenizer has %d tokens but the embedding has %d rows: the tokenizer "
+                    "belongs to another model", pml_gguf_path(m->file), n_tokens, m->cfg.n_vocab);
+  return PML_OK;
+}
+
+PML__FN pml_status pml__model_load(pml_model *m, const pml_model_options *o) {
+  pml_config *c = &m->cfg;
+  const pml_gguf *g = m->file;
+  pml_status st;
+  if ((st = pml__cfg_arch(g, c)) != PML_OK) return st;
+  if (pml_gguf_n_tensors(g) == 0)
+    return pml_fail(PML_E_FORMAT, "%s: the file holds a vocabulary but no weights: it can tokenize, not generate",
+                    pml_gguf_path(g));
+  if ((st = pml__cfg_sizes(g, c)) != PML_OK) return st;
+  c->rms_eps = pml__cfg_float(g, c->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
+  c->rope_theta = pml__cfg_float(g, c->arch, "rope.freq_base", 10000.0f);
+  if (!(c->rms_eps > 0.0f && c->rms_eps < 1.0f) || !(c->rope_theta > 1.0f && c->rope_theta < 1e12f))
+    return pml_fail(PML_E_FORMAT, "%s: RMSNorm epsilon or RoPE base out of range", pml_gguf_path(g));
+  const pml_tensor *e = pml_gguf_tensor(g, "token_embd.weight");
+  if (!e || e->ne[1] > INT_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing or too large", pml_gguf_path(g));
+  c->n_vocab = (int)e->ne[1];
+  c->tied_head = !pml_gguf_tensor(g, "output.weight");
+  c->qkv_bias = pml_gguf_tensor(g, "blk.0.attn_q.bias") != NULL;
+  if ((st = pml__model_mat(g, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) != PML_OK) return st;
+  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
+  if ((st = pml__model_mat(g, head, c->n_vocab, c->d_model, &m->head)) != PML_OK) return st;
+  if ((st = pml__model_vec(m, "output_norm.weight", c->d_model, &m->final_norm)) != PML_OK) return st;
+  m->layers = (pml_layer *)pml_arena_calloc(&m->arena, (size_t)c->n_layers, sizeof(pml_layer));
+  if (!m->layers) return PML_E_MEMORY;
+  for (int i = 0; i < c->n_layers; i++)
+    if ((st = pml__model_layer(m, i)) != PML_OK) return st;
+  if ((st = pml__model_rope(m)) != PML_OK) return st;
+  return pml__model_texts(m, o);
+}
+
+PML__FN pml_status pml__model_from(pml_model **out, pml_gguf *g, const pml_model_options *o) {
+  pml_model *m = (pml_model *)pml_calloc(1, sizeof *m);
+  if (!m) {
+    pml_gguf_close(g);
+    return PML_E_MEMORY;
+  }
+  m->file = g;
+  pml_status st = pml__model_load(m, o);
+  if (st != PML_OK) {
+    pml_model_close(m);
+    return st;
+  }
+  *out = m;
+  return PML_OK;
+}
+
+PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o) {
+  *out = NULL;
+  pml_gguf *g;
+  pml_status st = pml_gguf_open(&g, path);
+  return st == PML_OK ? pml__model_from(out, g, o) : st;
+}
+
+PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
+                                         const pml_model_options *o) {
+  *out = NULL;
+  pml_gguf *g;
+  pml_status st = pml_gguf_open_memory(&g, data, size, name);
+  return st == PML_OK ? pml__model_from(out, g, o) : st;
+}
+
+PML_API void pml_model_close(pml_model *m) {
+  if (!m) return;
+  pml_tokenizer_free(m->tokenizer);
+  pml_free(m->name);
+  pml_free(m->chat_template);
+  pml_gguf_close(m->file);
+  pml_arena_free(&m->arena);
+  pml_free(m);
+}
+
+PML__FN size_t pml__mat_bytes(const pml_mat *w) {
+  const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
+  return (size_t)w->n_out * ((size_t)w->n_in / (size_t)info->block * (size_t)info->bytes);
+}
+
+PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
+  const pml_config *c = &m->cfg;
+  size_t d = (size_t)c->d_model, n = pml__mat_bytes(&m->head) + d * sizeof(float);
+  for (int i = 0; i < c->n_layers; i++) {
+    const pml_layer *l = &m->layers[i];
+    const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) n += pml__mat_bytes(w[j]);
+    n += 2 * d * sizeof(float);
+    if (c->qkv_bias) n += (size_t)(c->n_heads + 2 * c->n_kv_heads) * (size_t)c->head_dim * sizeof(float);
+  }
+  return n + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
+}
+
 #endif /* § 25 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 26  TRANSFORMER                                   needs § 11 § 14 § 24 § 25
+   § 26  TRANSFORMER                                   needs § 10 § 11 § 14 § 24 § 25
    ─────────────────────────────────────────────────────────────────────────────
-   The forward pass on the CPU.
+   A decoder is a residual stream x that every layer reads, normalised, and adds
+   to.  Attention moves information between positions, the feed-forward network
+   transforms each position alone; nothing else happens.
+
+     x[T,d]   = embed[token]                              one row per token
+     for each layer:
+       n      = rmsnorm(x)
+       q,k,v  = n·Wqᵀ + bq,  n·Wkᵀ + bk,  n·Wvᵀ + bv      [T,H·h] [T,G·h] [T,G·h]
+       q,k    = rope(q,k, position)                        rotate pairs by position
+       cache  ← k, v                                       at this position
+       x     += attention(q, cache)·Woᵀ
+       n      = rmsnorm(x)
+       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside
+     logits   = rmsnorm(x)·headᵀ                           [T,V], only where wanted
+
+   Cost per token: 2 operations per weight, and one read of every weight per
+   *batch*.  A prefill of 512 tokens reads the weights once for 512 rows and is
+   bound by arithmetic; a decode step reads them for one row and is bound by
+   memory.  That is why a prompt is read 10 times faster than an answer is
+   written, and why servers batch.
+
+   Batch invariance: a row's numbers depend on its own sequence only, never on
+   how many rows run beside it, where its blocks lie, or how many threads there
+   are.  Each kernel of § 11 and § 14 promises that, so this chapter inherits it.
+
+   The trap: computing logits for every prompt position.  For V = 151,936 the
+   head is 28 % of Qwen2.5-0.5B's arithmetic; a prompt needs it once.
+   Source: Vaswani et al. 2017 (arXiv:1706.03762); Su et al. 2021, RoPE (arXiv:
+   2104.09864); Shazeer 2020, GLU variants (arXiv:2002.05202); Ainslie et al.
+   2023, GQA (arXiv:2305.13245).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 26: not written yet */
+/* The backend of this chapter. */
+PML_API const pml_backend *pml_backend_cpu(void);
+
+/* A context: one model on one backend with its KV pool.  One thread at a time.
+   The model must outlive it.  backend NULL means the CPU; o may be NULL. */
+typedef struct pml_context {
+  const pml_model *model;
+  const pml_backend *backend;
+  void *state;
+  pml_context_options options; /* as chosen, no zeros left */
+} pml_context;
+PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o);
+PML_API void pml_context_close(pml_context *ctx);
+
+/* Runs new tokens and writes the wanted logits, [Σ n_logits][V] (NULL when none
+   are wanted).  PML_E_USAGE for a token outside the vocabulary, PML_E_LIMIT when
+   positions run out; the sequences are then unchanged. */
+PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_segs, float *logits);
+/* One sequence, logits of the last token only. */
+PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
+PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
+PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
+
+#ifdef PML__IMPL
+
+/* The CPU backend's buffers, sized once for max_batch rows. */
+typedef struct {
+  const pml_model *model;
+  pml_kv *kv;
+  pml_arena arena;
+  int max_batch;
+  const volatile int *cancel;
+  float *x, *n;              /* [B,d] residual stream, its normalised copy */
+  float *q, *k, *v, *att;    /* [B,H·h] [B,G·h] [B,G·h] [B,H·h] */
+  float *gate, *up;          /* [B,f] */
+  int32_t *pos, *visible;    /* [B] position, positions that attention sees */
+  int32_t *row_seg;          /* [B] segment of each row */
+  int32_t *tokens;           /* [B] of the chunk */
+  int32_t *end_pos;          /* [B] per segment: its length after the run */
+  pml_kv_view *views;        /* [max_batch] one per segment of the chunk */
+  const pml_kv_view **row_view; /* [B] */
+} pml__cpu;
+
+PML__FN void pml__cpu_close(void *state) {
+  pml__cpu *s = (pml__cpu *)state;
+  if (!s) return;
+  pml_kv_free(s->kv);
+  pml_arena_free(&s->arena);
+  pml_free(s);
+}
+
+PML__FN pml_status pml__cpu_open(void **state, const pml_model *m, const pml_context_options *o) {
+  const pml_config *c = &m->cfg;
+  pml__cpu *s = (pml__cpu *)pml_calloc(1, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  s->model = m;
+  s->max_batch = o->max_batch;
+  s->cancel = o->cancel;
+  size_t b = (size_t)o->max_batch, q = (size_t)c->n_heads * (size_t)c->head_dim;
+  size_t kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
+  struct {
+    float **p;
+    size_t width;
+  } buf[] = {{&s->x, (size_t)c->d_model}, {&s->n, (size_t)c->d_model}, {&s->q, q},
+             {&s->k, kv},                 {&s->v, kv},                 {&s->att, q},
+             {&s->gate, (size_t)c->d_ffn}, {&s->up, (size_t)c->d_ffn}};
+  bool ok = true;
+  for (size_t i = 0; i < sizeof buf / sizeof buf[0]; i++)
+    ok = ok && (*buf[i].p = (float *)pml_arena_alloc(&s->arena, b * buf[i].width * sizeof(float))) != NULL;
+  s->pos = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->visible = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->row_seg = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->tokens = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->end_pos = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->views = (pml_kv_view *)pml_arena_alloc(&s->arena, b * sizeof(pml_kv_view));
+  s->row_view = (const pml_kv_view **)pml_arena_alloc(&s->arena, b * sizeof(pml_kv_view *));
+  ok = ok && s->pos && s->visible && s->row_seg && s->tokens && s->end_pos && s->views && s->row_view;
+  int n_blocks = o->n_ctx / o->block_size + (o->n_ctx % o->block_size != 0);
+  pml_status st = ok ? pml_kv_create(&s->kv, c->n_layers, c->n_kv_heads, c->head_dim, n_blocks, o->block_size)
+                     : PML_E_MEMORY;
+  if (st != PML_OK) {
+    pml__cpu_close(s);
+    return st;
+  }
+  *state = s;
+  return PML_OK;
+}
+
+typedef struct {
+  pml__cpu *s;
+  const pml_segment *segs;
+  int layer;
+} pml__cpu_job;
+
+/* Rotates q and k of rows [begin,end) and stores k and v in the cache. */
+PML__FN void pml__cpu_rope_store(void *ctx, size_t begin, size_t end) {
+  const pml__cpu_job *job = (const pml__cpu_job *)ctx;
+  pml__cpu *s = job->s;
+  const pml_config *c = &s->model->cfg;
+  const float *freqs = s->model->rope_freqs;
+  size_t qw = (size_t)c->n_heads * (size_t)c->head_dim, kw = s->kv->stride;
+  for (size_t r = begin; r < end; r++) {
+    const pml_seq *seq = job->segs[s->row_seg[r]].seq;
+    float *k = s->k + r * kw;
+    pml_rope(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    pml_rope(k, c->n_kv_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    memcpy(pml_kv_k_row(s->kv, seq, job->layer, s->pos[r]), k, kw * sizeof(float));
+    memcpy(pml_kv_v_row(s->kv, seq, job->layer, s->pos[r]), s->v + r * kw, kw * sizeof(float));
+  }
+}
+
+PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
+  pml__cpu *s = (pml__cpu *)ctx;
+  pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
+}
+
+/* @attention_block: x += attention(rmsnorm(x))·Woᵀ for T rows. */
+PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
+  const pml_config *c = &s->model->cfg;
+  const pml_layer *l = &s->model->layers[layer];
+  pml_status st;
+  uint64_t t0 = pml_trace_begin();
+  pml_rmsnorm(s->n, s->x, l->attn_norm, T, c->d_model, c->rms_eps);
+  if ((st = pml_linear(s->q, s->n, T, &l->wq, l->bq)) != PML_OK) return st;
+  if ((st = pml_linear(s->k, s->n, T, &l->wk, l->bk)) != PML_OK) return st;
+  if ((st = pml_linear(s->v, s->n, T, &l->wv, l->bv)) != PML_OK) return st;
+  pml__cpu_job job = {.s = s, .segs = segs, .layer = layer};
+  pml_parallel((size_t)T, 4, pml__cpu_rope_store, &job);
+  for (int r = 0; r < T; r++) {
+    pml_kv_view *view = &s->views[s->row_seg[r]];
+    if (r == 0 || s->row_seg[r] != s->row_seg[r - 1]) *view = pml_kv_view_of(s->kv, segs[s->row_seg[r]].seq, layer);
+    s->row_view[r] = view;
+  }
+  st = pml_attention(s->att, s->q, T, c->n_heads, c->n_kv_heads, c->head_dim, s->row_view, s->visible);
+  if (st != PML_OK) return st;
+  if ((st = pml_linear(s->n, s->att, T, &l->wo, NULL)) != PML_OK) return st;
+  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "attention", layer, s->x, (size_t)T * (size_t)c->d_model);
+  return PML_OK;
+}
+/* @end */
+
+/* @ffn_block: x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
+  const pml_config *c = &s->model->cfg;
+  const pml_layer *l = &s->model->layers[layer];
+  pml_status st;
+  uint64_t t0 = pml_trace_begin();
+  pml_rmsnorm(s->n, s->x, l->ffn_norm, T, c->d_model, c->rms_eps);
+  if ((st = pml_linear(s->gate, s->n, T, &l->w_gate, NULL)) != PML_OK) return st;
+  if ((st = pml_linear(s->up, s->n, T, &l->w_up, NULL)) != PML_OK) return st;
+  pml_parallel((size_t)T * (size_t)c->d_ffn, 4096, pml__cpu_swiglu, s);
+  if ((st = pml_linear(s->n, s->gate, T, &l->w_down, NULL)) != PML_OK) return st;
+  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "ffn", layer, s->x, (size_t)T * (size_t)c->d_model);
+  return PML_OK;
+}
+/* @end */
+
+/* One chunk of at most max_batch rows; the rows' pos, visible and row_seg are set. */
+PML__FN pml_status pml__cpu_chunk(pml__cpu *s, const pml_segment *segs, int T) {
+  const pml_config *c = &s->model->cfg;
+  uint64_t t0 = pml_trace_begin();
+  for (int r = 0; r < T; r++) {
+    pml_status st = pml_row_to_f32(s->x + (size_t)r * (size_t)c->d_model, &s->model->embed, s->tokens[r]);
+    if (st != PML_OK) return st;
+  }
+  pml_trace_end(t0, "embed", -1, s->x, (size_t)T * (size_t)c->d_model);
+  for (int i = 0; i < c->n_layers; i++) {
+    if (s->cancel && *s->cancel) return pml_fail(PML_E_CANCELLED, "cancelled in layer %d of %d", i, c->n_layers);
+    pml_status st = pml__cpu_attention(s, segs, T, i);
+    if (st == PML_OK) st = pml__cpu_ffn(s, T, i);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+/* Logits of the rows of a chunk whose position is among the last n_logits of their
+   segment; returns how many rows were written through *written. */
+PML__FN pml_status pml__cpu_logits(pml__cpu *s, const pml_segment *segs, int T, float *logits, int *written) {
+  const pml_config *c = &s->model->cfg;
+  size_t d = (size_t)c->d_model;
+  int rows = 0;
+  for (int r = 0; r < T; r++) {
+    if (s->pos[r] < s->end_pos[s->row_seg[r]] - segs[s->row_seg[r]].n_logits) continue;
+    if (rows != r) memmove(s->x + (size_t)rows * d, s->x + (size_t)r * d, d * sizeof(float));
+    rows++;
+  }
+  *written = rows;
+  if (rows == 0) return PML_OK;
+  uint64_t t0 = pml_trace_begin();
+  pml_rmsnorm(s->n, s->x, s->model->final_norm, rows, c->d_model, c->rms_eps);
+  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, NULL);
+  pml_trace_end(t0, "head", -1, logits, (size_t)rows * (size_t)c->n_vocab);
+  return st;
+}
+
+PML__FN pml_status pml__cpu_check(pml__cpu *s, const pml_segment *segs, int n_segs) {
+  for (int i = 0; i < n_segs; i++) {
+    const pml_segment *g = &segs[i];
+    if (g->n_tokens < 0 || g->n_logits < 0 || g->n_logits > g->n_tokens)
+      return pml_fail(PML_E_USAGE, "segment %d: %d logits of %d tokens", i, g->n_logits, g->n_tokens);
+    for (int t = 0; t < g->n_tokens; t++)
+      if (g->tokens[t] < 0 || g->tokens[t] >= s->model->cfg.n_vocab)
+        return pml_fail(PML_E_USAGE, "token id %d at position %d is outside the vocabulary of %d", g->tokens[t],
+                        g->seq->n_tokens + t, s->model->cfg.n_vocab);
+    if (g->n_tokens > INT_MAX - g->seq->n_tokens)
+      return pml_fail(PML_E_LIMIT, "segment %d: more than %d positions", i, INT_MAX);
+    pml_status st = pml_seq_reserve(s->kv, g->seq, g->seq->n_tokens + g->n_tokens);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+PML__FN pml_status pml__cpu_run(void *state, const pml_segment *segs, int n_segs, float *logits) {
+  pml__cpu *s = (pml__cpu *)state;
+  if (n_segs > s->max_batch)
+    return pml_fail(PML_E_LIMIT, "%d segments in one batch, the context allows %d", n_segs, s->max_batch);
+  pml_status st = pml__cpu_check(s, segs, n_segs);
+  int seg = 0, at = 0;
+  for (int i = 0; st == PML_OK && i < n_segs; i++) s->end_pos[i] = segs[i].seq->n_tokens + segs[i].n_tokens;
+  while (st == PML_OK && seg < n_segs) {
+    int T = 0, written = 0;
+    for (; seg < n_segs && T < s->max_batch; seg++, at = 0) {
+      for (; at < segs[seg].n_tokens && T < s->max_batch; at++, T++) {
+        s->tokens[T] = segs[seg].tokens[at];
+        s->pos[T] = segs[seg].seq->n_tokens + at;
+        s->visible[T] = s->pos[T] + 1;
+        s->row_seg[T] = seg;
+      }
+      if (at < segs[seg].n_tokens) break;
+    }
+    if (T == 0) break;
+    st = pml__cpu_chunk(s, segs, T);
+    if (st == PML_OK) st = pml__cpu_logits(s, segs, T, logits, &written);
+    if (logits) logits += (size_t)written * (size_t)s->model->cfg.n_vocab;
+  }
+  for (int i = 0; i < n_segs; i++) {
+    if (st == PML_OK) segs[i].seq->n_tokens += segs[i].n_tokens;
+    else pml_seq_truncate(s->kv, segs[i].seq, segs[i].seq->n_tokens);
+  }
+  return st;
+}
+
+PML__FN void pml__cpu_truncate(void *state, pml_seq *seq, int n_tokens) {
+  pml_seq_truncate(((pml__cpu *)state)->kv, seq, n_tokens);
+}
+
+PML_API const pml_backend *pml_backend_cpu(void) {
+  static const pml_backend cpu = {"cpu", pml__cpu_open, pml__cpu_run, pml__cpu_truncate, pml__cpu_close};
+  return &cpu;
+}
+
+PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o) {
+  *out = NULL;
+  pml_context_options opt = o ? *o : (pml_context_options){0};
+  if (opt.n_ctx < 0 || opt.block_size < 0 || opt.max_batch < 0)
+    return pml_fail(PML_E_USAGE, "context: sizes must not be negative");
+  if (opt.n_ctx == 0) opt.n_ctx = m->cfg.n_ctx < 4096 ? m->cfg.n_ctx : 4096;
+  if (opt.n_ctx > m->cfg.n_ctx)
+    return pml_fail(PML_E_LIMIT, "a context of %d positions was asked for, the model was trained for %d", opt.n_ctx,
+                    m->cfg.n_ctx);
+  if (opt.block_size == 0) opt.block_size = 16;
+  if (opt.max_batch == 0) opt.max_batch = opt.n_ctx < 512 ? opt.n_ctx : 512;
+  pml_context *ctx = (pml_context *)pml_calloc(1, sizeof *ctx);
+  if (!ctx) return PML_E_MEMORY;
+  ctx->model = m;
+  ctx->backend = backend ? backend : pml_backend_cpu();
+  ctx->options = opt;
+  pml_status st = ctx->backend->open(&ctx->state, m, &opt);
+  if (st != PML_OK) {
+    pml_free(ctx);
+    return st;
+  }
+  *out = ctx;
+  return PML_OK;
+}
+
+PML_API void pml_context_close(pml_context *ctx) {
+  if (!ctx) return;
+  ctx->backend->close(ctx->state);
+  pml_free(ctx);
+}
+
+PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_segs, float *logits) {
+  return ctx->backend->run(ctx->state, segs, n_segs, logits);
+}
+
+PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits) {
+  pml_segment seg = {seq, tokens, n, n > 0 && logits ? 1 : 0};
+  return pml_forward(ctx, &seg, 1, logits);
+}
+
+PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) {
+  ctx->backend->truncate(ctx->state, seq, n_tokens);
+}
+
+PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
+  pml_context_truncate(ctx, seq, 0);
+  pml_seq_free(NULL, seq);
+}
+
+#endif /* § 26 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 27  SAMPLING                                                  needs § 3 § 8
+   § 27  SAMPLING                                                   needs § 2 § 3 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   From logits to one token.
+   The head gives one logit per token of the vocabulary.  Turning them into one
+   token is a chain of steps, each with a knob, in this order:
+
+     repetition  a token of the recent text: logit / r if positive, logit · r if not
+     temperature logit / T; T = 0 means greedy: the largest logit, lowest id on ties
+     top-k       keep the k largest
+     softmax     p[i] = exp(l[i] - max) / Σ exp(l[j] - max)
+     top-p       keep the smallest set of largest p whose sum reaches P
+     min-p       keep p[i] >= m · p[largest]
+     draw        u in [0,1): the first token where the running sum passes u · Σ kept
+
+   Subtracting the maximum changes nothing in the quotient and keeps exp() from
+   overflowing: logits of 100 are common, exp(100) does not fit a float.
+
+   Cost: V operations, about 0.1 ms for 151,936 tokens.  Only the candidates that
+   can matter are sorted: for top-p, those above a falling threshold until they
+   hold the mass P.
+
+   The trap: NaN logits.  Every comparison with NaN is false, so a maximum search
+   would return token 0 and the text would look merely bad.  A NaN or a row with
+   nothing finite is an error here.
+   Source: Holtzman et al. 2020, nucleus sampling (arXiv:1904.09751); Keskar et
+   al. 2019, repetition penalty (arXiv:1909.05858); Nguyen et al. 2024, min-p
+   (arXiv:2407.01082).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 27: not written yet */
+typedef struct {
+  float temperature;    /* 0: greedy */
+  int top_k;            /* 0: off */
+  float top_p;          /* 1: off */
+  float min_p;          /* 0: off */
+  float repeat_penalty; /* 1: off */
+  int repeat_last;      /* how many recent tokens the penalty looks at */
+  uint64_t seed;
+} pml_sampler_options;
+
+/* Greedy, everything off, seed 42, penalty window 64. */
+PML_API pml_sampler_options pml_sampler_defaults(void);
+
+typedef struct pml_sampler pml_sampler;
+/* PML_E_USAGE names the option that is out of range. */
+PML_API pml_status pml_sampler_create(pml_sampler **out, int n_vocab, const pml_sampler_options *o);
+PML_API void pml_sampler_free(pml_sampler *s);
+/* Chooses a token from logits[n_vocab], which it may change.  history[n_history]
+   are the tokens so far, oldest first.  PML_E_FORMAT when the logits are NaN. */
+PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
+                              int32_t *token);
+
+#ifdef PML__IMPL
+
+typedef struct {
+  float p;      /* first the logit, then its unnormalised probability */
+  int32_t id;
+} pml__candidate;
+
+struct pml_sampler {
+  pml_sampler_options o;
+  int n_vocab;
+  pml_rng rng;
+  pml__candidate *c; /* [n_vocab] */
+};
+
+PML_API pml_sampler_options pml_sampler_defaults(void) {
+  return (pml_sampler_options){.temperature = 0, .top_p = 1, .repeat_penalty = 1, .repeat_last = 64, .seed = 42};
+}
+
+PML_API pml_status pml_sampler_create(pml_sampler **out, int n_vocab, const pml_sampler_options *o) {
+  *out = NULL;
+  if (!(o->temperature >= 0 && o->temperature <= 100))
+    return pml_fail(PML_E_USAGE, "temperature %g: give 0 (greedy) to 100", (double)o->temperature);
+  if (o->top_k < 0) return pml_fail(PML_E_USAGE, "top-k %d: give 0 (off) or more", o->top_k);
+  if (!(o->top_p > 0 && o->top_p <= 1))
+    return pml_fail(PML_E_USAGE, "top-p %g: give a number above 0, at most 1 (off)", (double)o->top_p);
+  if (!(o->min_p >= 0 && o->min_p <= 1)) return pml_fail(PML_E_USAGE, "min-p %g: give 0 (off) to 1", (double)o->min_p);
+  if (!(o->repeat_penalty > 0 && o->repeat_penalty <= 100) || o->repeat_last < 0)
+    return pml_fail(PML_E_USAGE, "repetition penalty %g over %d tokens: give a factor above 0, 1 is off",
+                    (double)o->repeat_penalty, o->repeat_last);
+  pml_sampler *s = (pml_sampler *)pml_calloc(1, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  s->o = *o;
+  s->n_vocab = n_vocab;
+  s->rng = pml_rng_seed(o->seed);
+  s->c = (pml__candidate *)pml_alloc((size_t)n_vocab * sizeof *s->c);
+  if (!s->c) {
+    pml_free(s);
+    return PML_E_MEMORY;
+  }
+  *out = s;
+  return PML_OK;
+}
+
+PML_API void pml_sampler_free(pml_sampler *s) {
+  if (!s) return;
+  pml_free(s->c);
+  pml_free(s);
+}
+
+/* Divides each recent token's logit once, however often the token occurs. */
+PML__FN void pml__sample_penalty(const pml_sampler *s, float *logits, const int32_t *history, int n) {
+  float r = s->o.repeat_penalty;
+  int first = n > s->o.repeat_last ? n - s->o.repeat_last : 0;
+  if (r == 1.0f) return;
+  for (int i = first; i < n; i++) {
+    bool seen = false;
+    for (int j = first; j < i && !seen; j++) seen = history[j] == history[i];
+    if (seen || history[i] < 0 || history[i] >= s->n_vocab) continue;
+    float *l = &logits[history[i]];
+    *l = *l > 0 ? *l / r : *l * r;
+  }
+}
+
+/* Largest p first; equal ones by the smaller id, so that the order is total. */
+PML__FN int pml__candidate_order(const void *a, const void *b) {
+  const pml__candidate *x = (const pml__candidate *)a, *y = (const pml__candidate *)b;
+  if (x->p != y->p) return x->p > y->p ? -1 : 1;
+  return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Moves the candidates with p >= t to the front; returns how many. */
+PML__FN int pml__candidate_above(pml__candidate *c, int n, float t) {
+  int m = 0;
+  for (int i = 0; i < n; i++) {
+    if (!(c[i].p >= t)) continue;
+    pml__candidate swap = c[m];
+    c[m++] = c[i];
+    c[i] = swap;
+  }
+  return m;
+}
+
+/* Keeps the k best, sorted.  The threshold falls until at least k lie above it. */
+PML__FN int pml__sample_top_k(pml__candidate *c, int n, int k, float max) {
+  if (k <= 0 || k >= n) return n;
+  float width = 1.0f;
+  int m = 0;
+  while (m < k && width < 1e30f) {
+    m = pml__candidate_above(c, n, max - width);
+    width *= 2.0f;
+  }
+  if (m < k) m = n;
+  qsort(c, (size_t)m, sizeof *c, pml__candidate_order);
+  return k;
+}
+
+/* Keeps the smallest set of the largest p with sum >= top_p·total, sorted. */
+PML__FN int pml__sample_top_p(pml__candidate *c, int n, float top_p, float total) {
+  if (top_p >= 1.0f) return n;
+  float t = 0.1f, sum = 0, need = top_p * total;
+  int m = 0;
+  while (t > 1e-30f) {
+    m = pml__candidate_above(c, n, t);
+    sum = 0;
+    for (int i = 0; i < m; i++) sum += c[i].p;
+    if (sum >= need) break;
+    t *= 0.1f;
+  }
+  if (sum < need) m = n;
+  qsort(c, (size_t)m, sizeof *c, pml__candidate_order);
+  sum = 0;
+  for (int i = 0; i < m; i++)
+    if ((sum += c[i].p) >= need) return i + 1;
+  return m;
+}
+
+/* @sample */
+PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
+                              int32_t *token) {
+  int n = s->n_vocab, best = 0;
+  pml__candidate *c = s->c;
+  pml__sample_penalty(s, logits, history, n_history);
+  for (int i = 0; i < n; i++) {
+    if (isnan(logits[i])) return pml_fail(PML_E_FORMAT, "logit %d is NaN: the weights or the cache are damaged", i);
+    if (logits[i] > logits[best]) best = i;
+  }
+  if (isinf(logits[best])) return pml_fail(PML_E_FORMAT, "no finite logit: the weights or the cache are damaged");
+  *token = best;
+  if (s->o.temperature == 0) return PML_OK;
+  for (int i = 0; i < n; i++) c[i] = (pml__candidate){logits[i] / s->o.temperature, i};
+  float max = c[best].p, sum = 0;
+  n = pml__sample_top_k(c, n, s->o.top_k, max);
+  for (int i = 0; i < n; i++) sum += c[i].p = pml_expf(c[i].p - max);
+  n = pml__sample_top_p(c, n, s->o.top_p, sum);
+  if (s->o.min_p > 0) n = pml__candidate_above(c, n, s->o.min_p); /* the largest p is exp(0) = 1 */
+  sum = 0;
+  for (int i = 0; i < n; i++) sum += c[i].p;
+  float u = pml_rng_uniform(&s->rng) * sum;
+  for (int i = 0; i < n; i++) {
+    *token = c[i].id;
+    if ((u -= c[i].p) < 0) break;
+  }
+  return PML_OK;
+}
+/* @end */
+
+#endif /* § 27 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 28  CHAT AND GENERATION                                needs § 17 § 26 § 27
+   § 28  CHAT AND GENERATION                              needs § 16 § 17 § 25 – § 27
    ─────────────────────────────────────────────────────────────────────────────
-   Templates, stop sequences, streaming.
+   Generation is a loop: run the new tokens, take the last logits, sample one
+   token, append it, stop or repeat.  Three things around the loop make it usable.
+
+   Chat template.  A chat model was trained on text with role markers and answers
+   well only in that form.  ChatML, which Qwen2 and our tutor use:
+
+     <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+
+   The markers are single control tokens.  The text between them is encoded with
+   control-token parsing off: a user who types "<|im_end|>" sends seven ordinary
+   tokens, not the end of his turn.
+
+   Streaming.  A token is bytes, not characters: "é" may arrive as two tokens.
+   Text is handed out only in whole UTF-8 characters, and a tail that could be
+   the beginning of a stop sequence is held back until it is decided.
+
+   Prefix reuse.  A session remembers the tokens whose keys and values are in its
+   cache.  A new prompt keeps the longest common prefix and computes the rest, so
+   the tenth turn of a chat costs one turn and not ten.
+
+   The trap: after a stop, the last sampled token is not in the cache yet.  The
+   session counts only tokens that were run.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 28: not written yet */
+typedef struct {
+  const char *role;    /* "system", "user", "assistant" */
+  const char *content; /* 0-terminated UTF-8 */
+} pml_message;
+
+/* Messages as token ids for this model, ending with the opening of an assistant
+   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's template is not
+   ChatML or it has no tokenizer.  A system message that the template itself
+   supplies is added when messages has none. */
+PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
+                                   size_t *n_ids);
+/* The same as text, for eyes. */
+PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
+/* True when the model carries a ChatML template or the ChatML tokens. */
+PML_API bool pml_model_is_chat(const pml_model *m);
+
+typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
+
+typedef struct {
+  int n_prompt;          /* tokens of the prompt, reused ones included */
+  int n_reused;          /* of these, taken from the cache */
+  int n_generated;       /* tokens sampled, the stop token included */
+  double prefill_s;      /* until the first logits: the time to first token */
+  double decode_s;       /* from there to the end */
+  pml_finish finish;
+} pml_generate_stats;
+
+typedef struct {
+  pml_sampler_options sampler;
+  int max_tokens;               /* at least 1 */
+  const char *const *stop;      /* [n_stop] texts that end the answer and are not part of it */
+  int n_stop;
+  bool ignore_eos;              /* keep going after an end token */
+  bool show_special;            /* hand out control tokens as text */
+  /* Called with whole characters; false ends the answer as cancelled. */
+  bool (*on_text)(void *user, const char *text, size_t len);
+  /* Called for every sampled token before its text; NULL: not called. */
+  bool (*on_token)(void *user, int32_t token, const float *logits);
+  void *user;
+  pml_generate_stats *stats;    /* filled when not NULL */
+} pml_generate_options;
+
+/* Greedy, 256 tokens, no callbacks. */
+PML_API pml_generate_options pml_generate_defaults(void);
+
+/* A context, one sequence, and the tokens that are in its cache. */
+typedef struct {
+  pml_context *ctx;
+  pml_seq seq;
+  int32_t *tokens;              /* [n_ctx]; seq.n_tokens of them are cached */
+  float *logits;                /* [V] of the last run */
+} pml_session;
+PML_API pml_status pml_session_open(pml_session **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o);
+PML_API void pml_session_close(pml_session *s);
+/* Runs the prompt (n >= 1), then generates.  The context's end finishes the answer
+   with PML_FINISH_LENGTH; a prompt that fills it is PML_E_LIMIT.  Cancelling is a
+   normal end: PML_OK with PML_FINISH_CANCELLED. */
+PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
+
+/* Opens a session, asks one question, closes it. */
+PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
+
+#ifdef PML__IMPL
+
+PML_API bool pml_model_is_chat(const pml_model *m) {
+  if (!m->tokenizer || pml_token_find(m->tokenizer, "<|im_start|>") < 0) return false;
+  return pml_token_find(m->tokenizer, "<|im_end|>") >= 0;
+}
+
+/* The system text that a ChatML template supplies when the messages have none: in
+   the Jinja source it stands as  <|im_start|>system\nTEXT<|im_end|>  with a literal
+   backslash-n.  Templates that insert a variable there have a quote in it. */
+PML__FN pml_str pml__chat_default_system(const pml_model *m) {
+  static const char open[] = "<|im_start|>system\\n";
+  pml_str none = {NULL, 0};
+  for (const char *p = m->chat_template; p && (p = strstr(p, open)) != NULL;) {
+    p += sizeof open - 1;
+    const char *end = strstr(p, "<|im_end|>");
+    if (!end) return none;
+    size_t len = (size_t)(end - p);
+    if (len && len < 1024 && !memchr(p, '\'', len) && !memchr(p, '{', len) && !memchr(p, '"', len))
+      return (pml_str){p, len};
+  }
+  return none;
+}
+
+typedef struct {
+  const pml_model *m;
+  pml_buf ids;   /* int32_t, or text when as_text */
+  bool as_text;
+} pml__chat_out;
+
+PML__FN pml_status pml__chat_add(pml__chat_out *o, const char *text, size_t len, unsigned flags) {
+  if (o->as_text) {
+    pml_buf_add(&o->ids, text, len);
+    return PML_OK;
+  }
+  int32_t *ids;
+  size_t n;
+  pml_status st = pml_encode(o->m->tokenizer, text, len, flags, &ids, &n);
+  if (st != PML_OK) return st;
+  pml_buf_add(&o->ids, ids, n * sizeof *ids);
+  pml_free(ids);
+  return PML_OK;
+}
+
+PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *role, const char *content, size_t len) {
+  char head[64];
+  int n = snprintf(head, sizeof head, "<|im_start|>%s\n", role);
+  pml_status st = pml__chat_add(o, head, (size_t)n, PML_ENCODE_SPECIAL);
+  if (st == PML_OK) st = pml__chat_add(o, content, len, 0);
+  if (st == PML_OK) st = pml__chat_add(o, "<|im_end|>\n", 11, PML_ENCODE_SPECIAL);
+  return st;
+}
+
+PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
+  if (!pml_model_is_chat(o->m))
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no ChatML tokens, so it is not a chat model we know: use plain text "
+                    "(apr run)", o->m->name);
+  pml_str system = pml__chat_default_system(o->m);
+  pml_status st = PML_OK;
+  if (system.len && (n == 0 || strcmp(messages[0].role, "system") != 0))
+    st = pml__chat_turn(o, "system", system.ptr, system.len);
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    const char *role = messages[i].role;
+    if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant"))
+      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i, role);
+    st = pml__chat_turn(o, role, messages[i].content, strlen(messages[i].content));
+  }
+  if (st == PML_OK) st = pml__chat_add(o, "<|im_start|>assistant\n", 22, PML_ENCODE_SPECIAL);
+  if (st == PML_OK && o->ids.failed) st = PML_E_MEMORY;
+  return st;
+}
+
+PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
+                                   size_t *n_ids) {
+  pml__chat_out o = {.m = m};
+  pml_status st = pml__chat_build(&o, messages, n);
+  *ids = NULL;
+  *n_ids = 0;
+  if (st == PML_OK) {
+    *ids = (int32_t *)(void *)o.ids.data;
+    *n_ids = o.ids.len / sizeof(int32_t);
+  } else pml_buf_free(&o.ids);
+  return st;
+}
+
+PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out) {
+  pml__chat_out o = {.m = m, .as_text = true};
+  pml_status st = pml__chat_build(&o, messages, n);
+  if (st == PML_OK) pml_buf_add(out, o.ids.data, o.ids.len);
+  pml_buf_free(&o.ids);
+  return st;
+}
+
+PML_API pml_generate_options pml_generate_defaults(void) {
+  return (pml_generate_options){.sampler = pml_sampler_defaults(), .max_tokens = 256};
+}
+
+PML_API pml_status pml_session_open(pml_session **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o) {
+  *out = NULL;
+  pml_session *s = (pml_session *)pml_calloc(1, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  pml_status st = pml_context_open(&s->ctx, m, backend, o);
+  if (st == PML_OK) {
+    s->tokens = (int32_t *)pml_alloc((size_t)s->ctx->options.n_ctx * sizeof(int32_t));
+    s->logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float));
+    if (!s->tokens || !s->logits) st = PML_E_MEMORY;
+  }
+  if (st == PML_OK) *out = s;
+  else pml_session_close(s);
+  return st;
+}
+
+PML_API void pml_session_close(pml_session *s) {
+  if (!s) return;
+  if (s->ctx) pml_context_seq_free(s->ctx, &s->seq);
+  pml_context_close(s->ctx);
+  pml_free(s->tokens);
+  pml_free(s->logits);
+  pml_free(s);
+}
+
+/* Text on its way out: what was decoded but not handed over yet. */
+typedef struct {
+  const pml_generate_options *o;
+  pml_buf held;
+  bool stopped, cancelled;
+} pml__stream;
+
+/* Length of an incomplete UTF-8 character at the end of s, 0 to 3. */
+PML__FN size_t pml__utf8_tail(const char *s, size_t len) {
+  for (size_t back = 1; back <= 3 && back <= len; back++) {
+    unsigned char c = (unsigned char)s[len - back];
+    if ((c & 0xC0) == 0x80) continue;
+    size_t want = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
+    return want > back ? back : 0;
+  }
+  return 0;
+}
+
+/* Longest tail of s that is a proper beginning of some stop text. */
+PML__FN size_t pml__stop_tail(const pml_generate_options *o, const char *s, size_t len) {
+  size_t best = 0;
+  for (int i = 0; i < o->n_stop; i++) {
+    size_t n = strlen(o->stop[i]);
+    for (size_t t = n > 1 ? n - 1 : 0; t > best; t--)
+      if (t <= len && memcmp(s + len - t, o->stop[i], t) == 0) best = t;
+  }
+  return best;
+}
+
+/* First complete stop text in s: its offset, or len. */
+PML__FN size_t pml__stop_find(const pml_generate_options *o, const char *s, size_t len) {
+  size_t first = len;
+  for (int i = 0; i < o->n_stop; i++) {
+    size_t n = strlen(o->stop[i]);
+    for (size_t at = 0; n && at + n <= len && at < first; at++)
+      if (memcmp(s + at, o->stop[i], n) == 0) first = at;
+  }
+  return first;
+}
+
+PML__FN void pml__stream_out(pml__stream *st, size_t len) {
+  if (len && st->o->on_text && !st->o->on_text(st->o->user, st->held.data, len)) st->cancelled = true;
+  memmove(st->held.data, st->held.data + len, st->held.len - len + 1);
+  st->held.len -= len;
+}
+
+PML__FN void pml__stream_add(pml__stream *st, pml_str bytes) {
+  pml_buf_add(&st->held, bytes.ptr, bytes.len);
+  if (st->held.failed || st->held.len == 0) return;
+  size_t stop = pml__stop_find(st->o, st->held.data, st->held.len);
+  if (stop < st->held.len) {
+    pml__stream_out(st, stop);
+    st->held.len = 0;
+    st->stopped = true;
+    return;
+  }
+  size_t tail = pml__utf8_tail(st->held.data, st->held.len);
+  size_t pending = pml__stop_tail(st->o, st->held.data, st->held.len);
+  pml__stream_out(st, st->held.len - (pending > tail ? pending : tail));
+}
+
+PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
+  if (!t) return false;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  return token == spec->eos || token == spec->eot ||
+         (spec->types && token < spec->n_vocab && spec->types[token] == 3 &&
+          (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
+           pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
+}
+
+/* Keeps the common prefix with what is cached and runs the rest of the prompt. */
+PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
+  int n_ctx = s->ctx->options.n_ctx;
+  if (n == 0) return pml_fail(PML_E_USAGE, "the prompt is empty: give at least one token");
+  if (n >= (size_t)n_ctx)
+    return pml_fail(PML_E_LIMIT, "the prompt has %zu tokens, the context holds %d and the answer needs room: shorten "
+                    "the prompt or open a larger context", n, n_ctx);
+  int keep = 0;
+  while (keep < s->seq.n_tokens && keep < (int)n - 1 && s->tokens[keep] == prompt[keep]) keep++;
+  pml_context_truncate(s->ctx, &s->seq, keep);
+  memcpy(s->tokens, prompt, n * sizeof *prompt);
+  *reused = keep;
+  return pml_forward_one(s->ctx, &s->seq, prompt + keep, (int)n - keep, s->logits);
+}
+
+/* Samples until something ends the answer. */
+PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__stream *out,
+                                    pml_generate_stats *stats) {
+  const pml_generate_options *o = out->o;
+  const pml_tokenizer *tok = s->ctx->model->tokenizer;
+  int n_ctx = s->ctx->options.n_ctx;
+  stats->finish = PML_FINISH_LENGTH;
+  while (stats->n_generated < o->max_tokens) {
+    int32_t token;
+    pml_status st = pml_sample(sampler, s->logits, s->tokens, s->seq.n_tokens, &token);
+    if (st != PML_OK) return st;
+    stats->n_generated++;
+    if (o->on_token && !o->on_token(o->user, token, s->logits)) out->cancelled = true;
+    bool end = !o->ignore_eos && pml__is_end(tok, token);
+    if (tok && !(end && !o->show_special)) {
+      const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(tok);
+      bool control = spec->types && token < spec->n_vocab && spec->types[token] == 3;
+      if (!control || o->show_special) pml__stream_add(out, pml_token_bytes(tok, token));
+    }
+    if (out->held.failed) return PML_E_MEMORY;
+    if (out->cancelled || end || out->stopped) {
+      stats->finish = out->cancelled ? PML_FINISH_CANCELLED : PML_FINISH_STOP;
+      return PML_OK;
+    }
+    if (s->seq.n_tokens + 1 >= n_ctx || stats->n_generated == o->max_tokens) return PML_OK;
+    s->tokens[s->seq.n_tokens] = token;
+    st = pml_forward_one(s->ctx, &s->seq, &token, 1, s->logits);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o) {
+  pml_generate_stats stats = {.n_prompt = n < INT_MAX ? (int)n : INT_MAX};
+  pml__stream out = {.o = o};
+  pml_sampler *sampler = NULL;
+  if (o->max_tokens < 1) return pml_fail(PML_E_USAGE, "max-tokens is %d: give at least 1", o->max_tokens);
+  pml_status st = pml_sampler_create(&sampler, s->ctx->model->cfg.n_vocab, &o->sampler);
+  double t0 = pml_time(), t1 = t0;
+  if (st == PML_OK) st = pml__session_prefill(s, prompt, n, &stats.n_reused);
+  if (st == PML_OK) {
+    t1 = pml_time();
+    st = pml__decode_loop(s, sampler, &out, &stats);
+  }
+  if (st == PML_E_CANCELLED) {
+    stats.finish = PML_FINISH_CANCELLED;
+    st = PML_OK;
+  }
+  if (st == PML_OK && !out.stopped && !out.cancelled && out.held.len) pml__stream_out(&out, out.held.len);
+  stats.prefill_s = t1 - t0;
+  stats.decode_s = pml_time() - t1;
+  if (o->stats) *o->stats = stats;
+  pml_sampler_free(sampler);
+  pml_buf_free(&out.held);
+  return st;
+}
+
+PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o) {
+  pml_message message = {"user", question};
+  pml_session *s = NULL;
+  int32_t *ids = NULL;
+  size_t n;
+  pml_status st = pml_chat_encode(m, &message, 1, &ids, &n);
+  if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
+  if (st == PML_OK) st = pml_generate(s, ids, n, o);
+  pml_session_close(s);
+  pml_free(ids);
+  return st;
+}
+
+#endif /* § 28 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
    § 29  SPECULATIVE DECODING                                  needs § 26 – § 28
