@@ -15,9 +15,9 @@
 static char dir[256];
 
 static const char *in_dir(const char *name) {
-  static char path[4][400];
+  static char path[16][400]; /* callers keep a name for a while */
   static int turn;
-  char *p = path[turn++ % 4];
+  char *p = path[turn++ % 16];
   snprintf(p, sizeof path[0], "%s/%s", dir, name);
   return p;
 }
