@@ -972,7 +972,32 @@ PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
 /* ═════════════════════════════════════════════════════════════════════════════
    § 6  FILES AND BYTES                                            needs § 1 § 2
    ─────────────────────────────────────────────────────────────────────────────
-   Mapping, atomic writes, a bounded reader.
+   A model file is read by mapping it: the operating system lends us addresses,
+   and a page of 4096 bytes comes from the disk when it is first touched.
+   Opening a 5 GB model takes microseconds, and two programs that map the same
+   file share one copy in memory.
+
+   A file is written beside its final name and renamed at the end:
+
+     write  model.gguf.4711-0.tmp     fsync: its bytes are on the disk
+     rename to model.gguf             one step: readers see the old or the new
+     fsync the directory              the name is on the disk too
+
+   A crash, a full disk or Ctrl-C therefore never leaves half a model under the
+   real name.
+
+   Bytes from a file are taken by a reader that knows where they end.  A read
+   past the end gives 0 and sets a flag; so a parser writes its reads one after
+   the other and checks the flag once per record.
+
+   Cost: the writer holds 1 MiB; an atomic write needs the disk space of both
+   files for a moment.
+   Where it goes wrong: (1) a file that is cut by someone else while it is mapped
+   ends the process with SIGBUS at the next touch of a lost page; replace model
+   files by rename, as the writer does, never in place.  (2) write() may write
+   less than asked, and a full disk may be noticed only by fsync or close: every
+   one of the four results is checked.
+   Source: Pillai et al. 2014, All File Systems Are Not Created Equal (OSDI).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* A file mapped read-only, or read into memory where mapping is impossible. */
@@ -982,28 +1007,44 @@ typedef struct {
   bool mapped;   /* false: data came from pml_alloc */
   char *path;    /* owned copy, for error sentences */
 } pml_file;
-PML_API pml_status pml_file_open(pml_file *f, const char *path); /* a directory, an empty path: a sentence */
+
+/* Opens a regular file.  An empty file is valid: size 0 and data not NULL.
+   PML_E_USAGE: no name.  PML_E_IO with the system's reason: missing, no
+   permission, a directory, a pipe or a device.  On failure *f is all zero.  The
+   bytes live until pml_file_close, which accepts a zeroed f. */
+PML_API pml_status pml_file_open(pml_file *f, const char *path);
 PML_API void pml_file_close(pml_file *f);
 
-/* Reads a whole file into memory (`*data` ends with an extra 0 byte; pml_free it). */
+/* Reads a whole regular file into memory.  *data holds *size bytes and one 0
+   byte after them; pml_free it.  size may be NULL.  On failure *data is NULL.
+   A file that ends before the size it had when it was opened is PML_E_IO. */
 PML_API pml_status pml_file_read(const char *path, char **data, size_t *size);
 
-/* Writes path so that readers see the old file or the whole new one: temporary
-   file beside it, fsync, rename.  A full disk leaves the old file untouched. */
+/* Writes size bytes to path so that readers see the old file or the whole new
+   one.  On failure the old file is untouched and nothing is left beside it. */
 PML_API pml_status pml_file_write(const char *path, const void *data, size_t size);
+
+/* true when something of this name exists, a directory included. */
 PML_API bool pml_file_exists(const char *path);
+
+/* Creates the directory and those above it; existing ones are fine. */
 PML_API pml_status pml_mkdirs(const char *path);
 
-/* The same atomic write as a stream, for files too large to hold twice. */
+/* The same atomic write as a stream, for files too large to hold twice.  A
+   symbolic link is followed, and an existing file's permissions are kept.  A
+   device or pipe (/dev/stdout) cannot be replaced by a rename, so it is written
+   directly.  The first error is remembered: every later call returns it, so
+   only the result of commit needs checking. */
 typedef struct pml_writer pml_writer;
-PML_API pml_status pml_writer_open(pml_writer **w, const char *path);
+PML_API pml_status pml_writer_open(pml_writer **w, const char *path); /* *w is NULL on failure */
 PML_API pml_status pml_writer_add(pml_writer *w, const void *data, size_t size);
-PML_API uint64_t pml_writer_offset(const pml_writer *w);
-PML_API pml_status pml_writer_commit(pml_writer *w); /* fsync, rename, frees w */
-PML_API void pml_writer_cancel(pml_writer *w);       /* removes the temporary, frees w */
+PML_API uint64_t pml_writer_offset(const pml_writer *w); /* bytes added so far */
+PML_API pml_status pml_writer_commit(pml_writer *w);     /* fsync, rename; frees w in any case */
+PML_API void pml_writer_cancel(pml_writer *w);           /* removes the temporary, frees w; NULL is fine */
 
 /* A bounded little-endian reader over bytes.  After the first read past the end
-   `failed` is set and everything reads as 0, so a parser checks once per record. */
+   `failed` is set, `at` stays, and everything reads as 0.  Set data and size,
+   leave the rest 0; `at` may be set to any value <= size. */
 typedef struct {
   const unsigned char *data;
   size_t size, at;
@@ -1022,10 +1063,345 @@ typedef struct {
   const char *ptr;
   size_t len;
 } pml_str;
-PML_API pml_str pml_str_of(const char *s);
+PML_API pml_str pml_str_of(const char *s);              /* NULL gives {NULL, 0} */
 PML_API bool pml_str_eq(pml_str a, const char *b);
 
 #ifdef PML__IMPL
+
+/* "model.gguf: cannot open: No such file or directory: check the name".  Of a
+   very long path the end is shown: the reason must fit the sentence too. */
+PML__FN pml_status pml__fail_errno(const char *path, const char *verb, int err) {
+  const char *advice = "";
+  size_t n = strlen(path);
+  if (err == ENOENT) advice = ": check the name and that its directory exists";
+  else if (err == EACCES || err == EPERM || err == EROFS)
+    advice = ": check the permissions, or choose another place";
+  else if (err == ENOSPC || err == EDQUOT) advice = ": the disk is full, free some space and repeat";
+  else if (err == EFBIG) advice = ": this file system or process has a limit on file size (ulimit -f)";
+  else if (err == ENOTDIR) advice = ": a part of the path is a file, not a directory";
+  else if (err == EMFILE || err == ENFILE) advice = ": too many files are open (ulimit -n)";
+  return pml_fail(PML_E_IO, "%s%s: cannot %s: %s%s", n > 500 ? "..." : "", n > 500 ? path + n - 500 : path,
+                  verb, strerror(err), advice);
+}
+
+/* Opens a regular file for reading, without waiting should it be a pipe. */
+PML__FN pml_status pml__file_fd(const char *path, int *fd, size_t *size) {
+  struct stat info;
+  if (!path || !*path) return pml_fail(PML_E_USAGE, "no file name was given");
+  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (*fd < 0) return pml__fail_errno(path, "open", errno);
+  pml_status st = PML_OK;
+  if (fstat(*fd, &info) != 0) st = pml__fail_errno(path, "read", errno);
+  else if (S_ISDIR(info.st_mode))
+    st = pml_fail(PML_E_IO, "%s: is a directory: name a file in it", path);
+  else if (!S_ISREG(info.st_mode))
+    st = pml_fail(PML_E_IO, "%s: is a pipe or a device, not a file: save its content to a file first", path);
+  else if ((uint64_t)info.st_size > SIZE_MAX / 2)
+    st = pml_fail(PML_E_LIMIT, "%s: is too large for this machine's addresses", path);
+  else *size = (size_t)info.st_size;
+  if (st != PML_OK) {
+    close(*fd);
+    *fd = -1;
+  }
+  return st;
+}
+
+/* Reads to the end.  `size` is a hint and the least that must come: files under
+   /proc say 0 and are longer. */
+PML__FN pml_status pml__fd_read(const char *path, int fd, size_t size, char **data, size_t *got) {
+  size_t cap = size + 1, n = 0;
+  char *p = (char *)pml_alloc(cap + 1);
+  while (p) {
+    if (n == cap) {
+      cap += cap / 2 + 65536;
+      char *larger = (char *)pml_realloc(p, cap + 1);
+      if (!larger) break;
+      p = larger;
+    }
+    size_t want = cap - n < (size_t)1 << 30 ? cap - n : (size_t)1 << 30;
+    ssize_t k = read(fd, p + n, want);
+    if (k > 0) n += (size_t)k;
+    else if (k == 0 && n >= size) {
+      p[n] = 0;
+      *data = p;
+      *got = n;
+      return PML_OK;
+    } else if (k == 0 || errno != EINTR) {
+      pml_free(p);
+      if (k < 0) return pml__fail_errno(path, "read", errno);
+      return pml_fail(PML_E_IO, "%s: ended at byte %zu of %zu: it was cut while being read", path, n, size);
+    }
+  }
+  pml_free(p);
+  return PML_E_MEMORY;
+}
+
+PML_API pml_status pml_file_read(const char *path, char **data, size_t *size) {
+  int fd;
+  size_t expected, got = 0;
+  *data = NULL;
+  if (size) *size = 0;
+  pml_status st = pml__file_fd(path, &fd, &expected);
+  if (st != PML_OK) return st;
+  st = pml__fd_read(path, fd, expected, data, &got);
+  close(fd);
+  if (size) *size = got;
+  return st;
+}
+
+/* @file_open */
+PML_API pml_status pml_file_open(pml_file *f, const char *path) {
+  int fd;
+  memset(f, 0, sizeof *f);
+  pml_status st = pml__file_fd(path, &fd, &f->size);
+  if (st != PML_OK) return st;
+  f->path = pml_strdup(path);
+  if (!f->path) st = PML_E_MEMORY;
+  else {
+    void *p = f->size ? mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    char *copy = NULL;
+    f->mapped = p != MAP_FAILED;
+    if (!f->mapped) st = pml__fd_read(path, fd, f->size, &copy, &f->size);
+    f->data = f->mapped ? (const unsigned char *)p : (const unsigned char *)copy;
+  }
+  close(fd); /* the mapping stays */
+  if (st != PML_OK) pml_file_close(f);
+  return st;
+}
+/* @end */
+
+PML_API void pml_file_close(pml_file *f) {
+  if (!f) return;
+  if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
+  else pml_free((void *)(uintptr_t)f->data);
+  pml_free(f->path);
+  memset(f, 0, sizeof *f);
+}
+
+PML_API bool pml_file_exists(const char *path) {
+  struct stat info;
+  return path && *path && stat(path, &info) == 0;
+}
+
+PML_API pml_status pml_mkdirs(const char *path) {
+  if (!path || !*path) return pml_fail(PML_E_USAGE, "no directory name was given");
+  struct stat info;
+  char *p = pml_strdup(path);
+  if (!p) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (char *end = p + 1; st == PML_OK; end++) {
+    if (*end && *end != '/') continue;
+    char keep = *end;
+    *end = 0;
+    if (mkdir(p, 0777) != 0) {
+      int err = errno;
+      if (stat(p, &info) != 0) st = pml__fail_errno(p, "create the directory", err);
+      else if (!S_ISDIR(info.st_mode))
+        st = pml_fail(PML_E_IO, "%s: cannot create the directory: a file of this name exists", p);
+    }
+    *end = keep;
+    if (!keep) break;
+  }
+  pml_free(p);
+  return st;
+}
+
+#define PML__WRITER_BUFFER ((size_t)1 << 20)
+
+struct pml_writer {
+  int fd;
+  char *path;             /* where the file shall be, links resolved */
+  char *temp;             /* where it is until commit; NULL: written directly */
+  unsigned char *buffer;
+  size_t fill;
+  uint64_t offset;
+  pml_status status;      /* the first error ... */
+  char why[1024];         /* ... and its sentence */
+};
+
+PML__FN pml_status pml__writer_fail(pml_writer *w, const char *verb, int err) {
+  w->status = pml__fail_errno(w->path, verb, err);
+  snprintf(w->why, sizeof w->why, "%s", pml_error());
+  return w->status;
+}
+
+PML__FN void pml__writer_free(pml_writer *w) {
+  if (!w) return;
+  if (w->fd >= 0) close(w->fd);
+  pml_free(w->path);
+  pml_free(w->temp);
+  pml_free(w->buffer);
+  pml_free(w);
+}
+
+/* Creates "PATH.PID-N.tmp"; N grows past names that exist already. */
+PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
+  static atomic_uint serial;
+  size_t cap = strlen(w->path) + 48;
+  w->temp = (char *)pml_alloc(cap);
+  if (!w->temp) return PML_E_MEMORY;
+  for (int tries = 0; w->fd < 0 && tries < 1000; tries++) {
+    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, (long)getpid(), atomic_fetch_add(&serial, 1u));
+    w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (w->fd < 0 && errno != EEXIST) break;
+  }
+  if (w->fd < 0) {
+    int err = errno;
+    pml_free(w->temp);
+    w->temp = NULL;
+    return pml__fail_errno(w->path, "create", err);
+  }
+  if (old && fchmod(w->fd, old->st_mode & 0777) != 0) return pml__fail_errno(w->path, "set permissions", errno);
+  return PML_OK;
+}
+
+PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
+  struct stat info;
+  *out = NULL;
+  if (!path || !*path) return pml_fail(PML_E_USAGE, "no file name was given");
+  bool exists = stat(path, &info) == 0;
+  if (exists && S_ISDIR(info.st_mode))
+    return pml_fail(PML_E_IO, "%s: is a directory: name a file in it", path);
+  if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0) return pml__fail_errno(path, "write", errno);
+  pml_writer *w = (pml_writer *)pml_calloc(1, sizeof *w);
+  if (!w) return PML_E_MEMORY;
+  w->fd = -1;
+  w->buffer = (unsigned char *)pml_alloc(PML__WRITER_BUFFER);
+  char *real = exists ? realpath(path, NULL) : NULL; /* so that a link stays a link */
+  w->path = pml_strdup(real ? real : path);
+  free(real);
+  pml_status st = w->buffer && w->path ? PML_OK : PML_E_MEMORY;
+  if (st == PML_OK && exists && !S_ISREG(info.st_mode)) {
+    w->fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (w->fd < 0) st = pml__fail_errno(path, "open", errno);
+  } else if (st == PML_OK) st = pml__writer_temp(w, exists ? &info : NULL);
+  if (st == PML_OK) *out = w;
+  else {
+    if (w->temp) unlink(w->temp);
+    pml__writer_free(w);
+  }
+  return st;
+}
+
+PML__FN pml_status pml__writer_put(pml_writer *w, const unsigned char *p, size_t n) {
+  while (n && w->status == PML_OK) {
+    ssize_t k = write(w->fd, p, n < (size_t)1 << 30 ? n : (size_t)1 << 30);
+    if (k < 0 && errno != EINTR) return pml__writer_fail(w, "write", errno);
+    if (k > 0) {
+      p += k;
+      n -= (size_t)k;
+    }
+  }
+  return w->status;
+}
+
+PML__FN pml_status pml__writer_flush(pml_writer *w) {
+  size_t n = w->fill;
+  w->fill = 0;
+  return pml__writer_put(w, w->buffer, n);
+}
+
+PML_API pml_status pml_writer_add(pml_writer *w, const void *data, size_t size) {
+  if (w->status != PML_OK) return pml_fail(w->status, "%s", w->why);
+  w->offset += size;
+  if (size > PML__WRITER_BUFFER - w->fill && pml__writer_flush(w) != PML_OK) return w->status;
+  if (size >= PML__WRITER_BUFFER) return pml__writer_put(w, (const unsigned char *)data, size);
+  if (size) memcpy(w->buffer + w->fill, data, size);
+  w->fill += size;
+  return PML_OK;
+}
+
+PML_API uint64_t pml_writer_offset(const pml_writer *w) { return w->offset; }
+
+/* After the rename the new name must reach the disk.  Some file systems cannot
+   sync a directory; the file is whole either way, so the result is not used. */
+PML__FN void pml__sync_dir_of(char *path) {
+  char *slash = strrchr(path, '/');
+  if (slash) slash[slash == path] = 0;
+  int fd = open(slash ? path : ".", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)fsync(fd);
+  close(fd);
+}
+
+/* @writer_commit */
+PML_API pml_status pml_writer_commit(pml_writer *w) {
+  pml_status st = w->status;
+  if (st == PML_OK) st = pml__writer_flush(w);
+  if (st == PML_OK && w->temp && fsync(w->fd) != 0) st = pml__writer_fail(w, "write", errno);
+  int closed = close(w->fd);
+  w->fd = -1;
+  if (st == PML_OK && closed != 0) st = pml__writer_fail(w, "write", errno);
+  if (st == PML_OK && w->temp && rename(w->temp, w->path) != 0) st = pml__writer_fail(w, "replace", errno);
+  if (st == PML_OK && w->temp) pml__sync_dir_of(w->temp);
+  else if (st != PML_OK && w->temp) unlink(w->temp);
+  if (st != PML_OK) pml_fail(st, "%s", w->why);
+  pml__writer_free(w);
+  return st;
+}
+/* @end */
+
+PML_API void pml_writer_cancel(pml_writer *w) {
+  if (w && w->temp) unlink(w->temp);
+  pml__writer_free(w);
+}
+
+PML_API pml_status pml_file_write(const char *path, const void *data, size_t size) {
+  pml_writer *w;
+  pml_status st = pml_writer_open(&w, path);
+  if (st != PML_OK) return st;
+  (void)pml_writer_add(w, data, size); /* commit repeats its error */
+  return pml_writer_commit(w);
+}
+
+/* @reader */
+PML_API const unsigned char *pml_read_bytes(pml_reader *r, uint64_t n) {
+  if (r->failed || n > r->size - r->at) {
+    r->failed = true;
+    return NULL;
+  }
+  const unsigned char *p = n ? r->data + r->at : (const unsigned char *)"";
+  r->at += (size_t)n;
+  return p;
+}
+
+PML__FN uint64_t pml__read_le(pml_reader *r, unsigned n) {
+  const unsigned char *p = pml_read_bytes(r, n);
+  uint64_t v = 0;
+  for (unsigned i = 0; p && i < n; i++) v |= (uint64_t)p[i] << (8 * i);
+  return v;
+}
+/* @end */
+
+PML_API uint8_t pml_read_u8(pml_reader *r) { return (uint8_t)pml__read_le(r, 1); }
+PML_API uint16_t pml_read_u16(pml_reader *r) { return (uint16_t)pml__read_le(r, 2); }
+PML_API uint32_t pml_read_u32(pml_reader *r) { return (uint32_t)pml__read_le(r, 4); }
+PML_API uint64_t pml_read_u64(pml_reader *r) { return pml__read_le(r, 8); }
+
+PML_API float pml_read_f32(pml_reader *r) {
+  uint32_t bits = pml_read_u32(r);
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+PML_API double pml_read_f64(pml_reader *r) {
+  uint64_t bits = pml_read_u64(r);
+  double d;
+  memcpy(&d, &bits, sizeof d);
+  return d;
+}
+
+PML_API pml_str pml_str_of(const char *s) {
+  pml_str out = {s, s ? strlen(s) : 0};
+  return out;
+}
+
+PML_API bool pml_str_eq(pml_str a, const char *b) {
+  size_t n = strlen(b);
+  return a.len == n && (n == 0 || memcmp(a.ptr, b, n) == 0);
+}
+
 #endif /* § 6 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
