@@ -1398,48 +1398,312 @@ PML_API double pml_powd(double x, double y); /* x > 0 */
 #endif /* § 8 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 9  STATISTICS                                                 needs § 2 § 3
+   § 9  STATISTICS                                             needs § 1 § 2 § 3
    ─────────────────────────────────────────────────────────────────────────────
-   Percentiles, MAD, bootstrap intervals.
+   A time measured once is an anecdote.  Measured a thousand times it is a
+   distribution with a long right tail: nothing runs faster than the machine can,
+   but an interrupt may make any run slower.  So the mean says little and the
+   quantiles say much.
+
+     quantile q    sort x[0 … n-1];  at p = q·(n-1) interpolate between x[⌊p⌋] and
+                   x[⌊p⌋+1].  q = 0.5 is the median, 0.99 the P99: one request in a
+                   hundred is slower.
+     MAD           median of |x[i] - median(x)|: the spread, unmoved by a few
+                   outliers.  1.4826·MAD estimates σ when the bulk is normal.
+     bootstrap     how sure are we of the median?  Draw n values from x with
+                   replacement, take their median, 1000 times.  The middle 95 %
+                   of those medians is the interval.
+
+   Cost: one sort, n·log n; the bootstrap adds 1000·2n steps and no further sort,
+   because a resample of sorted values is a count per rank: walk the counts until
+   half are passed.
+   The trap: a P99 of 50 runs.  It is an interpolation between the two slowest and
+   says nothing about the 1 %.  Give n beside it; the lessons use 1000.  And two
+   intervals that overlap are no proof that nothing changed: compare paired
+   ratios, A/B/A/B in one run.
+   Source: Hyndman and Fan 1996 (the quantile is their definition 7); Efron and
+   Tibshirani 1993, An Introduction to the Bootstrap (percentile method).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* x is reordered in the quantile functions' own copy; n >= 1. */
+/* All functions leave x[n] as it is and work on a sorted copy.  They return NaN
+   when n is 0, a value is NaN, or the copy cannot be allocated (pml_error says). */
 PML_API double pml_mean(const double *x, size_t n);
-PML_API double pml_stddev(const double *x, size_t n);          /* of the sample, n - 1 */
+PML_API double pml_stddev(const double *x, size_t n);             /* of the sample, n - 1; 0 when n = 1 */
 PML_API double pml_quantile(const double *x, size_t n, double q); /* linear interpolation, q in [0,1] */
 PML_API double pml_median(const double *x, size_t n);
-PML_API double pml_mad(const double *x, size_t n);             /* median absolute deviation */
-/* 95 % (level 0.95) bootstrap interval of the median, 1000 resamples, seeded. */
+PML_API double pml_mad(const double *x, size_t n);                /* median absolute deviation */
+
+/* The bootstrap interval *lo … *hi of the median at `level` (0.95 is customary):
+   1000 resamples, drawn from pml_rng_seed(seed), so the same x and seed give the
+   same interval everywhere.  n < 2^32. */
 PML_API void pml_bootstrap(const double *x, size_t n, double level, uint64_t seed, double *lo, double *hi);
 
+/* What a benchmark prints, from one sort: in the unit of x. */
+typedef struct {
+  size_t n;
+  double mean, stddev, min, p50, p90, p99, max, mad;
+  double lo, hi; /* 95 % bootstrap interval of p50 */
+} pml_summary;
+PML_API pml_status pml_summarize(pml_summary *out, const double *x, size_t n, uint64_t seed);
+
 #ifdef PML__IMPL
+
+PML__FN int pml__double_order(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* A sorted copy to pml_free; NULL with pml_error set when there can be none. */
+PML__FN double *pml__sorted(const double *x, size_t n) {
+  if (n == 0 || n > SIZE_MAX / sizeof *x) {
+    pml_fail(PML_E_USAGE, "statistics of %zu values asked for: at least 1 is needed", n);
+    return NULL;
+  }
+  for (size_t i = 0; i < n; i++)
+    if (isnan(x[i])) {
+      pml_fail(PML_E_USAGE, "statistics: value %zu of %zu is not a number", i, n);
+      return NULL;
+    }
+  double *s = (double *)pml_alloc(n * sizeof *s);
+  if (!s) return NULL;
+  memcpy(s, x, n * sizeof *s);
+  qsort(s, n, sizeof *s, pml__double_order);
+  return s;
+}
+
+/* @quantile */
+PML__FN double pml__quantile_sorted(const double *s, size_t n, double q) {
+  double p = (q < 0 ? 0 : q > 1 ? 1 : q) * (double)(n - 1);
+  size_t i = (size_t)p;
+  if (i + 1 >= n) return s[n - 1];
+  double part = p - (double)i;
+  return part > 0 && s[i] < s[i + 1] ? s[i] + part * (s[i + 1] - s[i]) : s[i];
+}
+/* @end */
+
+/* The median of |s[i] - m|: the deviations fall towards the median from both ends
+   of sorted s, so the k-th largest is found by taking the larger end k times. */
+PML__FN double pml__mad_sorted(const double *s, size_t n) {
+  double m = pml__quantile_sorted(s, n, 0.5), upper = 0, lower = 0;
+  size_t i = 0, j = n - 1;
+  for (size_t taken = 0; taken <= n / 2; taken++) {
+    upper = lower;
+    lower = m - s[i] > s[j] - m ? m - s[i++] : s[j--] - m;
+  }
+  return n % 2 ? lower : lower + (upper - lower) / 2;
+}
+
+/* @bootstrap */
+/* One resample of sorted s[n]: count how often each rank is drawn, then walk to
+   the middle.  Draws n/2 + 1 and, for even n, the one before make the median. */
+PML__FN double pml__resample_median(const double *s, size_t n, uint32_t *count, pml_rng *rng) {
+  memset(count, 0, n * sizeof *count);
+  for (size_t i = 0; i < n; i++) count[pml_rng_below(rng, (uint32_t)n)]++;
+  size_t rank = 0, passed = count[0];
+  while (passed < (n + 1) / 2) passed += count[++rank];
+  double low = s[rank];
+  while (passed < n / 2 + 1) passed += count[++rank];
+  return s[rank] > low ? low + (s[rank] - low) / 2 : low;
+}
+/* @end */
+
+PML__FN void pml__bootstrap_sorted(const double *s, size_t n, double level, uint64_t seed, double *lo,
+                                   double *hi) {
+  enum { RESAMPLES = 1000 };
+  double medians[RESAMPLES];
+  uint32_t *count = NULL;
+  *lo = *hi = (double)NAN;
+  if (n > UINT32_MAX) pml_fail(PML_E_LIMIT, "bootstrap of %zu values: at most 2^32 - 1 are supported", n);
+  else count = (uint32_t *)pml_alloc(n * sizeof *count);
+  if (!count) return;
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < RESAMPLES; i++) medians[i] = pml__resample_median(s, n, count, &rng);
+  pml_free(count);
+  qsort(medians, RESAMPLES, sizeof medians[0], pml__double_order);
+  *lo = pml__quantile_sorted(medians, RESAMPLES, (1 - level) / 2);
+  *hi = pml__quantile_sorted(medians, RESAMPLES, (1 + level) / 2);
+}
+
+PML_API double pml_mean(const double *x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += x[i];
+  return n ? sum / (double)n : (double)NAN;
+}
+
+PML_API double pml_stddev(const double *x, size_t n) {
+  double mean = pml_mean(x, n), sum = 0;
+  for (size_t i = 0; i < n; i++) sum += (x[i] - mean) * (x[i] - mean);
+  if (n < 2) return n ? sum : (double)NAN;
+  return sqrt(sum / (double)(n - 1));
+}
+
+PML_API double pml_quantile(const double *x, size_t n, double q) {
+  double *s = pml__sorted(x, n), v = s ? pml__quantile_sorted(s, n, q) : (double)NAN;
+  pml_free(s);
+  return v;
+}
+
+PML_API double pml_median(const double *x, size_t n) { return pml_quantile(x, n, 0.5); }
+
+PML_API double pml_mad(const double *x, size_t n) {
+  double *s = pml__sorted(x, n), v = s ? pml__mad_sorted(s, n) : (double)NAN;
+  pml_free(s);
+  return v;
+}
+
+PML_API void pml_bootstrap(const double *x, size_t n, double level, uint64_t seed, double *lo, double *hi) {
+  double *s = pml__sorted(x, n);
+  *lo = *hi = (double)NAN;
+  if (s) pml__bootstrap_sorted(s, n, level, seed, lo, hi);
+  pml_free(s);
+}
+
+PML_API pml_status pml_summarize(pml_summary *out, const double *x, size_t n, uint64_t seed) {
+  double *s = pml__sorted(x, n);
+  memset(out, 0, sizeof *out);
+  if (!s) return n && n <= SIZE_MAX / sizeof *x ? PML_E_MEMORY : PML_E_USAGE;
+  out->n = n;
+  out->mean = pml_mean(x, n);
+  out->stddev = pml_stddev(x, n);
+  out->min = s[0];
+  out->p50 = pml__quantile_sorted(s, n, 0.5);
+  out->p90 = pml__quantile_sorted(s, n, 0.9);
+  out->p99 = pml__quantile_sorted(s, n, 0.99);
+  out->max = s[n - 1];
+  out->mad = pml__mad_sorted(s, n);
+  pml__bootstrap_sorted(s, n, 0.95, seed, &out->lo, &out->hi);
+  pml_free(s);
+  return isnan(out->lo) ? PML_E_MEMORY : PML_OK;
+}
+
 #endif /* § 9 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 10  TRACE AND PROVENANCE                                    needs § 1 – § 9
+   § 10  TRACE AND PROVENANCE                                needs § 1 § 2 § 3 § 4 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   Spans, counters, who computed this.
+   A trace answers: where did the time go, and where did the numbers go wrong?
+   Code that may be watched brackets its work:
+
+     uint64_t t = pml_trace_begin();
+     … compute y[n] …
+     pml_trace_end(t, "attention", layer, y, n);
+
+   A span is a name, a layer, two moments and the values that came out.  Whoever
+   installs a hook sees every span when it ends, inner ones before outer ones, on
+   the thread that computed it.  A counter is a span without duration and with one
+   value.
+
+   Provenance answers: who computed this number?  Program, version, commit,
+   compiler, flags, processor, seed, mode: two results that differ can then be
+   told apart, and one that surprises can be made again.
+
+   Cost: without a hook a span is two comparisons and no clock; with one, two reads
+   of the clock, about 25 ns each.
+   The trap: a hook that copies every span's values moves more memory than the
+   model itself and slows what it measures.  Look at a few rows, or keep a norm.
+   And the hook is global: set it while nothing runs.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* A hook that later chapters call.  Without one, a span costs one comparison. */
+/* What a hook sees.  data is borrowed and valid during the call only. */
 typedef struct {
-  const char *name;      /* "layer", "attention", "sample" … */
+  const char *name;      /* "layer", "attention", "sample" …; a string that lives on */
   int layer;             /* -1 where it has no meaning */
-  uint64_t begin_ns, end_ns;
+  uint64_t begin_ns, end_ns; /* pml_time_ns; equal for a counter */
   const float *data;     /* the values the span produced, or NULL */
   size_t n;
 } pml_span;
 typedef void (*pml_trace_fn)(void *user, const pml_span *span);
+
+/* Installs the hook, NULL removes it.  Call it while no other thread computes.  A
+   span that was open at the call is not reported. */
 PML_API void pml_trace_set(pml_trace_fn fn, void *user);
 PML_API bool pml_tracing(void);
 PML_API uint64_t pml_trace_begin(void);   /* 0 when not tracing */
 PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n);
+PML_API void pml_trace_count(const char *name, int layer, float value);
 
-/* Who computed a number: appended to JSON output as one object.  PML_GIT_SHA and
-   PML_CFLAGS are defined by the build; "unknown" without. */
+/* Appends one JSON object: {"program":"…","version":"…","git_sha":"…",
+   "compiler":"gcc 12.2.0","flags":"…","hardware":{"cpu":"…","level":"avx512",
+   "cores":2,"ram_bytes":…},"seed":42,"strict":false}.  PML_GIT_SHA and PML_CFLAGS
+   are string literals that the build defines; "unknown" without.  Bytes outside
+   ASCII become '?'. */
 PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t seed);
 
 #ifdef PML__IMPL
+
+#ifndef PML_GIT_SHA
+#define PML_GIT_SHA "unknown"
+#endif
+#ifndef PML_CFLAGS
+#define PML_CFLAGS "unknown"
+#endif
+
+static pml_trace_fn pml__trace_fn;
+static void *pml__trace_user;
+
+PML_API void pml_trace_set(pml_trace_fn fn, void *user) {
+  pml__trace_fn = fn;
+  pml__trace_user = user;
+}
+
+PML_API bool pml_tracing(void) { return pml__trace_fn != NULL; }
+
+/* @trace */
+PML_API uint64_t pml_trace_begin(void) { return pml__trace_fn ? pml_time_ns() : 0; }
+
+PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n) {
+  if (!begin || !pml__trace_fn) return;
+  pml_span span = {name, layer, begin, pml_time_ns(), data, n};
+  pml__trace_fn(pml__trace_user, &span);
+}
+/* @end */
+
+PML_API void pml_trace_count(const char *name, int layer, float value) {
+  if (!pml__trace_fn) return;
+  uint64_t now = pml_time_ns();
+  pml_span span = {name, layer, now, now, &value, 1};
+  pml__trace_fn(pml__trace_user, &span);
+}
+
+/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
+PML__FN void pml__provenance_text(pml_buf *out, const char *key, const char *value) {
+  pml_buf_printf(out, "\"%s\":\"", key);
+  for (const char *s = value; *s; s++) {
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
+    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
+    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
+  }
+  pml_buf_puts(out, "\"");
+}
+
+PML__FN const char *pml__compiler(void) {
+#define PML__TEXT_(x) #x
+#define PML__TEXT(x) PML__TEXT_(x)
+#if defined(__clang__)
+  return "clang " PML__TEXT(__clang_major__) "." PML__TEXT(__clang_minor__) "." PML__TEXT(__clang_patchlevel__);
+#elif defined(__GNUC__)
+  return "gcc " PML__TEXT(__GNUC__) "." PML__TEXT(__GNUC_MINOR__) "." PML__TEXT(__GNUC_PATCHLEVEL__);
+#else
+  return "unknown";
+#endif
+}
+
+PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t seed) {
+  static const char *const keys[] = {"program", "version", "git_sha", "compiler", "flags"};
+  const char *values[] = {program, PML_VERSION, PML_GIT_SHA, pml__compiler(), PML_CFLAGS};
+  for (int i = 0; i < 5; i++) {
+    pml_buf_puts(out, i ? "," : "{");
+    pml__provenance_text(out, keys[i], values[i]);
+  }
+  pml_buf_puts(out, ",\"hardware\":{");
+  pml__provenance_text(out, "cpu", pml_cpu_model());
+  pml_buf_puts(out, ",");
+  pml__provenance_text(out, "level", pml_cpu_level_name(pml_cpu_level()));
+  pml_buf_printf(out, ",\"cores\":%d,\"ram_bytes\":%zu},\"seed\":%" PRIu64 ",\"strict\":%s}", pml_cpu_count(),
+                 pml_ram_bytes(), seed, pml_strict() ? "true" : "false");
+}
+
 #endif /* § 10 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
