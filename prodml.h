@@ -1453,22 +1453,18 @@ PML__FN int pml__double_order(const void *a, const void *b) {
   return (x > y) - (x < y);
 }
 
-/* A sorted copy to pml_free; NULL with pml_error set when there can be none. */
-PML__FN double *pml__sorted(const double *x, size_t n) {
-  if (n == 0 || n > SIZE_MAX / sizeof *x) {
-    pml_fail(PML_E_USAGE, "statistics of %zu values asked for: at least 1 is needed", n);
-    return NULL;
-  }
+/* *s is a sorted copy to pml_free, or NULL. */
+PML__FN pml_status pml__sorted(double **s, const double *x, size_t n) {
+  *s = NULL;
+  if (n == 0 || n > SIZE_MAX / sizeof *x)
+    return pml_fail(PML_E_USAGE, "statistics of %zu values asked for: at least 1 is needed", n);
   for (size_t i = 0; i < n; i++)
-    if (isnan(x[i])) {
-      pml_fail(PML_E_USAGE, "statistics: value %zu of %zu is not a number", i, n);
-      return NULL;
-    }
-  double *s = (double *)pml_alloc(n * sizeof *s);
-  if (!s) return NULL;
-  memcpy(s, x, n * sizeof *s);
-  qsort(s, n, sizeof *s, pml__double_order);
-  return s;
+    if (isnan(x[i])) return pml_fail(PML_E_USAGE, "statistics: value %zu of %zu is not a number", i, n);
+  *s = (double *)pml_alloc(n * sizeof *x);
+  if (!*s) return PML_E_MEMORY;
+  memcpy(*s, x, n * sizeof *x);
+  qsort(*s, n, sizeof *x, pml__double_order);
+  return PML_OK;
 }
 
 /* @quantile */
@@ -1538,7 +1534,7 @@ PML_API double pml_stddev(const double *x, size_t n) {
 }
 
 PML_API double pml_quantile(const double *x, size_t n, double q) {
-  double *s = pml__sorted(x, n), v = s ? pml__quantile_sorted(s, n, q) : (double)NAN;
+  double *s, v = pml__sorted(&s, x, n) == PML_OK ? pml__quantile_sorted(s, n, q) : (double)NAN;
   pml_free(s);
   return v;
 }
@@ -1546,22 +1542,23 @@ PML_API double pml_quantile(const double *x, size_t n, double q) {
 PML_API double pml_median(const double *x, size_t n) { return pml_quantile(x, n, 0.5); }
 
 PML_API double pml_mad(const double *x, size_t n) {
-  double *s = pml__sorted(x, n), v = s ? pml__mad_sorted(s, n) : (double)NAN;
+  double *s, v = pml__sorted(&s, x, n) == PML_OK ? pml__mad_sorted(s, n) : (double)NAN;
   pml_free(s);
   return v;
 }
 
 PML_API void pml_bootstrap(const double *x, size_t n, double level, uint64_t seed, double *lo, double *hi) {
-  double *s = pml__sorted(x, n);
+  double *s;
   *lo = *hi = (double)NAN;
-  if (s) pml__bootstrap_sorted(s, n, level, seed, lo, hi);
+  if (pml__sorted(&s, x, n) == PML_OK) pml__bootstrap_sorted(s, n, level, seed, lo, hi);
   pml_free(s);
 }
 
 PML_API pml_status pml_summarize(pml_summary *out, const double *x, size_t n, uint64_t seed) {
-  double *s = pml__sorted(x, n);
+  double *s;
   memset(out, 0, sizeof *out);
-  if (!s) return n && n <= SIZE_MAX / sizeof *x ? PML_E_MEMORY : PML_E_USAGE;
+  pml_status st = pml__sorted(&s, x, n);
+  if (st != PML_OK) return st;
   out->n = n;
   out->mean = pml_mean(x, n);
   out->stddev = pml_stddev(x, n);
