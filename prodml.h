@@ -4300,12 +4300,271 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW                                     needs § 9 § 10
+   § 48  BENCHMARKS AND ARROW                      needs § 3 § 4 § 5 § 9 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
-   Rates beside their limits.
+   A rate alone says little: 50 tokens per second is slow on one machine and
+   impossible on another.  So each rate stands beside its limit, measured in the
+   same run on the same machine.
+
+     decode    limit = bandwidth / bytes of weights read per token
+     prefill   limit = peak / operations per token
+               operations = 2·weights (head once per prompt) + attention,
+               attention of a prompt of T tokens = 4·L·H·h·T(T+1)/2
+
+   The bandwidth is that of the model's own pages, read by all threads in the
+   order the kernels read them: on virtual machines it depends on where the pages
+   happen to lie.  The peak is that of fused multiply-adds in the widest register
+   this processor level has, from a loop in assembly with sixteen independent
+   accumulators: four cycles of latency on two units keep eight in flight, and a
+   compiler's own loop can be half as fast and flatter everyone.
+
+   Each figure is the median of its repetitions, with the smallest and largest.
+   Repetitions of prefill and decode alternate, so that a slow minute of the
+   machine hits both.
+
+   The trap: the first pass faults the pages in.  One unmeasured pass goes first.
+   Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 48: not written yet */
+typedef struct {
+  double median, lo, hi;
+} pml_figure;
+
+typedef struct {
+  int n_prompt;        /* prefill length; 0 skips it */
+  int n_decode;        /* decode steps from an empty cache; 0 skips them */
+  int repetitions;     /* at least 1 */
+  const volatile int *cancel;
+} pml_bench_options;
+
+typedef struct {
+  pml_figure pp_tok_s, tg_tok_s; /* tokens per second */
+  pml_figure read_gb_s;          /* 1e9 bytes per second, this model's pages, all threads */
+  double peak_gflop_s;           /* f32 multiply-adds, 2 operations each, all threads */
+  double pp_limit, tg_limit;     /* tokens per second */
+  double pp_share, tg_share;     /* median / limit */
+  size_t bytes_per_token;        /* weights read by a decode step */
+  size_t memory_peak;            /* bytes from pml_alloc */
+} pml_bench_result;
+
+/* Measures a model on the CPU.  PML_E_USAGE for sizes the context cannot hold. */
+PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *o, pml_bench_result *r);
+
+/* Bytes per second at which all threads read data[size] once. */
+PML_API double pml_bench_read(const void *data, size_t size);
+/* f32 operations per second of all threads: fused multiply-adds where the processor
+   level has them, else separate ones. */
+PML_API double pml_bench_peak_f32(void);
+/* Median, minimum and maximum of n >= 1 values. */
+PML_API pml_figure pml_figure_of(const double *x, size_t n);
+
+#ifdef PML__IMPL
+
+PML_API pml_figure pml_figure_of(const double *x, size_t n) {
+  pml_figure f = {pml_median(x, n), x[0], x[0]};
+  for (size_t i = 1; i < n; i++) {
+    if (x[i] < f.lo) f.lo = x[i];
+    if (x[i] > f.hi) f.hi = x[i];
+  }
+  return f;
+}
+
+typedef struct {
+  const unsigned char *data;
+  size_t size;
+  atomic_uint_least64_t sink; /* keeps the compiler from dropping the reads */
+} pml__walk;
+
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned char *p, size_t n) {
+  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+  for (; n >= 128; n -= 128, p += 128) {
+    a = _mm256_xor_si256(a, _mm256_loadu_si256((const __m256i *)(const void *)p));
+    b = _mm256_xor_si256(b, _mm256_loadu_si256((const __m256i *)(const void *)(p + 32)));
+    c = _mm256_xor_si256(c, _mm256_loadu_si256((const __m256i *)(const void *)(p + 64)));
+    d = _mm256_xor_si256(d, _mm256_loadu_si256((const __m256i *)(const void *)(p + 96)));
+  }
+  a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+  return (uint64_t)_mm256_extract_epi64(a, 0) ^ (uint64_t)_mm256_extract_epi64(a, 2);
+}
+#endif
+
+PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
+  uint64_t a = 0, b = 0, x[2];
+  for (; n >= 16; n -= 16, p += 16) {
+    memcpy(x, p, 16);
+    a ^= x[0];
+    b ^= x[1];
+  }
+  return a ^ b;
+}
+
+PML__FN void pml__walk_range(void *ctx, size_t begin, size_t end) {
+  pml__walk *w = (pml__walk *)ctx;
+  uint64_t x;
+#ifdef PML__X86
+  if (pml_cpu_level() >= PML_CPU_AVX2) x = pml__walk_avx2(w->data + begin, end - begin);
+  else
+#endif
+    x = pml__walk_plain(w->data + begin, end - begin);
+  atomic_fetch_xor(&w->sink, x);
+}
+
+PML_API double pml_bench_read(const void *data, size_t size) {
+  pml__walk w = {.data = (const unsigned char *)data, .size = size};
+  double t0 = pml_time();
+  pml_parallel(size, (size_t)1 << 20, pml__walk_range, &w);
+  double t = pml_time() - t0;
+  return t > 0 ? (double)size / t : 0;
+}
+
+enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+
+/* One thread's share: returns the operations it did. */
+PML__FN double pml__peak_work(void) {
+  uint64_t n = PML__PEAK_LOOPS;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) {
+    __asm__ volatile(
+        "1:\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm0\n vfmadd231ps %%zmm16,%%zmm17,%%zmm1\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm2\n vfmadd231ps %%zmm16,%%zmm17,%%zmm3\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm4\n vfmadd231ps %%zmm16,%%zmm17,%%zmm5\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm6\n vfmadd231ps %%zmm16,%%zmm17,%%zmm7\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm8\n vfmadd231ps %%zmm16,%%zmm17,%%zmm9\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm10\n vfmadd231ps %%zmm16,%%zmm17,%%zmm11\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm12\n vfmadd231ps %%zmm16,%%zmm17,%%zmm13\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm14\n vfmadd231ps %%zmm16,%%zmm17,%%zmm15\n"
+        "dec %0\n jnz 1b\n vzeroupper\n"
+        : "+r"(n)
+        :
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+          "xmm12", "xmm13", "xmm14", "xmm15");
+    return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_AVX2) {
+    __asm__ volatile(
+        "1:\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm0\n vfmadd231ps %%ymm14,%%ymm15,%%ymm1\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm2\n vfmadd231ps %%ymm14,%%ymm15,%%ymm3\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm4\n vfmadd231ps %%ymm14,%%ymm15,%%ymm5\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm6\n vfmadd231ps %%ymm14,%%ymm15,%%ymm7\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm8\n vfmadd231ps %%ymm14,%%ymm15,%%ymm9\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm10\n vfmadd231ps %%ymm14,%%ymm15,%%ymm11\n"
+        "dec %0\n jnz 1b\n vzeroupper\n"
+        : "+r"(n)
+        :
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+          "xmm12", "xmm13", "xmm14", "xmm15");
+    return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
+  }
+#endif
+  volatile float keep;
+  float acc[16] = {0}, x = 1.0f + (float)n * 1e-30f, y = 0.5f;
+  for (uint64_t i = 0; i < n / 8; i++)
+    for (int j = 0; j < 16; j++) acc[j] = acc[j] * y + x;
+  keep = acc[0];
+  for (int j = 1; j < 16; j++) keep = acc[j];
+  (void)keep;
+  return (double)(PML__PEAK_LOOPS / 8) * 16 * 2;
+}
+
+PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
+  double *ops = (double *)ctx;
+  for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
+}
+
+PML_API double pml_bench_peak_f32(void) {
+  double ops[256], best = 0;
+  size_t n = (size_t)pml_threads();
+  for (int pass = 0; pass < 5; pass++) {
+    double total = 0, t0 = pml_time();
+    pml_parallel(n, 1, pml__peak_range, ops);
+    double t = pml_time() - t0;
+    for (size_t i = 0; i < n; i++) total += ops[i];
+    if (t > 0 && total / t > best) best = total / t;
+  }
+  return best;
+}
+
+/* Reads every matrix of the model once, as a decode step does; seconds. */
+PML__FN double pml__bench_walk(const pml_model *m) {
+  double t0 = pml_time();
+  for (int i = 0; i < m->cfg.n_layers; i++) {
+    const pml_layer *l = &m->layers[i];
+    const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) pml_bench_read(w[j]->data, pml__mat_bytes(w[j]));
+  }
+  pml_bench_read(m->head.data, pml__mat_bytes(&m->head));
+  return pml_time() - t0;
+}
+
+/* Operations of a prompt of T tokens with logits for its last one. */
+PML__FN double pml__bench_prefill_ops(const pml_config *c, double T) {
+  double head = (double)c->n_vocab * c->d_model;
+  double weights = (double)pml_config_n_params(c) - head * (c->tied_head ? 1 : 2);
+  double attention = 4.0 * c->n_layers * c->n_heads * c->head_dim * T * (T + 1) / 2;
+  return 2 * weights * T + 2 * head + attention;
+}
+
+PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens, float *logits,
+                                   double *pp, double *tg) {
+  pml_seq seq = {0};
+  pml_status st = PML_OK;
+  double t0 = pml_time();
+  if (o->n_prompt) st = pml_forward_one(ctx, &seq, tokens, o->n_prompt, logits);
+  *pp = o->n_prompt / (pml_time() - t0);
+  pml_context_truncate(ctx, &seq, 0);
+  t0 = pml_time();
+  for (int i = 0; i < o->n_decode && st == PML_OK; i++) st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
+  *tg = o->n_decode / (pml_time() - t0);
+  pml_context_seq_free(ctx, &seq);
+  return st;
+}
+
+PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *o, pml_bench_result *r) {
+  int longest = o->n_prompt > o->n_decode ? o->n_prompt : o->n_decode;
+  memset(r, 0, sizeof *r);
+  if (o->n_prompt < 0 || o->n_decode < 0 || longest < 1 || o->repetitions < 1 || o->repetitions > 1000)
+    return pml_fail(PML_E_USAGE, "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
+  pml_context *ctx = NULL;
+  pml_context_options co = {.n_ctx = longest, .cancel = o->cancel};
+  pml_status st = pml_context_open(&ctx, m, NULL, &co);
+  size_t reps = (size_t)o->repetitions;
+  int32_t *tokens = (int32_t *)pml_alloc((size_t)longest * sizeof(int32_t));
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float));
+  double *x = (double *)pml_alloc(3 * reps * sizeof(double)), skip;
+  if (st == PML_OK && (!tokens || !logits || !x)) st = PML_E_MEMORY;
+  pml_rng rng = pml_rng_seed(42);
+  for (int i = 0; st == PML_OK && i < longest; i++)
+    tokens[i] = (int32_t)pml_rng_below(&rng, (uint32_t)m->cfg.n_vocab);
+  if (st == PML_OK) pml__bench_walk(m);
+  pml_bench_options warm = {.n_prompt = o->n_prompt ? 1 : 0, .n_decode = o->n_decode ? 1 : 0};
+  if (st == PML_OK) st = pml__bench_once(ctx, &warm, tokens, logits, &skip, &skip);
+  r->bytes_per_token = pml_model_bytes_per_token(m);
+  for (size_t i = 0; st == PML_OK && i < reps; i++) {
+    x[2 * reps + i] = (double)r->bytes_per_token / pml__bench_walk(m) / 1e9;
+    st = pml__bench_once(ctx, o, tokens, logits, &x[i], &x[reps + i]);
+  }
+  if (st == PML_OK) {
+    r->pp_tok_s = pml_figure_of(x, reps);
+    r->tg_tok_s = pml_figure_of(x + reps, reps);
+    r->read_gb_s = pml_figure_of(x + 2 * reps, reps);
+    r->peak_gflop_s = pml_bench_peak_f32() / 1e9;
+    r->tg_limit = r->read_gb_s.median * 1e9 / (double)r->bytes_per_token;
+    r->pp_limit = o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
+    r->pp_share = o->n_prompt ? r->pp_tok_s.median / r->pp_limit : 0;
+    r->tg_share = o->n_decode ? r->tg_tok_s.median / r->tg_limit : 0;
+    r->memory_peak = pml_memory_peak();
+  }
+  pml_free(x);
+  pml_free(logits);
+  pml_free(tokens);
+  pml_context_close(ctx);
+  return st;
+}
+
+#endif /* § 48 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
    § 49  SVG                                                       needs § 2 § 9
