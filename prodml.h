@@ -2133,20 +2133,431 @@ PML_API void pml_scale(float *y, float a, size_t n);
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 12  MATRIX MULTIPLICATION                                     needs § 5 § 8
+   § 12  MATRIX MULTIPLICATION                             needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   The GEMM that training runs on.
+   Nine tenths of a training step are products of two matrices.  The definition
+   is three loops:
+
+     C[m,n] = Σ_k op(A)[m,k] · op(B)[k,n]        C[M,N], op(A)[M,K], op(B)[K,N]
+
+   Each output starts from 0, or with `accumulate` from the old C[m,n], and adds
+   its K products one after the other, k = 0, 1, 2 …  A dot product split into
+   lanes would be another sum with other bits.  So a vector register holds
+   sixteen neighbouring n of the same m, never sixteen k.  Then every width of
+   vector, every tile size and every number of threads gives the same bits.
+
+   A layer Y[T,o] = X[T,i] · W[o,i]ᵀ needs three products to learn:
+
+     forward    Y  = X · Wᵀ      tb                     K = i
+     input      dX = dY · W      no transposes          K = o
+     weight     dW += dYᵀ · X    ta, accumulate         K = T, the tokens
+
+   What it costs.  2·M·N·K operations on M·K + K·N + M·N numbers: for 1000³ that
+   is 2·10⁹ operations on 12 MB, so memory is not the limit, if each number is
+   used many times while it is near.  The three loops as written fetch two
+   numbers (8 bytes) for 2 operations.  A core that can do 64 operations a cycle
+   would need 256 bytes a cycle; its first cache gives 128, its second 30 to 60,
+   the memory 5 to 10.  So the product is cut once for each level:
+
+     registers   a tile of C, 14 × 32 numbers, in 28 of the 32 AVX-512 registers.
+                 One step of k loads 32 numbers of B (2 registers) and 14 of A
+                 (each spread over a register) and does 14·32·2 = 896 operations:
+                 184 bytes, 0.2 a operation instead of 4.  Why 14 × 32: two
+                 multiply-adds start each cycle and take 4 cycles, so at least 8
+                 must be in flight; 28 are.  Loads per multiply-add are
+                 (14 + 2) / 28; taller and wider tiles do not fit, 32 × 14 would
+                 need 32 + 1 loads.  The last registers hold B (2), A, a product.
+     L1          the sliver of A, 14 rows × 256 k, 16 KB, is used by all columns.
+     L2          the panel of B, 256 k × up to 768 columns, 768 KB, is used by
+                 all rows.  It streams through the tile: 128 bytes in 14 cycles.
+     memory      A is read once per panel of B; C is read and written once per
+                 256 k, that is 8 bytes for 512 operations.
+
+   AVX2 has 16 registers of 8: its tile is 6 × 16.
+
+   Packing.  The tile wants A and B in the order it reads them: for each k the
+   14 numbers of A side by side, then the 32 of B side by side.  Packing copies
+   them so, and there the transposes disappear: ta and tb only change how the
+   copy reads.  It costs M·K + K·N moves against M·N·K multiply-adds: with N =
+   256 a vectorised transposition is about 5 % of the time, a plain loop 20 %.
+   Rows and columns that are missing at the edge are packed as zeros; the tile
+   is then computed in a small buffer and only its true part copied out.
+
+     for each 768 columns, for each 256 k:                         (in order)
+       pack the panel of B                                         (in parallel)
+       for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
+
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
+   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   instructions instead of one, so about twice the time.  The scalar level uses
+   fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
+   ARM64); elsewhere a software fmaf would take 20 times longer, so there the
+   scalar default equals strict.
+
+   Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
+   faster to write and has other bits: each block must start from the C that the
+   block before left.  (2) Skipping zeros of A, as a sparse matrix would, loses
+   0·∞ = NaN, and a diverged training goes on without a sign.  (3) The compiler
+   fuses a·b + c on its own unless told not to (top of this file).
+   tests/test_gemm.c compares every kernel with the three loops, bit for bit.
+   When two NaN meet, which payload survives is the processor's choice: NaN are
+   in the same places, their bits may differ.
+
+   For few rows (decoding, M below 14) packing B costs as much as the product:
+   pml_linear (§ 11) reads the weights in place.
+
+   Source: Goto and van de Geijn 2008, Anatomy of High-Performance Matrix
+   Multiplication; Van Zee and van de Geijn 2015, BLIS.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* C[M,N] = op(A)[M,K] · op(B)[K,N], or C += with accumulate.  Row-major; with ta
-   A is stored [K,M], with tb B is stored [N,K]; lda, ldb, ldc are the stored row
-   lengths.  Every output adds its K products in the order k = 0, 1, 2 …, in strict
-   mode with separate rounding, otherwise with fused multiply-add; so the bits do
-   not depend on threads, tiles or vector width.  Source: Goto and van de Geijn 2008. */
+/* C[M,N] = op(A)[M,K] · op(B)[K,N], or C += with accumulate.  f32, row-major.
+   With ta A is stored [K,M], else [M,K]; with tb B is stored [N,K], else [K,N].
+   lda, ldb, ldc are the stored row lengths in floats, at least the number of
+   columns stored.  C must not overlap A or B.  Numbers between N and ldc are
+   neither read nor written.  K = 0 gives zeros (accumulate: C unchanged).
+   Every output adds its K products to 0, or to the old C, in the order k = 0, 1,
+   2 …, in strict mode with separate rounding, otherwise with fused multiply-add;
+   so the bits do not depend on threads, tiles or vector width.
+   Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
+   negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
+   With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
+   of summation is its own.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
-                      bool tb, int M, int N, int K, bool accumulate);
+                            bool tb, int M, int N, int K, bool accumulate);
 
 #ifdef PML__IMPL
+
+#if defined(PRODML_USE_OPENBLAS)
+#if defined(__has_include)
+#if !__has_include(<cblas.h>)
+#error "PRODML_USE_OPENBLAS needs <cblas.h>: apt install libopenblas-dev, or brew install openblas"
+#endif
+#endif
+#include <cblas.h>
+#endif
+
+#define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
+#define PML__GEMM_NC 768               /* columns per panel of B, a multiple of every tile's width */
+#define PML__GEMM_MR_MAX 14
+#define PML__GEMM_NR_MAX 32
+#define PML__GEMM_STRIDE_MAX 16
+#define PML__GEMM_SERIAL 65536         /* multiply-adds below which waking a thread costs more */
+
+/* The accumulators of a tile are arrays in C and registers in the program; for
+   that the loops over them must be unrolled at -O2. */
+#if defined(__clang__)
+#define PML__GEMM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PML__GEMM_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define PML__GEMM_INLINE static inline PML__UNUSED __attribute__((always_inline))
+
+/* c[mr,nr] = (load ? c : 0) + Σ_k a[k,stride] ⊗ b[k,nr], for a full tile. */
+typedef void (*pml__gemm_tile_fn)(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load);
+
+/* dst[k,stride] = src[r,ld] transposed: dst[k·stride + r] = src[r·ld + k] for
+   r < rows, 0 for rows <= r < stride. */
+typedef void (*pml__gemm_turn_fn)(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc);
+
+/* dst[k,stride] = src[k,ld]: `rows` numbers of each, 0 up to stride. */
+typedef pml__gemm_turn_fn pml__gemm_copy_fn;
+
+typedef struct {
+  size_t mr, nr;          /* the tile */
+  size_t stride;          /* floats per k in a packed sliver of A: mr rounded up for the transposition */
+  pml__gemm_tile_fn tile;
+  pml__gemm_turn_fn turn;
+  pml__gemm_copy_fn copy;
+} pml__gemm_kernel;
+
+/* The definition: one tile in plain C.  `strict` is a constant in each caller. */
+/* @gemm_tile_scalar */
+PML__GEMM_INLINE void pml__gemm_tile_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                            bool load, bool strict) {
+  float acc[4][16];
+  for (size_t m = 0; m < 4; m++)
+    for (size_t n = 0; n < 16; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 16)
+    for (size_t m = 0; m < 4; m++)
+      for (size_t n = 0; n < 16; n++) {
+#if defined(__FP_FAST_FMAF)
+        acc[m][n] = strict ? acc[m][n] + a[m] * b[n] : fmaf(a[m], b[n], acc[m][n]);
+#else
+        (void)strict;
+        acc[m][n] += a[m] * b[n];
+#endif
+      }
+  for (size_t m = 0; m < 4; m++)
+    for (size_t n = 0; n < 16; n++) c[m * ldc + n] = acc[m][n];
+}
+/* @end */
+
+PML__FN void pml__gemm_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_scalar(kc, a, b, c, ldc, load, false);
+}
+PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
+}
+
+PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++)
+    for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[r * ld + k] : 0.0f;
+}
+
+PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++)
+    for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[k * ld + r] : 0.0f;
+}
+
+#if defined(PML__X86)
+#define PML__GEMM_AVX2 __attribute__((target("avx2,fma")))
+#define PML__GEMM_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+
+/* @gemm_tile_avx512 */
+PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const float *a, const float *b, float *c,
+                                                             size_t ldc, bool load, bool strict) {
+  __m512 acc[14][2];
+  PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
+    acc[m][0] = load ? _mm512_loadu_ps(c + (size_t)m * ldc) : _mm512_setzero_ps();
+    acc[m][1] = load ? _mm512_loadu_ps(c + (size_t)m * ldc + 16) : _mm512_setzero_ps();
+  }
+  for (size_t k = 0; k < kc; k++, a += 16, b += 32) {
+    __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + 16);
+    PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
+      __m512 am = _mm512_set1_ps(a[m]);
+      acc[m][0] = strict ? _mm512_add_ps(acc[m][0], _mm512_mul_ps(am, b0)) : _mm512_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm512_add_ps(acc[m][1], _mm512_mul_ps(am, b1)) : _mm512_fmadd_ps(am, b1, acc[m][1]);
+    }
+  }
+  PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
+    _mm512_storeu_ps(c + (size_t)m * ldc, acc[m][0]);
+    _mm512_storeu_ps(c + (size_t)m * ldc + 16, acc[m][1]);
+  }
+}
+/* @end */
+
+PML__GEMM_AVX512 PML__FN void pml__gemm_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                               bool load) {
+  pml__gemm_tile_avx512(kc, a, b, c, ldc, load, false);
+}
+PML__GEMM_AVX512 PML__FN void pml__gemm_avx512_strict(size_t kc, const float *a, const float *b, float *c,
+                                                      size_t ldc, bool load) {
+  pml__gemm_tile_avx512(kc, a, b, c, ldc, load, true);
+}
+
+PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float *a, const float *b, float *c,
+                                                         size_t ldc, bool load, bool strict) {
+  __m256 acc[6][2];
+  PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
+    acc[m][0] = load ? _mm256_loadu_ps(c + (size_t)m * ldc) : _mm256_setzero_ps();
+    acc[m][1] = load ? _mm256_loadu_ps(c + (size_t)m * ldc + 8) : _mm256_setzero_ps();
+  }
+  for (size_t k = 0; k < kc; k++, a += 8, b += 16) {
+    __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
+    PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
+      __m256 am = _mm256_broadcast_ss(a + m);
+      acc[m][0] = strict ? _mm256_add_ps(acc[m][0], _mm256_mul_ps(am, b0)) : _mm256_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm256_add_ps(acc[m][1], _mm256_mul_ps(am, b1)) : _mm256_fmadd_ps(am, b1, acc[m][1]);
+    }
+  }
+  PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
+    _mm256_storeu_ps(c + (size_t)m * ldc, acc[m][0]);
+    _mm256_storeu_ps(c + (size_t)m * ldc + 8, acc[m][1]);
+  }
+}
+
+PML__GEMM_AVX2 PML__FN void pml__gemm_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                           bool load) {
+  pml__gemm_tile_avx2(kc, a, b, c, ldc, load, false);
+}
+PML__GEMM_AVX2 PML__FN void pml__gemm_avx2_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                                  bool load) {
+  pml__gemm_tile_avx2(kc, a, b, c, ldc, load, true);
+}
+
+/* Turns an 8 × 8 block in registers: pairs, then fours, then the two halves. */
+PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_turn8(__m256 v[8]) {
+  __m256 p[8], q[8];
+  PML__GEMM_UNROLL for (int i = 0; i < 8; i += 2) {
+    p[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    p[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  PML__GEMM_UNROLL for (int i = 0; i < 8; i += 4) {
+    q[i] = _mm256_shuffle_ps(p[i], p[i + 2], 0x44);
+    q[i + 1] = _mm256_shuffle_ps(p[i], p[i + 2], 0xEE);
+    q[i + 2] = _mm256_shuffle_ps(p[i + 1], p[i + 3], 0x44);
+    q[i + 3] = _mm256_shuffle_ps(p[i + 1], p[i + 3], 0xEE);
+  }
+  PML__GEMM_UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2f128_ps(q[i], q[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2f128_ps(q[i], q[i + 4], 0x31);
+  }
+}
+
+/* stride is a multiple of 8. */
+PML__GEMM_AVX2 PML__FN void pml__gemm_turn_avx2(float *dst, size_t stride, const float *src, size_t ld,
+                                                size_t rows, size_t kc) {
+  for (size_t r = 0; r < stride; r += 8) {
+    size_t have = r >= rows ? 0 : rows - r < 8 ? rows - r : 8, k = 0;
+    for (; k + 8 <= kc; k += 8) {
+      __m256 v[8];
+      PML__GEMM_UNROLL for (size_t i = 0; i < 8; i++)
+        v[i] = i < have ? _mm256_loadu_ps(src + (r + i) * ld + k) : _mm256_setzero_ps();
+      pml__gemm_turn8(v);
+      PML__GEMM_UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(dst + (k + i) * stride + r, v[i]);
+    }
+    for (; k < kc; k++)
+      for (size_t i = 0; i < 8; i++) dst[k * stride + r + i] = i < have ? src[(r + i) * ld + k] : 0.0f;
+  }
+}
+
+/* A masked load reads nothing where the mask is 0, not even at the end of the array. */
+PML__GEMM_AVX2 PML__FN void pml__gemm_copy_avx2(float *dst, size_t stride, const float *src, size_t ld,
+                                                size_t rows, size_t kc) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  __m256i mask[PML__GEMM_NR_MAX / 8];
+  for (size_t r = 0; r < stride; r += 8)
+    mask[r / 8] = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)rows - (int)r), lane);
+  for (size_t k = 0; k < kc; k++, src += ld, dst += stride)
+    for (size_t r = 0; r < stride; r += 8)
+      _mm256_store_ps(dst + r, r < rows ? _mm256_maskload_ps(src + r, mask[r / 8]) : _mm256_setzero_ps());
+}
+#endif /* PML__X86 */
+
+PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
+#if defined(PML__X86)
+  if (level == PML_CPU_AVX512)
+    return (pml__gemm_kernel){14, 32, 16, strict ? pml__gemm_avx512_strict : pml__gemm_avx512,
+                              pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+  if (level == PML_CPU_AVX2)
+    return (pml__gemm_kernel){6, 16, 8, strict ? pml__gemm_avx2_strict : pml__gemm_avx2,
+                              pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+#endif
+  (void)level;
+  return (pml__gemm_kernel){4, 16, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
+                            pml__gemm_turn_scalar, pml__gemm_copy_scalar};
+}
+
+/* One panel: columns [n0, n0+nc) and products [k0, k0+kc). */
+typedef struct {
+  pml__gemm_kernel kern;
+  float *C, *packed;      /* packed B: [nc/nr slivers][kc][nr] */
+  const float *A, *B;
+  size_t ldc, lda, ldb, M, n0, nc, k0, kc;
+  size_t row_slivers, col_slivers, group; /* group: column slivers per work item */
+  bool ta, tb, load;
+} pml__gemm_job;
+
+/* Packs slivers [begin, end) of the panel of B. */
+PML__FN void pml__gemm_pack_b(void *ctx, size_t begin, size_t end) {
+  const pml__gemm_job *j = (const pml__gemm_job *)ctx;
+  size_t nr = j->kern.nr;
+  for (size_t s = begin; s < end; s++) {
+    size_t n = j->n0 + s * nr, left = j->nc - s * nr, have = left < nr ? left : nr;
+    float *dst = j->packed + s * nr * j->kc;
+    if (j->tb) j->kern.turn(dst, nr, j->B + n * j->ldb + j->k0, j->ldb, have, j->kc);
+    else j->kern.copy(dst, nr, j->B + j->k0 * j->ldb + n, j->ldb, have, j->kc);
+  }
+}
+
+/* A tile at the edge: the true rows × cols part goes through a full-sized buffer. */
+PML__FN void pml__gemm_edge(const pml__gemm_job *j, const float *a, const float *b, float *c, size_t rows,
+                            size_t cols) {
+  _Alignas(64) float t[PML__GEMM_MR_MAX * PML__GEMM_NR_MAX] = {0};
+  size_t nr = j->kern.nr;
+  if (j->load)
+    for (size_t m = 0; m < rows; m++) memcpy(t + m * nr, c + m * j->ldc, cols * sizeof *t);
+  j->kern.tile(j->kc, a, b, t, nr, j->load);
+  for (size_t m = 0; m < rows; m++) memcpy(c + m * j->ldc, t + m * nr, cols * sizeof *t);
+}
+
+/* Work items [begin, end): item i is row sliver i mod row_slivers against the
+   i / row_slivers-th group of column slivers. */
+/* @gemm_rows */
+PML__FN void pml__gemm_rows(void *ctx, size_t begin, size_t end) {
+  const pml__gemm_job *j = (const pml__gemm_job *)ctx;
+  size_t mr = j->kern.mr, nr = j->kern.nr, stride = j->kern.stride;
+  _Alignas(64) float a[PML__GEMM_KC * PML__GEMM_STRIDE_MAX];
+  for (size_t item = begin; item < end; item++) {
+    size_t m = item % j->row_slivers * mr, rows = j->M - m < mr ? j->M - m : mr;
+    if (j->ta) j->kern.copy(a, stride, j->A + j->k0 * j->lda + m, j->lda, rows, j->kc);
+    else j->kern.turn(a, stride, j->A + m * j->lda + j->k0, j->lda, rows, j->kc);
+    size_t s = item / j->row_slivers * j->group, last = s + j->group;
+    if (last > j->col_slivers) last = j->col_slivers;
+    for (; s < last; s++) {
+      size_t n = s * nr, cols = j->nc - n < nr ? j->nc - n : nr;
+      const float *b = j->packed + n * j->kc;
+      float *c = j->C + m * j->ldc + j->n0 + n;
+      if (rows == mr && cols == nr) j->kern.tile(j->kc, a, b, c, j->ldc, j->load);
+      else pml__gemm_edge(j, a, b, c, rows, cols);
+    }
+  }
+}
+/* @end */
+
+/* Packs B and runs the tiles of one panel.  Few rows and many threads: the
+   columns are cut too, so that each thread finds about four items. */
+PML__FN void pml__gemm_panel(pml__gemm_job *j, bool parallel) {
+  size_t want = parallel ? 4 * (size_t)pml_threads() : 1;
+  size_t groups = (want + j->row_slivers - 1) / j->row_slivers;
+  if (groups > j->col_slivers) groups = j->col_slivers;
+  j->group = (j->col_slivers + groups - 1) / groups;
+  groups = (j->col_slivers + j->group - 1) / j->group;
+  size_t items = j->row_slivers * groups;
+  pml_parallel(j->col_slivers, parallel ? 1 : j->col_slivers, pml__gemm_pack_b, j);
+  pml_parallel(items, parallel ? 1 : items, pml__gemm_rows, j);
+}
+
+PML__FN pml_status pml__gemm_check(const float *C, int ldc, const float *A, int lda, bool ta, const float *B,
+                                   int ldb, bool tb, int M, int N, int K) {
+  if (M < 0 || N < 0 || K < 0)
+    return pml_fail(PML_E_USAGE, "pml_gemm: the sizes M=%d N=%d K=%d must not be negative", M, N, K);
+  if (ldc < N || lda < (ta ? M : K) || ldb < (tb ? K : N))
+    return pml_fail(PML_E_USAGE,
+                    "pml_gemm: a row is shorter than its matrix: lda=%d must be at least %d, ldb=%d at least "
+                    "%d, ldc=%d at least %d", lda, ta ? M : K, ldb, tb ? K : N, ldc, N);
+  if (M > 0 && N > 0 && (!C || (K > 0 && (!A || !B))))
+    return pml_fail(PML_E_USAGE, "pml_gemm: a matrix is NULL");
+  return PML_OK;
+}
+
+PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
+                            bool tb, int M, int N, int K, bool accumulate) {
+  pml_status st = pml__gemm_check(C, ldc, A, lda, ta, B, ldb, tb, M, N, K);
+  if (st != PML_OK || M == 0 || N == 0) return st;
+  if (K == 0) {
+    for (size_t m = 0; m < (size_t)M && !accumulate; m++) memset(C + m * (size_t)ldc, 0, (size_t)N * sizeof *C);
+    return PML_OK;
+  }
+#if defined(PRODML_USE_OPENBLAS)
+  if (!pml_strict()) {
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f, A,
+                lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
+    return PML_OK;
+  }
+#endif
+  pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
+                     .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M, .ta = ta, .tb = tb};
+  size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
+  size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
+  j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
+  if (!j.packed) return PML_E_MEMORY;
+  bool parallel = (double)M * N * K >= PML__GEMM_SERIAL;
+  j.row_slivers = (j.M + j.kern.mr - 1) / j.kern.mr;
+  for (j.n0 = 0; j.n0 < n_all; j.n0 += j.nc) {
+    j.nc = n_all - j.n0 < PML__GEMM_NC ? n_all - j.n0 : PML__GEMM_NC;
+    j.col_slivers = (j.nc + nr - 1) / nr;
+    for (j.k0 = 0; j.k0 < k_all; j.k0 += j.kc) {
+      j.kc = k_all - j.k0 < PML__GEMM_KC ? k_all - j.k0 : PML__GEMM_KC;
+      j.load = accumulate || j.k0 > 0;
+      pml__gemm_panel(&j, parallel);
+    }
+  }
+  pml_free(j.packed);
+  return PML_OK;
+}
+
 #endif /* § 12 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
