@@ -1,4 +1,5 @@
-/* The one object per variant that the tests link: prodml.h with external functions. */
+/* The header's one object for test programs: external linkage, so that each
+   compiler variant compiles the implementation once. */
 #define PRODML_EXTERN
 #define PRODML_IMPLEMENTATION
 #include "prodml.h"
