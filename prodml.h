@@ -2598,12 +2598,587 @@ PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads,
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 15  JSON                                                          needs § 2
+   § 15  JSON                                                        needs § 1 § 2
    ─────────────────────────────────────────────────────────────────────────────
-   A small bounded reader and writer.
+   Headers of model files, training data and API bodies are JSON, and all of them
+   come from strangers.  Most readers build a tree in memory: a 1 MB body of "[[[["
+   becomes a million small allocations before the first field is looked at.
+
+   This one allocates nothing.  It reads twice:
+
+     open    walks the text once and checks every byte against RFC 8259.  It needs
+             one bit per open bracket (object or array), 64 of them, in one integer.
+     walk    a value is then a span of text that is known to be good: {type, ptr,
+             len}, 24 bytes, copied freely.  Its members are found by counting
+             brackets; nothing can go wrong any more, so walking returns no errors.
+
+   Numbers stay text until somebody asks.  A tensor's offset of 2^53 + 1 is exact as
+   int64 and would be 2^53 as a double; the caller knows which one is meant.
+
+   Cost: open 0.45 GB/s on one Zen 4 core, walking the same; finding one of K members of an object reads the
+   object, so asking for all of them by name costs K passes.  Iterate instead when
+   K is large: a safetensors header has hundreds.
+   The traps.  Duplicate names are legal: pml_json_get takes the first, and a format
+   that forbids them must look.  "\u0000" is legal: an unescaped string may hold a 0
+   byte, so use its length.  And strtod obeys the locale: in Germany "0.5" is 0.
+   The conversions below never show it a decimal point.
+   Source: RFC 8259; Clinger 1990, How to Read Floating Point Numbers Accurately
+   (why 768 digits decide every double).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 15: not written yet */
+typedef enum {
+  PML_JSON_NONE = 0, /* no value: a member that is not there */
+  PML_JSON_NULL,
+  PML_JSON_FALSE,
+  PML_JSON_TRUE,
+  PML_JSON_NUMBER,
+  PML_JSON_STRING,
+  PML_JSON_ARRAY,
+  PML_JSON_OBJECT
+} pml_json_type;
+
+/* A value: its type and its text, quotes and brackets included.  Borrowed from the
+   text given to pml_json_open and valid as long as that is. */
+typedef struct {
+  pml_json_type type;
+  const char *ptr;
+  size_t len;
+} pml_json;
+
+#define PML_JSON_MAX_DEPTH 64
+
+/* Checks that text[len] is exactly one JSON value with white space around it, in
+   UTF-8, nested at most 64 deep; *root is that value.  On failure *root is NONE and
+   the sentence begins with `name` and the byte: "body: byte 17: a ',' or ']' is
+   missing".  PML_E_LIMIT when too deep, otherwise PML_E_FORMAT.  A byte order mark
+   and half a surrogate pair ("\ud800") are refused. */
+PML_API pml_status pml_json_open(pml_json *root, const char *text, size_t len, const char *name);
+
+/* The walk.  `for (pml_json_iter it = pml_json_each(v); pml_json_next(&it);)` visits
+   the members of an object or the elements of an array in their order; any other
+   value has none.  key is a STRING in an object, NONE in an array. */
+typedef struct {
+  pml_json key, value;
+  size_t index;         /* 0, 1, 2 … of value */
+  const char *at, *end; /* private: the text that is left */
+  bool object;
+} pml_json_iter;
+PML_API pml_json_iter pml_json_each(pml_json v);
+PML_API bool pml_json_next(pml_json_iter *it);
+
+/* The first member called key, the i-th element; NONE when there is none or v is of
+   another type.  So lookups chain: pml_json_get(pml_json_get(v, "a"), "b"). */
+PML_API pml_json pml_json_get(pml_json v, const char *key);
+PML_API pml_json pml_json_at(pml_json v, size_t i);
+PML_API size_t pml_json_count(pml_json v); /* members or elements */
+
+/* The value as C.  false, with *out unchanged, when v is of another type or does not
+   fit.  Integers have no '.', no exponent ("1e3" is not one) and are exact; doubles
+   are the nearest one, and 1e400 does not fit.  So a field with a default reads:
+   int64_t n = 16; pml_json_int(pml_json_get(v, "max_tokens"), &n); */
+PML_API bool pml_json_int(pml_json v, int64_t *out);
+PML_API bool pml_json_uint(pml_json v, uint64_t *out);
+PML_API bool pml_json_double(pml_json v, double *out);
+PML_API bool pml_json_bool(pml_json v, bool *out);
+
+/* A string without its escapes, appended to out as UTF-8.  false when v is no string
+   or memory ran out (out->failed). */
+PML_API bool pml_json_text(pml_json v, pml_buf *out);
+/* Whether v is a string that unescapes to text[len]; allocates nothing. */
+PML_API bool pml_json_is(pml_json v, const char *text, size_t len);
+
+/* The writer: a string with quotes and escapes (a byte that is not UTF-8 becomes
+   U+FFFD), and a number in the fewest digits that read back as the same double
+   (NaN and infinities become null: JSON has none).  -0.0 is written "-0". */
+PML_API void pml_json_put_str(pml_buf *out, const char *s, size_t len);
+PML_API void pml_json_put_num(pml_buf *out, double x);
+
+#ifdef PML__IMPL
+
+/* Text being checked; `why` is set by the first thing that is wrong at `at`. */
+typedef struct {
+  const char *s;
+  size_t n, at;
+  const char *why;
+} pml__json_in;
+
+PML__FN bool pml__json_no(pml__json_in *in, const char *why) {
+  in->why = why;
+  return false;
+}
+
+/* The byte at `at`, 0 at the end; a 0 byte is valid nowhere, so the two may mix. */
+PML__FN char pml__json_peek(const pml__json_in *in) { return in->at < in->n ? in->s[in->at] : 0; }
+
+PML__FN bool pml__json_is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+PML__FN void pml__json_space(pml__json_in *in) {
+  while (pml__json_is_space(pml__json_peek(in))) in->at++;
+}
+
+/* Length of the UTF-8 sequence at p (n >= 1 bytes left), 0 when it is not one:
+   stray or missing continuation bytes, overlong forms, surrogates, over U+10FFFF. */
+PML__FN size_t pml__json_utf8(const char *p, size_t n) {
+  const unsigned char *u = (const unsigned char *)p;
+  size_t len = u[0] < 0x80 ? 1 : u[0] < 0xC2 ? 0 : u[0] < 0xE0 ? 2 : u[0] < 0xF0 ? 3 : u[0] < 0xF5 ? 4 : 0;
+  if (len > n) return 0;
+  for (size_t i = 1; i < len; i++)
+    if ((u[i] & 0xC0) != 0x80) return 0;
+  if ((u[0] == 0xE0 && u[1] < 0xA0) || (u[0] == 0xED && u[1] > 0x9F)) return 0;
+  if ((u[0] == 0xF0 && u[1] < 0x90) || (u[0] == 0xF4 && u[1] > 0x8F)) return 0;
+  return len;
+}
+
+/* Four hexadecimal digits at p, -1 when they are not. */
+PML__FN int pml__json_hex4(const char *p) {
+  int x = 0;
+  for (int i = 0; i < 4; i++) {
+    char c = p[i];
+    int d = c >= '0' && c <= '9' ? c - '0' : (c | 32) >= 'a' && (c | 32) <= 'f' ? (c | 32) - 'a' + 10 : -1;
+    if (d < 0) return -1;
+    x = x << 4 | d;
+  }
+  return x;
+}
+
+/* A \u escape at `at`; the second half of a surrogate pair must follow the first. */
+PML__FN bool pml__json_check_u(pml__json_in *in) {
+  const char *p = in->s + in->at;
+  size_t left = in->n - in->at;
+  int cp = left < 6 ? -1 : pml__json_hex4(p + 2);
+  if (cp < 0) return pml__json_no(in, "\\u needs four hexadecimal digits");
+  in->at += 6;
+  if (cp < 0xD800 || cp > 0xDFFF) return true;
+  int low = left < 12 || p[6] != '\\' || p[7] != 'u' ? -1 : pml__json_hex4(p + 8);
+  if (cp < 0xDC00 && low >= 0xDC00 && low <= 0xDFFF) {
+    in->at += 6;
+    return true;
+  }
+  in->at -= 6;
+  return pml__json_no(in, "half a surrogate pair");
+}
+
+PML__FN bool pml__json_check_string(pml__json_in *in) {
+  in->at++; /* the opening quote */
+  while (in->at < in->n) {
+    char c = in->s[in->at];
+    if (c == '"') {
+      in->at++;
+      return true;
+    }
+    if ((unsigned char)c < 0x20) return pml__json_no(in, "a control character must be escaped in a string");
+    if (c == '\\') {
+      char e = in->at + 1 < in->n ? in->s[in->at + 1] : 0;
+      if (e == 'u') {
+        if (!pml__json_check_u(in)) return false;
+      } else if (e && strchr("\"\\/bfnrt", e)) in->at += 2;
+      else return pml__json_no(in, "an unknown escape in a string");
+    } else {
+      size_t len = pml__json_utf8(in->s + in->at, in->n - in->at);
+      if (len == 0) return pml__json_no(in, "not UTF-8");
+      in->at += len;
+    }
+  }
+  return pml__json_no(in, "the text ends inside a string");
+}
+
+PML__FN bool pml__json_digits(pml__json_in *in) {
+  size_t start = in->at;
+  while (pml__json_peek(in) >= '0' && pml__json_peek(in) <= '9') in->at++;
+  return in->at > start || pml__json_no(in, "a digit is missing");
+}
+
+PML__FN bool pml__json_check_number(pml__json_in *in) {
+  if (pml__json_peek(in) == '-') in->at++;
+  if (pml__json_peek(in) == '0') in->at++; /* nothing but '.', 'e' or the end may follow a leading 0 */
+  else if (!pml__json_digits(in)) return false;
+  if (pml__json_peek(in) == '.') {
+    in->at++;
+    if (!pml__json_digits(in)) return false;
+  }
+  if ((pml__json_peek(in) | 32) == 'e') {
+    in->at++;
+    if (pml__json_peek(in) == '+' || pml__json_peek(in) == '-') in->at++;
+    return pml__json_digits(in);
+  }
+  return true;
+}
+
+PML__FN bool pml__json_check_word(pml__json_in *in, const char *word) {
+  size_t len = strlen(word);
+  if (in->n - in->at < len || memcmp(in->s + in->at, word, len) != 0)
+    return pml__json_no(in, "a value was expected");
+  in->at += len;
+  return true;
+}
+
+PML__FN bool pml__json_check_scalar(pml__json_in *in) {
+  char c = pml__json_peek(in);
+  if (c == '"') return pml__json_check_string(in);
+  if (c == '-' || (c >= '0' && c <= '9')) return pml__json_check_number(in);
+  if (in->at >= in->n) return pml__json_no(in, "the text ends where a value was expected");
+  return pml__json_check_word(in, c == 't' ? "true" : c == 'f' ? "false" : "null");
+}
+
+/* "name": of a member. */
+PML__FN bool pml__json_check_key(pml__json_in *in) {
+  pml__json_space(in);
+  if (pml__json_peek(in) != '"') return pml__json_no(in, "a member's name in quotes was expected");
+  if (!pml__json_check_string(in)) return false;
+  pml__json_space(in);
+  if (pml__json_peek(in) != ':') return pml__json_no(in, "a ':' is missing after a member's name");
+  in->at++;
+  return true;
+}
+
+/* @json_check */
+/* One value with everything in it.  Bit k of `objects` says whether the bracket at
+   depth k + 1 is a '{': the whole stack of a recursive parser in one integer. */
+PML__FN bool pml__json_check(pml__json_in *in) {
+  uint64_t objects = 0;
+  int depth = 0;
+  for (;;) {
+    pml__json_space(in);
+    char c = pml__json_peek(in);
+    bool opened = c == '{' || c == '[';
+    if (opened) {
+      if (depth == PML_JSON_MAX_DEPTH) return pml__json_no(in, NULL);
+      objects = objects << 1 | (c == '{');
+      depth++;
+      in->at++;
+    } else if (!pml__json_check_scalar(in)) return false;
+    for (;; opened = false) { /* after a value, or just inside a bracket */
+      if (depth == 0) return true;
+      bool object = objects & 1;
+      pml__json_space(in);
+      c = pml__json_peek(in);
+      if (c == (object ? '}' : ']')) {
+        objects >>= 1;
+        depth--;
+        in->at++;
+        continue;
+      }
+      if (!opened) {
+        if (c != ',') return pml__json_no(in, object ? "a ',' or '}' is missing" : "a ',' or ']' is missing");
+        in->at++;
+      }
+      if (object && !pml__json_check_key(in)) return false;
+      break;
+    }
+  }
+}
+/* @end */
+
+PML__FN pml_json_type pml__json_type_of(char c) {
+  switch (c) {
+    case '{': return PML_JSON_OBJECT;
+    case '[': return PML_JSON_ARRAY;
+    case '"': return PML_JSON_STRING;
+    case 't': return PML_JSON_TRUE;
+    case 'f': return PML_JSON_FALSE;
+    case 'n': return PML_JSON_NULL;
+    default: return PML_JSON_NUMBER;
+  }
+}
+
+PML_API pml_status pml_json_open(pml_json *root, const char *text, size_t len, const char *name) {
+  pml__json_in in = {text, len, 0, NULL};
+  *root = (pml_json){PML_JSON_NONE, NULL, 0};
+  pml__json_space(&in);
+  size_t start = in.at;
+  bool good = pml__json_check(&in);
+  size_t end = in.at;
+  if (good) {
+    pml__json_space(&in);
+    good = in.at == len || pml__json_no(&in, "more text after the end of the value");
+  }
+  if (!good && !in.why)
+    return pml_fail(PML_E_LIMIT, "%s: byte %zu: JSON nested deeper than %d", name, in.at, PML_JSON_MAX_DEPTH);
+  if (!good) return pml_fail(PML_E_FORMAT, "%s: byte %zu: invalid JSON: %s", name, in.at, in.why);
+  *root = (pml_json){pml__json_type_of(text[start]), text + start, end - start};
+  return PML_OK;
+}
+
+/* The end of the string that opens at p, in checked text. */
+PML__FN const char *pml__json_skip_string(const char *p) {
+  for (p++; *p != '"'; p++)
+    if (*p == '\\') p++;
+  return p + 1;
+}
+
+/* @json_skip */
+/* The end of the value at p, in checked text: count brackets, step over strings. */
+PML__FN const char *pml__json_skip(const char *p, const char *end) {
+  int depth = 0;
+  do {
+    if (*p == '"') p = pml__json_skip_string(p);
+    else if (*p == '{' || *p == '[') p++, depth++;
+    else if (*p == '}' || *p == ']') p++, depth--;
+    else if (depth > 0) p++;
+    else
+      while (p < end && *p != ',' && *p != '}' && *p != ']' && !pml__json_is_space(*p)) p++;
+  } while (depth > 0);
+  return p;
+}
+/* @end */
+
+PML_API pml_json_iter pml_json_each(pml_json v) {
+  pml_json_iter it = {{PML_JSON_NONE, NULL, 0}, {PML_JSON_NONE, NULL, 0}, SIZE_MAX, NULL, NULL, false};
+  if (v.type != PML_JSON_OBJECT && v.type != PML_JSON_ARRAY) return it;
+  it.object = v.type == PML_JSON_OBJECT;
+  it.at = v.ptr + 1;
+  it.end = v.ptr + v.len - 1; /* the closing bracket */
+  return it;
+}
+
+PML__FN pml_json pml__json_take(pml_json_iter *it) {
+  while (pml__json_is_space(*it->at)) it->at++;
+  pml_json v = {pml__json_type_of(*it->at), it->at, 0};
+  it->at = pml__json_skip(it->at, it->end);
+  v.len = (size_t)(it->at - v.ptr);
+  while (pml__json_is_space(*it->at)) it->at++;
+  return v;
+}
+
+PML_API bool pml_json_next(pml_json_iter *it) {
+  while (it->at < it->end && pml__json_is_space(*it->at)) it->at++;
+  if (it->at >= it->end) return false;
+  it->index++;
+  if (it->object) {
+    it->key = pml__json_take(it);
+    it->at++; /* ':' */
+  }
+  it->value = pml__json_take(it);
+  if (it->at < it->end) it->at++; /* ',' */
+  return true;
+}
+
+PML_API pml_json pml_json_get(pml_json v, const char *key) {
+  size_t len = strlen(key);
+  if (v.type == PML_JSON_OBJECT)
+    for (pml_json_iter it = pml_json_each(v); pml_json_next(&it);)
+      if (pml_json_is(it.key, key, len)) return it.value;
+  return (pml_json){PML_JSON_NONE, NULL, 0};
+}
+
+PML_API pml_json pml_json_at(pml_json v, size_t i) {
+  if (v.type == PML_JSON_ARRAY)
+    for (pml_json_iter it = pml_json_each(v); pml_json_next(&it);)
+      if (it.index == i) return it.value;
+  return (pml_json){PML_JSON_NONE, NULL, 0};
+}
+
+PML_API size_t pml_json_count(pml_json v) {
+  size_t n = 0;
+  for (pml_json_iter it = pml_json_each(v); pml_json_next(&it);) n++;
+  return n;
+}
+
+/* The magnitude of an integer's digits; false when there is more than digits in it
+   or it exceeds `most`. */
+PML__FN bool pml__json_magnitude(const char *p, const char *end, uint64_t most, uint64_t *out) {
+  uint64_t x = 0;
+  for (; p < end; p++) {
+    if (*p < '0' || *p > '9') return false;
+    uint64_t d = (uint64_t)(*p - '0');
+    if (x > (most - d) / 10) return false;
+    x = x * 10 + d;
+  }
+  *out = x;
+  return true;
+}
+
+PML_API bool pml_json_uint(pml_json v, uint64_t *out) {
+  return v.type == PML_JSON_NUMBER && pml__json_magnitude(v.ptr, v.ptr + v.len, UINT64_MAX, out);
+}
+
+PML_API bool pml_json_int(pml_json v, int64_t *out) {
+  if (v.type != PML_JSON_NUMBER) return false;
+  bool minus = v.ptr[0] == '-';
+  uint64_t x, most = (uint64_t)INT64_MAX + minus;
+  if (!pml__json_magnitude(v.ptr + minus, v.ptr + v.len, most, &x)) return false;
+  *out = minus ? (int64_t)(0 - x) : (int64_t)x;
+  return true;
+}
+
+/* A number's text as digits · 10^exponent without leading zeros or a decimal point.
+   After 768 digits only "is there anything but zeros?" can still decide which double
+   is nearest, so a last 1 stands for all the rest. */
+typedef struct {
+  char digits[770];
+  int n;
+  int64_t exponent;
+  bool minus;
+} pml__json_decimal;
+
+PML__FN void pml__json_decimal_of(pml__json_decimal *d, const char *p, const char *end) {
+  bool fraction = false, rest = false;
+  d->n = 0;
+  d->exponent = 0;
+  d->minus = p < end && *p == '-';
+  for (p += d->minus; p < end && (*p | 32) != 'e'; p++) {
+    if (*p == '.') {
+      fraction = true;
+      continue;
+    }
+    bool leading = d->n == 0 && *p == '0', full = d->n == 768;
+    if (full) rest = rest || *p != '0';
+    else if (!leading) d->digits[d->n++] = *p;
+    d->exponent += full - fraction;
+  }
+  if (rest) {
+    d->digits[d->n++] = '1';
+    d->exponent--;
+  }
+  if (p == end) return;
+  p++;
+  bool minus = *p == '-';
+  int64_t e = 0;
+  for (p += minus || *p == '+'; p < end; p++)
+    if (e < INT64_MAX / 100) e = e * 10 + (*p - '0');
+  d->exponent += minus ? -e : e;
+}
+
+/* strtod on "digits e exponent": no decimal point, so no locale; correctly rounded. */
+PML__FN double pml__json_decimal_value(const pml__json_decimal *d) {
+  char text[800];
+  int64_t e = d->exponent < -9999 ? -9999 : d->exponent > 9999 ? 9999 : d->exponent;
+  if (d->n == 0) return d->minus ? -0.0 : 0.0;
+  snprintf(text, sizeof text, "%s%.*se%d", d->minus ? "-" : "", d->n, d->digits, (int)e);
+  return strtod(text, NULL);
+}
+
+PML_API bool pml_json_double(pml_json v, double *out) {
+  pml__json_decimal d;
+  if (v.type != PML_JSON_NUMBER) return false;
+  pml__json_decimal_of(&d, v.ptr, v.ptr + v.len);
+  double x = pml__json_decimal_value(&d);
+  if (isinf(x)) return false;
+  *out = x;
+  return true;
+}
+
+PML_API bool pml_json_bool(pml_json v, bool *out) {
+  if (v.type != PML_JSON_TRUE && v.type != PML_JSON_FALSE) return false;
+  *out = v.type == PML_JSON_TRUE;
+  return true;
+}
+
+/* The character at p of a checked string as UTF-8 in out[4]; returns its length and
+   moves *p behind it. */
+PML__FN size_t pml__json_char(const char **p, char out[4]) {
+  static const char from[] = "\"\\/bfnrt", to[] = "\"\\/\b\f\n\r\t";
+  const char *s = *p;
+  if (*s != '\\' || s[1] != 'u') {
+    out[0] = *s != '\\' ? *s : to[strchr(from, s[1]) - from];
+    *p = s + (*s != '\\' ? 1 : 2);
+    return 1;
+  }
+  uint32_t cp = (uint32_t)pml__json_hex4(s + 2);
+  *p = s + 6;
+  if (cp >= 0xD800 && cp < 0xE000) {
+    cp = 0x10000 + ((cp - 0xD800) << 10) + ((uint32_t)pml__json_hex4(s + 8) - 0xDC00);
+    *p = s + 12;
+  }
+  size_t len = cp < 0x80 ? 1 : cp < 0x800 ? 2 : cp < 0x10000 ? 3 : 4;
+  static const unsigned char first[5] = {0, 0, 0xC0, 0xE0, 0xF0};
+  for (size_t i = len; i-- > 1; cp >>= 6) out[i] = (char)(0x80 | (cp & 0x3F));
+  out[0] = (char)(first[len] | cp);
+  return len;
+}
+
+PML_API bool pml_json_text(pml_json v, pml_buf *out) {
+  if (v.type != PML_JSON_STRING) return false;
+  const char *p = v.ptr + 1, *end = v.ptr + v.len - 1;
+  pml_buf_add(out, "", 0); /* an empty string is a string too: data must not stay NULL */
+  while (p < end) {
+    const char *plain = p;
+    while (p < end && *p != '\\') p++;
+    pml_buf_add(out, plain, (size_t)(p - plain));
+    char c[4];
+    if (p < end) {
+      size_t len = pml__json_char(&p, c);
+      pml_buf_add(out, c, len);
+    }
+  }
+  return !out->failed;
+}
+
+PML_API bool pml_json_is(pml_json v, const char *text, size_t len) {
+  if (v.type != PML_JSON_STRING) return false;
+  const char *p = v.ptr + 1, *end = v.ptr + v.len - 1;
+  size_t i = 0;
+  while (p < end) {
+    char c[4];
+    size_t n = pml__json_char(&p, c);
+    if (n > len - i || memcmp(text + i, c, n) != 0) return false;
+    i += n;
+  }
+  return i == len;
+}
+
+PML_API void pml_json_put_str(pml_buf *out, const char *s, size_t len) {
+  static const char from[] = "\"\\\b\f\n\r\t", to[] = "\"\\bfnrt";
+  pml_buf_puts(out, "\"");
+  for (size_t i = 0, n; i < len; i += n) {
+    unsigned char c = (unsigned char)s[i];
+    const char *known = c ? strchr(from, c) : NULL;
+    n = pml__json_utf8(s + i, len - i);
+    if (known) pml_buf_printf(out, "\\%c", to[known - from]);
+    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
+    else if (n > 0) pml_buf_add(out, s + i, n);
+    else {
+      pml_buf_puts(out, "\xEF\xBF\xBD");
+      n = 1;
+    }
+  }
+  pml_buf_puts(out, "\"");
+}
+
+/* x != 0 rounded to p significant digits, trailing zeros dropped; printf's decimal
+   point (which the locale chooses) is skipped over. */
+PML__FN void pml__json_round(pml__json_decimal *d, double x, int p) {
+  char text[64], *s = text;
+  snprintf(text, sizeof text, "%.*e", p - 1, x);
+  d->minus = *s == '-';
+  d->n = 0;
+  for (s += d->minus; *s != 'e'; s++)
+    if (*s >= '0' && *s <= '9') d->digits[d->n++] = *s;
+  while (d->n > 1 && d->digits[d->n - 1] == '0') d->n--;
+  d->exponent = strtol(s + 1, NULL, 10) + 1 - d->n;
+}
+
+PML_API void pml_json_put_num(pml_buf *out, double x) {
+  if (!isfinite(x)) {
+    pml_buf_puts(out, "null");
+    return;
+  }
+  if (x == 0) {
+    pml_buf_puts(out, signbit(x) ? "-0" : "0");
+    return;
+  }
+  /* A decimal of at most 15 digits survives the way through a double, unless that is
+     subnormal; so rounding to 15 and dropping zeros finds the shortest of those. */
+  pml__json_decimal d;
+  int p = fabs(x) < 0x1p-1022 ? 1 : 15;
+  do pml__json_round(&d, x, p++);
+  while (pml__json_decimal_value(&d) != x);
+  int point = d.n + (int)d.exponent; /* digits before the decimal point */
+  if (d.minus) pml_buf_puts(out, "-");
+  if (point > 0 && point <= 21) {
+    int whole = d.n < point ? d.n : point;
+    pml_buf_printf(out, "%.*s%.*s", whole, d.digits, point - whole, "000000000000000000000");
+    if (d.n > point) pml_buf_printf(out, ".%.*s", d.n - point, d.digits + point);
+  } else if (point <= 0 && point > -6) {
+    pml_buf_printf(out, "0.%.*s%.*s", -point, "000000", d.n, d.digits);
+  } else {
+    pml_buf_printf(out, "%c", d.digits[0]);
+    if (d.n > 1) pml_buf_printf(out, ".%.*s", d.n - 1, d.digits + 1);
+    pml_buf_printf(out, "e%d", point - 1);
+  }
+}
+
+#endif /* § 15 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
    § 16  UNICODE                                                   needs nothing
