@@ -232,6 +232,7 @@
 #include <time.h>
 #include <unistd.h>
 #if defined(__x86_64__)
+#include <cpuid.h>
 #include <immintrin.h>
 #define PML__X86 1
 #elif defined(__aarch64__)
@@ -972,7 +973,32 @@ PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
 /* ═════════════════════════════════════════════════════════════════════════════
    § 6  FILES AND BYTES                                            needs § 1 § 2
    ─────────────────────────────────────────────────────────────────────────────
-   Mapping, atomic writes, a bounded reader.
+   A model file is read by mapping it: the operating system lends us addresses,
+   and a page of 4096 bytes comes from the disk when it is first touched.
+   Opening a 5 GB model takes microseconds, and two programs that map the same
+   file share one copy in memory.
+
+   A file is written beside its final name and renamed at the end:
+
+     write  model.gguf.4711-0.tmp     fsync: its bytes are on the disk
+     rename to model.gguf             one step: readers see the old or the new
+     fsync the directory              the name is on the disk too
+
+   A crash, a full disk or Ctrl-C therefore never leaves half a model under the
+   real name.
+
+   Bytes from a file are taken by a reader that knows where they end.  A read
+   past the end gives 0 and sets a flag; so a parser writes its reads one after
+   the other and checks the flag once per record.
+
+   Cost: the writer holds 1 MiB; an atomic write needs the disk space of both
+   files for a moment.
+   Where it goes wrong: (1) a file that is cut by someone else while it is mapped
+   ends the process with SIGBUS at the next touch of a lost page; replace model
+   files by rename, as the writer does, never in place.  (2) write() may write
+   less than asked, and a full disk may be noticed only by fsync or close: every
+   one of the four results is checked.
+   Source: Pillai et al. 2014, All File Systems Are Not Created Equal (OSDI).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* A file mapped read-only, or read into memory where mapping is impossible. */
@@ -982,28 +1008,44 @@ typedef struct {
   bool mapped;   /* false: data came from pml_alloc */
   char *path;    /* owned copy, for error sentences */
 } pml_file;
-PML_API pml_status pml_file_open(pml_file *f, const char *path); /* a directory, an empty path: a sentence */
+
+/* Opens a regular file.  An empty file is valid: size 0 and data not NULL.
+   PML_E_USAGE: no name.  PML_E_IO with the system's reason: missing, no
+   permission, a directory, a pipe or a device.  On failure *f is all zero.  The
+   bytes live until pml_file_close, which accepts a zeroed f. */
+PML_API pml_status pml_file_open(pml_file *f, const char *path);
 PML_API void pml_file_close(pml_file *f);
 
-/* Reads a whole file into memory (`*data` ends with an extra 0 byte; pml_free it). */
+/* Reads a whole regular file into memory.  *data holds *size bytes and one 0
+   byte after them; pml_free it.  size may be NULL.  On failure *data is NULL.
+   A file that ends before the size it had when it was opened is PML_E_IO. */
 PML_API pml_status pml_file_read(const char *path, char **data, size_t *size);
 
-/* Writes path so that readers see the old file or the whole new one: temporary
-   file beside it, fsync, rename.  A full disk leaves the old file untouched. */
+/* Writes size bytes to path so that readers see the old file or the whole new
+   one.  On failure the old file is untouched and nothing is left beside it. */
 PML_API pml_status pml_file_write(const char *path, const void *data, size_t size);
+
+/* true when something of this name exists, a directory included. */
 PML_API bool pml_file_exists(const char *path);
+
+/* Creates the directory and those above it; existing ones are fine. */
 PML_API pml_status pml_mkdirs(const char *path);
 
-/* The same atomic write as a stream, for files too large to hold twice. */
+/* The same atomic write as a stream, for files too large to hold twice.  A
+   symbolic link is followed, and an existing file's permissions are kept.  A
+   device or pipe (/dev/stdout) cannot be replaced by a rename, so it is written
+   directly.  The first error is remembered: every later call returns it, so
+   only the result of commit needs checking. */
 typedef struct pml_writer pml_writer;
-PML_API pml_status pml_writer_open(pml_writer **w, const char *path);
+PML_API pml_status pml_writer_open(pml_writer **w, const char *path); /* *w is NULL on failure */
 PML_API pml_status pml_writer_add(pml_writer *w, const void *data, size_t size);
-PML_API uint64_t pml_writer_offset(const pml_writer *w);
-PML_API pml_status pml_writer_commit(pml_writer *w); /* fsync, rename, frees w */
-PML_API void pml_writer_cancel(pml_writer *w);       /* removes the temporary, frees w */
+PML_API uint64_t pml_writer_offset(const pml_writer *w); /* bytes added so far */
+PML_API pml_status pml_writer_commit(pml_writer *w);     /* fsync, rename; frees w in any case */
+PML_API void pml_writer_cancel(pml_writer *w);           /* removes the temporary, frees w; NULL is fine */
 
 /* A bounded little-endian reader over bytes.  After the first read past the end
-   `failed` is set and everything reads as 0, so a parser checks once per record. */
+   `failed` is set, `at` stays, and everything reads as 0.  Set data and size,
+   leave the rest 0; `at` may be set to any value <= size. */
 typedef struct {
   const unsigned char *data;
   size_t size, at;
@@ -1022,19 +1064,383 @@ typedef struct {
   const char *ptr;
   size_t len;
 } pml_str;
-PML_API pml_str pml_str_of(const char *s);
+PML_API pml_str pml_str_of(const char *s);              /* NULL gives {NULL, 0} */
 PML_API bool pml_str_eq(pml_str a, const char *b);
 
 #ifdef PML__IMPL
+
+/* "model.gguf: cannot open: No such file or directory: check the name".  Of a
+   very long path the end is shown: the reason must fit the sentence too. */
+PML__FN pml_status pml__fail_errno(const char *path, const char *verb, int err) {
+  const char *advice = "";
+  size_t n = strlen(path);
+  if (err == ENOENT) advice = ": check the name and that its directory exists";
+  else if (err == EACCES || err == EPERM || err == EROFS)
+    advice = ": check the permissions, or choose another place";
+  else if (err == ENOSPC || err == EDQUOT) advice = ": the disk is full, free some space and repeat";
+  else if (err == EFBIG) advice = ": this file system or process has a limit on file size (ulimit -f)";
+  else if (err == ENOTDIR) advice = ": a part of the path is a file, not a directory";
+  else if (err == EMFILE || err == ENFILE) advice = ": too many files are open (ulimit -n)";
+  return pml_fail(PML_E_IO, "%s%s: cannot %s: %s%s", n > 500 ? "..." : "", n > 500 ? path + n - 500 : path,
+                  verb, strerror(err), advice);
+}
+
+/* Opens a regular file for reading, without waiting should it be a pipe. */
+PML__FN pml_status pml__file_fd(const char *path, int *fd, size_t *size) {
+  struct stat info;
+  if (!path || !*path) return pml_fail(PML_E_USAGE, "no file name was given");
+  *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (*fd < 0) return pml__fail_errno(path, "open", errno);
+  pml_status st = PML_OK;
+  if (fstat(*fd, &info) != 0) st = pml__fail_errno(path, "read", errno);
+  else if (S_ISDIR(info.st_mode))
+    st = pml_fail(PML_E_IO, "%s: is a directory: name a file in it", path);
+  else if (!S_ISREG(info.st_mode))
+    st = pml_fail(PML_E_IO, "%s: is a pipe or a device, not a file: save its content to a file first", path);
+  else if ((uint64_t)info.st_size > SIZE_MAX / 2)
+    st = pml_fail(PML_E_LIMIT, "%s: is too large for this machine's addresses", path);
+  else *size = (size_t)info.st_size;
+  if (st != PML_OK) {
+    close(*fd);
+    *fd = -1;
+  }
+  return st;
+}
+
+/* Reads to the end.  `size` is a hint and the least that must come: files under
+   /proc say 0 and are longer. */
+PML__FN pml_status pml__fd_read(const char *path, int fd, size_t size, char **data, size_t *got) {
+  size_t cap = size + 1, n = 0;
+  char *p = (char *)pml_alloc(cap + 1);
+  while (p) {
+    if (n == cap) {
+      cap += cap / 2 + 65536;
+      char *larger = (char *)pml_realloc(p, cap + 1);
+      if (!larger) break;
+      p = larger;
+    }
+    size_t want = cap - n < (size_t)1 << 30 ? cap - n : (size_t)1 << 30;
+    ssize_t k = read(fd, p + n, want);
+    if (k > 0) n += (size_t)k;
+    else if (k == 0 && n >= size) {
+      p[n] = 0;
+      *data = p;
+      *got = n;
+      return PML_OK;
+    } else if (k == 0 || errno != EINTR) {
+      pml_free(p);
+      if (k < 0) return pml__fail_errno(path, "read", errno);
+      return pml_fail(PML_E_IO, "%s: ended at byte %zu of %zu: it was cut while being read", path, n, size);
+    }
+  }
+  pml_free(p);
+  return PML_E_MEMORY;
+}
+
+PML_API pml_status pml_file_read(const char *path, char **data, size_t *size) {
+  int fd;
+  size_t expected, got = 0;
+  *data = NULL;
+  if (size) *size = 0;
+  pml_status st = pml__file_fd(path, &fd, &expected);
+  if (st != PML_OK) return st;
+  st = pml__fd_read(path, fd, expected, data, &got);
+  close(fd);
+  if (size) *size = got;
+  return st;
+}
+
+/* @file_open */
+PML_API pml_status pml_file_open(pml_file *f, const char *path) {
+  int fd;
+  memset(f, 0, sizeof *f);
+  pml_status st = pml__file_fd(path, &fd, &f->size);
+  if (st != PML_OK) return st;
+  f->path = pml_strdup(path);
+  if (!f->path) st = PML_E_MEMORY;
+  else {
+    void *p = f->size ? mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
+    char *copy = NULL;
+    f->mapped = p != MAP_FAILED;
+    if (!f->mapped) st = pml__fd_read(path, fd, f->size, &copy, &f->size);
+    f->data = f->mapped ? (const unsigned char *)p : (const unsigned char *)copy;
+  }
+  close(fd); /* the mapping stays */
+  if (st != PML_OK) pml_file_close(f);
+  return st;
+}
+/* @end */
+
+PML_API void pml_file_close(pml_file *f) {
+  if (!f) return;
+  if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
+  else pml_free((void *)(uintptr_t)f->data);
+  pml_free(f->path);
+  memset(f, 0, sizeof *f);
+}
+
+PML_API bool pml_file_exists(const char *path) {
+  struct stat info;
+  return path && *path && stat(path, &info) == 0;
+}
+
+PML_API pml_status pml_mkdirs(const char *path) {
+  if (!path || !*path) return pml_fail(PML_E_USAGE, "no directory name was given");
+  struct stat info;
+  char *p = pml_strdup(path);
+  if (!p) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (char *end = p + 1; st == PML_OK; end++) {
+    if (*end && *end != '/') continue;
+    char keep = *end;
+    *end = 0;
+    if (mkdir(p, 0777) != 0) {
+      int err = errno;
+      if (stat(p, &info) != 0) st = pml__fail_errno(p, "create the directory", err);
+      else if (!S_ISDIR(info.st_mode))
+        st = pml_fail(PML_E_IO, "%s: cannot create the directory: a file of this name exists", p);
+    }
+    *end = keep;
+    if (!keep) break;
+  }
+  pml_free(p);
+  return st;
+}
+
+#define PML__WRITER_BUFFER ((size_t)1 << 20)
+
+struct pml_writer {
+  int fd;
+  char *path;             /* where the file shall be, links resolved */
+  char *temp;             /* where it is until commit; NULL: written directly */
+  unsigned char *buffer;
+  size_t fill;
+  uint64_t offset;
+  pml_status status;      /* the first error ... */
+  char why[1024];         /* ... and its sentence */
+};
+
+PML__FN pml_status pml__writer_fail(pml_writer *w, const char *verb, int err) {
+  w->status = pml__fail_errno(w->path, verb, err);
+  snprintf(w->why, sizeof w->why, "%s", pml_error());
+  return w->status;
+}
+
+PML__FN void pml__writer_free(pml_writer *w) {
+  if (!w) return;
+  if (w->fd >= 0) close(w->fd);
+  pml_free(w->path);
+  pml_free(w->temp);
+  pml_free(w->buffer);
+  pml_free(w);
+}
+
+/* Creates "PATH.PID-N.tmp"; N grows past names that exist already. */
+PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
+  static atomic_uint serial;
+  size_t cap = strlen(w->path) + 48;
+  w->temp = (char *)pml_alloc(cap);
+  if (!w->temp) return PML_E_MEMORY;
+  for (int tries = 0; w->fd < 0 && tries < 1000; tries++) {
+    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, (long)getpid(), atomic_fetch_add(&serial, 1u));
+    w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+    if (w->fd < 0 && errno != EEXIST) break;
+  }
+  if (w->fd < 0) {
+    int err = errno;
+    pml_free(w->temp);
+    w->temp = NULL;
+    return pml__fail_errno(w->path, "create", err);
+  }
+  if (old && fchmod(w->fd, old->st_mode & 0777) != 0) return pml__fail_errno(w->path, "set permissions", errno);
+  return PML_OK;
+}
+
+PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
+  struct stat info;
+  *out = NULL;
+  if (!path || !*path) return pml_fail(PML_E_USAGE, "no file name was given");
+  bool exists = stat(path, &info) == 0;
+  if (exists && S_ISDIR(info.st_mode))
+    return pml_fail(PML_E_IO, "%s: is a directory: name a file in it", path);
+  if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0) return pml__fail_errno(path, "write", errno);
+  pml_writer *w = (pml_writer *)pml_calloc(1, sizeof *w);
+  if (!w) return PML_E_MEMORY;
+  w->fd = -1;
+  w->buffer = (unsigned char *)pml_alloc(PML__WRITER_BUFFER);
+  char *real = exists ? realpath(path, NULL) : NULL; /* so that a link stays a link */
+  w->path = pml_strdup(real ? real : path);
+  free(real);
+  pml_status st = w->buffer && w->path ? PML_OK : PML_E_MEMORY;
+  if (st == PML_OK && exists && !S_ISREG(info.st_mode)) {
+    w->fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (w->fd < 0) st = pml__fail_errno(path, "open", errno);
+  } else if (st == PML_OK) st = pml__writer_temp(w, exists ? &info : NULL);
+  if (st == PML_OK) *out = w;
+  else {
+    if (w->temp) unlink(w->temp);
+    pml__writer_free(w);
+  }
+  return st;
+}
+
+PML__FN pml_status pml__writer_put(pml_writer *w, const unsigned char *p, size_t n) {
+  while (n && w->status == PML_OK) {
+    ssize_t k = write(w->fd, p, n < (size_t)1 << 30 ? n : (size_t)1 << 30);
+    if (k < 0 && errno != EINTR) return pml__writer_fail(w, "write", errno);
+    if (k > 0) {
+      p += k;
+      n -= (size_t)k;
+    }
+  }
+  return w->status;
+}
+
+PML__FN pml_status pml__writer_flush(pml_writer *w) {
+  size_t n = w->fill;
+  w->fill = 0;
+  return pml__writer_put(w, w->buffer, n);
+}
+
+PML_API pml_status pml_writer_add(pml_writer *w, const void *data, size_t size) {
+  if (w->status != PML_OK) return pml_fail(w->status, "%s", w->why);
+  w->offset += size;
+  if (size > PML__WRITER_BUFFER - w->fill && pml__writer_flush(w) != PML_OK) return w->status;
+  if (size >= PML__WRITER_BUFFER) return pml__writer_put(w, (const unsigned char *)data, size);
+  if (size) memcpy(w->buffer + w->fill, data, size);
+  w->fill += size;
+  return PML_OK;
+}
+
+PML_API uint64_t pml_writer_offset(const pml_writer *w) { return w->offset; }
+
+/* After the rename the new name must reach the disk.  Some file systems cannot
+   sync a directory; the file is whole either way, so the result is not used. */
+PML__FN void pml__sync_dir_of(char *path) {
+  char *slash = strrchr(path, '/');
+  if (slash) slash[slash == path] = 0;
+  int fd = open(slash ? path : ".", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)fsync(fd);
+  close(fd);
+}
+
+/* @writer_commit */
+PML_API pml_status pml_writer_commit(pml_writer *w) {
+  pml_status st = w->status;
+  if (st == PML_OK) st = pml__writer_flush(w);
+  if (st == PML_OK && w->temp && fsync(w->fd) != 0) st = pml__writer_fail(w, "write", errno);
+  int closed = close(w->fd);
+  w->fd = -1;
+  if (st == PML_OK && closed != 0) st = pml__writer_fail(w, "write", errno);
+  if (st == PML_OK && w->temp && rename(w->temp, w->path) != 0) st = pml__writer_fail(w, "replace", errno);
+  if (st == PML_OK && w->temp) pml__sync_dir_of(w->temp);
+  else if (st != PML_OK && w->temp) unlink(w->temp);
+  if (st != PML_OK) pml_fail(st, "%s", w->why);
+  pml__writer_free(w);
+  return st;
+}
+/* @end */
+
+PML_API void pml_writer_cancel(pml_writer *w) {
+  if (w && w->temp) unlink(w->temp);
+  pml__writer_free(w);
+}
+
+PML_API pml_status pml_file_write(const char *path, const void *data, size_t size) {
+  pml_writer *w;
+  pml_status st = pml_writer_open(&w, path);
+  if (st != PML_OK) return st;
+  (void)pml_writer_add(w, data, size); /* commit repeats its error */
+  return pml_writer_commit(w);
+}
+
+/* @reader */
+PML_API const unsigned char *pml_read_bytes(pml_reader *r, uint64_t n) {
+  if (r->failed || n > r->size - r->at) {
+    r->failed = true;
+    return NULL;
+  }
+  const unsigned char *p = n ? r->data + r->at : (const unsigned char *)"";
+  r->at += (size_t)n;
+  return p;
+}
+
+PML__FN uint64_t pml__read_le(pml_reader *r, unsigned n) {
+  const unsigned char *p = pml_read_bytes(r, n);
+  uint64_t v = 0;
+  for (unsigned i = 0; p && i < n; i++) v |= (uint64_t)p[i] << (8 * i);
+  return v;
+}
+/* @end */
+
+PML_API uint8_t pml_read_u8(pml_reader *r) { return (uint8_t)pml__read_le(r, 1); }
+PML_API uint16_t pml_read_u16(pml_reader *r) { return (uint16_t)pml__read_le(r, 2); }
+PML_API uint32_t pml_read_u32(pml_reader *r) { return (uint32_t)pml__read_le(r, 4); }
+PML_API uint64_t pml_read_u64(pml_reader *r) { return pml__read_le(r, 8); }
+
+PML_API float pml_read_f32(pml_reader *r) {
+  uint32_t bits = pml_read_u32(r);
+  float f;
+  memcpy(&f, &bits, sizeof f);
+  return f;
+}
+
+PML_API double pml_read_f64(pml_reader *r) {
+  uint64_t bits = pml_read_u64(r);
+  double d;
+  memcpy(&d, &bits, sizeof d);
+  return d;
+}
+
+PML_API pml_str pml_str_of(const char *s) {
+  pml_str out = {s, s ? strlen(s) : 0};
+  return out;
+}
+
+PML_API bool pml_str_eq(pml_str a, const char *b) {
+  size_t n = strlen(b);
+  return a.len == n && (n == 0 || memcmp(a.ptr, b, n) == 0);
+}
+
 #endif /* § 6 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 7  CHECKSUMS AND IDENTIFIERS                                      needs § 1
+   § 7  CHECKSUMS AND IDENTIFIERS                                  needs § 1 § 4
    ─────────────────────────────────────────────────────────────────────────────
-   CRC-32, SHA-256, UUID version 5.
+   Three answers to three questions about bytes.
+
+   Did the disk or the line damage them?  CRC-32 treats the bytes as one long
+   polynomial over {0,1} and keeps the remainder of its division by
+   x^32 + x^26 + x^23 + … + 1, written 0xEDB88320 with its bits reversed.  Every
+   burst of errors up to 32 bits long changes the remainder.  An attacker can
+   restore it with four chosen bytes, so it proves nothing against malice.
+
+   Are they the bytes that were published?  SHA-256 mixes 64 bytes at a time into
+   eight 32-bit words, 64 rounds each, made of rotations, additions and two
+   bitwise choices.  Nobody has found two inputs with one digest.
+
+   What is this thing called, in every country and year?  UUID version 5 hashes
+   a namespace and a name with SHA-1 and keeps 122 bits: the same name gives the
+   same identifier, and nobody has to hand numbers out.
+
+   Cost, measured on one Zen 4 core: CRC-32 2 bytes per ns (eight table lookups
+   per eight bytes, which do not wait for each other); SHA-256 0.27 bytes per ns
+   in C, 1.5 with the SHA instructions of x86-64.  So the digest of a 500 MB model
+   takes 0.3 s instead of 1.8.
+   The trap: SHA-256 without its last step.  The length in bits, big-endian, ends
+   the last block; a message of 56 to 63 bytes (mod 64) needs one block more for
+   it.  The test hashes every length from 0 to 200 in pieces of every size.
+   Source: ISO 3309 and Kounavis and Berry 2005, slicing (CRC-32); FIPS 180-4
+   (SHA-1, SHA-256); RFC 9562 (UUID).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-PML_API uint32_t pml_crc32(uint32_t crc, const void *data, size_t size); /* start with crc = 0 */
+/* The CRC-32 of zlib, PNG and gzip.  Start with crc = 0; feed the result back in
+   with the next piece: crc(crc(0, a), b) is the CRC of a followed by b. */
+PML_API uint32_t pml_crc32(uint32_t crc, const void *data, size_t size);
+
+/* SHA-256 of bytes that come in pieces: init, add …, done.  After done the state
+   must be initialised again.  data may be NULL when size is 0. */
 typedef struct {
   uint32_t h[8];
   uint64_t n_bytes;
@@ -1043,12 +1449,294 @@ typedef struct {
 PML_API void pml_sha256_init(pml_sha256 *s);
 PML_API void pml_sha256_add(pml_sha256 *s, const void *data, size_t size);
 PML_API void pml_sha256_done(pml_sha256 *s, unsigned char digest[32]);
+
+/* The digest of size bytes as 64 lower-case hexadecimal digits and a final 0. */
 PML_API void pml_sha256_hex(const void *data, size_t size, char hex[65]);
+
+/* The same for a file of any size, read in pieces of 64 KiB; PML_E_IO with a
+   sentence when it cannot be read, and hex is then "". */
 PML_API pml_status pml_sha256_file(const char *path, char hex[65]);
-/* UUID version 5 (SHA-1 of namespace and name), RFC 4122; ns NULL is the DNS namespace. */
+
+/* UUID version 5 of `size` bytes of name in the namespace ns (16 bytes in network
+   order; NULL is the DNS namespace 6ba7b810-…), as 36 characters and a final 0. */
 PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size, char text[37]);
 
 #ifdef PML__IMPL
+
+/* pml__crc_table[k][b] is the remainder of byte b followed by k zero bytes. */
+static uint32_t pml__crc_table[8][256];
+static pthread_once_t pml__crc_once = PTHREAD_ONCE_INIT;
+
+PML__FN void pml__crc_init(void) {
+  for (uint32_t b = 0; b < 256; b++) {
+    uint32_t r = b;
+    for (int i = 0; i < 8; i++) r = (r >> 1) ^ (r & 1 ? 0xEDB88320u : 0);
+    pml__crc_table[0][b] = r;
+  }
+  for (int k = 1; k < 8; k++)
+    for (int b = 0; b < 256; b++) {
+      uint32_t r = pml__crc_table[k - 1][b];
+      pml__crc_table[k][b] = (r >> 8) ^ pml__crc_table[0][r & 255];
+    }
+}
+
+/* @crc32 */
+/* Eight bytes at a time: a byte that stands k places before the end of the eight
+   contributes its remainder followed by k zero bytes, and remainders add by xor. */
+PML_API uint32_t pml_crc32(uint32_t crc, const void *data, size_t size) {
+  const unsigned char *p = (const unsigned char *)data;
+  const uint32_t(*t)[256] = (const uint32_t(*)[256])pml__crc_table;
+  pthread_once(&pml__crc_once, pml__crc_init);
+  crc = ~crc;
+  for (; size >= 8; p += 8, size -= 8) {
+    uint32_t lo, hi;
+    memcpy(&lo, p, 4);
+    memcpy(&hi, p + 4, 4);
+    lo ^= crc;
+    crc = t[7][lo & 255] ^ t[6][lo >> 8 & 255] ^ t[5][lo >> 16 & 255] ^ t[4][lo >> 24] ^
+          t[3][hi & 255] ^ t[2][hi >> 8 & 255] ^ t[1][hi >> 16 & 255] ^ t[0][hi >> 24];
+  }
+  for (; size > 0; p++, size--) crc = (crc >> 8) ^ t[0][(crc ^ *p) & 255];
+  return ~crc;
+}
+/* @end */
+
+PML__FN uint32_t pml__rotr32(uint32_t x, int k) { return (x >> k) | (x << (32 - k)); }
+
+PML__FN uint32_t pml__load_be32(const unsigned char *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+PML__FN void pml__store_be32(unsigned char *p, uint32_t x) {
+  for (int i = 0; i < 4; i++) p[i] = (unsigned char)(x >> (24 - 8 * i));
+}
+
+/* The first 32 bits of the fractions of the cube roots of the first 64 primes:
+   numbers that nobody could have chosen to hide a weakness. */
+static const uint32_t pml__sha256_k[64] PML__UNUSED = {
+    0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
+    0xd807aa98, 0x12835b01, 0x243185be, 0x550c7dc3, 0x72be5d74, 0x80deb1fe, 0x9bdc06a7, 0xc19bf174,
+    0xe49b69c1, 0xefbe4786, 0x0fc19dc6, 0x240ca1cc, 0x2de92c6f, 0x4a7484aa, 0x5cb0a9dc, 0x76f988da,
+    0x983e5152, 0xa831c66d, 0xb00327c8, 0xbf597fc7, 0xc6e00bf3, 0xd5a79147, 0x06ca6351, 0x14292967,
+    0x27b70a85, 0x2e1b2138, 0x4d2c6dfc, 0x53380d13, 0x650a7354, 0x766a0abb, 0x81c2c92e, 0x92722c85,
+    0xa2bfe8a1, 0xa81a664b, 0xc24b8b70, 0xc76c51a3, 0xd192e819, 0xd6990624, 0xf40e3585, 0x106aa070,
+    0x19a4c116, 0x1e376c08, 0x2748774c, 0x34b0bcb5, 0x391c0cb3, 0x4ed8aa4a, 0x5b9cca4f, 0x682e6ff3,
+    0x748f82ee, 0x78a5636f, 0x84c87814, 0x8cc70208, 0x90befffa, 0xa4506ceb, 0xbef9a3f7, 0xc67178f2};
+
+/* @sha256_block */
+/* The definition: h[8] takes in one block of 64 bytes. */
+PML__FN void pml__sha256_block(uint32_t h[8], const unsigned char *p) {
+  uint32_t w[64];
+  for (int i = 0; i < 16; i++) w[i] = pml__load_be32(p + 4 * i);
+  for (int i = 16; i < 64; i++) {
+    uint32_t x = w[i - 15], y = w[i - 2];
+    uint32_t s0 = pml__rotr32(x, 7) ^ pml__rotr32(x, 18) ^ (x >> 3);
+    uint32_t s1 = pml__rotr32(y, 17) ^ pml__rotr32(y, 19) ^ (y >> 10);
+    w[i] = w[i - 16] + s0 + w[i - 7] + s1;
+  }
+  uint32_t a = h[0], b = h[1], c = h[2], d = h[3], e = h[4], f = h[5], g = h[6], z = h[7];
+  for (int i = 0; i < 64; i++) {
+    uint32_t s1 = pml__rotr32(e, 6) ^ pml__rotr32(e, 11) ^ pml__rotr32(e, 25);
+    uint32_t t1 = z + s1 + ((e & f) ^ (~e & g)) + pml__sha256_k[i] + w[i];
+    uint32_t s0 = pml__rotr32(a, 2) ^ pml__rotr32(a, 13) ^ pml__rotr32(a, 22);
+    uint32_t t2 = s0 + ((a & b) ^ (a & c) ^ (b & c));
+    z = g, g = f, f = e, e = d + t1;
+    d = c, c = b, b = a, a = t1 + t2;
+  }
+  h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e, h[5] += f, h[6] += g, h[7] += z;
+}
+/* @end */
+
+#if defined(PML__X86)
+/* The same with the SHA instructions: one of them does two rounds.  They keep the
+   eight words as two registers of four, {A,B,E,F} and {C,D,G,H}; two rounds turn
+   ABEF into the next CDGH, so the two names take turns. */
+__attribute__((target("sha,sse4.1"))) PML__FN void pml__sha256_blocks_ni(uint32_t h[8], const unsigned char *p,
+                                                                        size_t n) {
+  const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0b, 0x0405060700010203);
+  __m128i abef = _mm_set_epi32((int)h[0], (int)h[1], (int)h[4], (int)h[5]);
+  __m128i cdgh = _mm_set_epi32((int)h[2], (int)h[3], (int)h[6], (int)h[7]);
+  for (; n > 0; n--, p += 64) {
+    __m128i abef0 = abef, cdgh0 = cdgh, w[4];
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) { /* four rounds each; w[i & 3] holds w[4i … 4i+3] */
+      __m128i last = w[(i + 3) & 3], x;
+      if (i < 4) {
+        x = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)), swap);
+      } else {
+        x = _mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]);
+        x = _mm_add_epi32(x, _mm_alignr_epi8(last, w[(i + 2) & 3], 4));
+        x = _mm_sha256msg2_epu32(x, last);
+      }
+      w[i & 3] = x;
+      x = _mm_add_epi32(x, _mm_loadu_si128((const __m128i *)(const void *)(pml__sha256_k + 4 * i)));
+      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, x);
+      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(x, 0x0E));
+    }
+    abef = _mm_add_epi32(abef, abef0);
+    cdgh = _mm_add_epi32(cdgh, cdgh0);
+  }
+  uint32_t a[4], c[4];
+  _mm_storeu_si128((__m128i *)(void *)a, abef);
+  _mm_storeu_si128((__m128i *)(void *)c, cdgh);
+  h[0] = a[3], h[1] = a[2], h[4] = a[1], h[5] = a[0];
+  h[2] = c[3], h[3] = c[2], h[6] = c[1], h[7] = c[0];
+}
+
+/* CPUID leaf 7, EBX bit 29: the SHA instructions; they use no wide register that
+   the operating system would have to know about. */
+PML__FN bool pml__has_sha_ni(void) {
+  static atomic_int known = -1;
+  int yes = atomic_load_explicit(&known, memory_order_relaxed);
+  if (yes < 0) {
+    unsigned a, b, c, d;
+    yes = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1) && __builtin_cpu_supports("sse4.1");
+    atomic_store_explicit(&known, yes, memory_order_relaxed);
+  }
+  return yes && pml_cpu_level() != PML_CPU_SCALAR;
+}
+#endif
+
+PML__FN void pml__sha256_blocks(uint32_t h[8], const unsigned char *p, size_t n) {
+#if defined(PML__X86)
+  if (pml__has_sha_ni()) {
+    pml__sha256_blocks_ni(h, p, n);
+    return;
+  }
+#endif
+  for (; n > 0; n--, p += 64) pml__sha256_block(h, p);
+}
+
+PML_API void pml_sha256_init(pml_sha256 *s) {
+  static const uint32_t start[8] = {0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a,
+                                    0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19};
+  memcpy(s->h, start, sizeof start);
+  s->n_bytes = 0;
+}
+
+PML_API void pml_sha256_add(pml_sha256 *s, const void *data, size_t size) {
+  const unsigned char *p = (const unsigned char *)data;
+  size_t held = (size_t)(s->n_bytes & 63);
+  if (size == 0) return;
+  s->n_bytes += size;
+  if (held > 0) {
+    size_t take = size < 64 - held ? size : 64 - held;
+    memcpy(s->block + held, p, take);
+    p += take;
+    size -= take;
+    if (held + take < 64) return;
+    pml__sha256_blocks(s->h, s->block, 1);
+  }
+  pml__sha256_blocks(s->h, p, size / 64);
+  memcpy(s->block, p + (size & ~(size_t)63), size & 63);
+}
+
+PML_API void pml_sha256_done(pml_sha256 *s, unsigned char digest[32]) {
+  static const unsigned char pad[64] = {0x80};
+  uint64_t bits = s->n_bytes * 8;
+  unsigned char tail[8];
+  pml__store_be32(tail, (uint32_t)(bits >> 32));
+  pml__store_be32(tail + 4, (uint32_t)bits);
+  size_t held = (size_t)(s->n_bytes & 63);
+  pml_sha256_add(s, pad, held < 56 ? 56 - held : 120 - held);
+  pml_sha256_add(s, tail, 8);
+  for (int i = 0; i < 8; i++) pml__store_be32(digest + 4 * i, s->h[i]);
+}
+
+PML__FN void pml__hex(char *out, const unsigned char *bytes, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    out[2 * i] = "0123456789abcdef"[bytes[i] >> 4];
+    out[2 * i + 1] = "0123456789abcdef"[bytes[i] & 15];
+  }
+  out[2 * n] = 0;
+}
+
+PML_API void pml_sha256_hex(const void *data, size_t size, char hex[65]) {
+  pml_sha256 s;
+  unsigned char digest[32];
+  pml_sha256_init(&s);
+  pml_sha256_add(&s, data, size);
+  pml_sha256_done(&s, digest);
+  pml__hex(hex, digest, 32);
+}
+
+/* Reads instead of mapping: a file that someone cuts while it is hashed gives an
+   error or another digest, never a bus error. */
+PML_API pml_status pml_sha256_file(const char *path, char hex[65]) {
+  unsigned char buf[65536], digest[32];
+  pml_sha256 s;
+  pml_status st = PML_OK;
+  hex[0] = 0;
+  FILE *f = fopen(path, "rb");
+  if (!f) return pml_fail(PML_E_IO, "%s: cannot be opened for its checksum: %s", path, strerror(errno));
+  pml_sha256_init(&s);
+  for (size_t n; (n = fread(buf, 1, sizeof buf, f)) > 0;) pml_sha256_add(&s, buf, n);
+  if (ferror(f)) st = pml_fail(PML_E_IO, "%s: reading for its checksum failed: %s", path, strerror(errno));
+  fclose(f);
+  if (st != PML_OK) return st;
+  pml_sha256_done(&s, digest);
+  pml__hex(hex, digest, 32);
+  return PML_OK;
+}
+
+/* SHA-1 is broken for signatures (collisions cost days); UUID version 5 is defined
+   by it and needs only that names scatter.  So it stays private. */
+PML__FN void pml__sha1_block(uint32_t h[5], const unsigned char *p) {
+  uint32_t w[80], a = h[0], b = h[1], c = h[2], d = h[3], e = h[4];
+  for (int i = 0; i < 80; i++) {
+    if (i < 16) w[i] = pml__load_be32(p + 4 * i);
+    else w[i] = pml__rotr32(w[i - 3] ^ w[i - 8] ^ w[i - 14] ^ w[i - 16], 31);
+    uint32_t f = i < 20   ? ((b & c) | (~b & d)) + 0x5a827999
+                 : i < 40 ? (b ^ c ^ d) + 0x6ed9eba1
+                 : i < 60 ? ((b & c) | (b & d) | (c & d)) + 0x8f1bbcdc
+                          : (b ^ c ^ d) + 0xca62c1d6;
+    uint32_t t = pml__rotr32(a, 27) + f + e + w[i];
+    e = d;
+    d = c;
+    c = pml__rotr32(b, 2);
+    b = a;
+    a = t;
+  }
+  h[0] += a, h[1] += b, h[2] += c, h[3] += d, h[4] += e;
+}
+
+/* SHA-1 of the 16 bytes of ns followed by the name. */
+PML__FN void pml__sha1_pair(const unsigned char ns[16], const unsigned char *name, size_t size,
+                            unsigned char digest[20]) {
+  uint32_t h[5] = {0x67452301, 0xefcdab89, 0x98badcfe, 0x10325476, 0xc3d2e1f0};
+  unsigned char block[64];
+  uint64_t bits = ((uint64_t)size + 16) * 8;
+  size_t held = 16;
+  memcpy(block, ns, 16);
+  for (size_t i = 0; i < size; i++) {
+    block[held++] = name[i];
+    if (held == 64) pml__sha1_block(h, block), held = 0;
+  }
+  block[held++] = 0x80;
+  if (held > 56) {
+    memset(block + held, 0, 64 - held);
+    pml__sha1_block(h, block);
+    held = 0;
+  }
+  memset(block + held, 0, 56 - held);
+  pml__store_be32(block + 56, (uint32_t)(bits >> 32));
+  pml__store_be32(block + 60, (uint32_t)bits);
+  pml__sha1_block(h, block);
+  for (int i = 0; i < 5; i++) pml__store_be32(digest + 4 * i, h[i]);
+}
+
+PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size, char text[37]) {
+  static const unsigned char dns[16] = {0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1,
+                                        0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
+  unsigned char u[20];
+  char hex[33];
+  pml__sha1_pair(ns ? ns : dns, (const unsigned char *)name, size, u);
+  u[6] = (unsigned char)((u[6] & 0x0F) | 0x50); /* version 5 */
+  u[8] = (unsigned char)((u[8] & 0x3F) | 0x80); /* the variant of the standard */
+  pml__hex(hex, u, 16);
+  snprintf(text, 37, "%.8s-%.4s-%.4s-%.4s-%.12s", hex, hex + 8, hex + 12, hex + 16, hex + 20);
+}
+
 #endif /* § 7 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -1086,48 +1774,309 @@ PML_API double pml_powd(double x, double y); /* x > 0 */
 #endif /* § 8 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 9  STATISTICS                                                 needs § 2 § 3
+   § 9  STATISTICS                                             needs § 1 § 2 § 3
    ─────────────────────────────────────────────────────────────────────────────
-   Percentiles, MAD, bootstrap intervals.
+   A time measured once is an anecdote.  Measured a thousand times it is a
+   distribution with a long right tail: nothing runs faster than the machine can,
+   but an interrupt may make any run slower.  So the mean says little and the
+   quantiles say much.
+
+     quantile q    sort x[0 … n-1];  at p = q·(n-1) interpolate between x[⌊p⌋] and
+                   x[⌊p⌋+1].  q = 0.5 is the median, 0.99 the P99: one request in a
+                   hundred is slower.
+     MAD           median of |x[i] - median(x)|: the spread, unmoved by a few
+                   outliers.  1.4826·MAD estimates σ when the bulk is normal.
+     bootstrap     how sure are we of the median?  Draw n values from x with
+                   replacement, take their median, 1000 times.  The middle 95 %
+                   of those medians is the interval.
+
+   Cost: one sort, n·log n; the bootstrap adds 1000·2n steps and no further sort,
+   because a resample of sorted values is a count per rank: walk the counts until
+   half are passed.
+   The trap: a P99 of 50 runs.  It is an interpolation between the two slowest and
+   says nothing about the 1 %.  Give n beside it; the lessons use 1000.  And two
+   intervals that overlap are no proof that nothing changed: compare paired
+   ratios, A/B/A/B in one run.
+   Source: Hyndman and Fan 1996 (the quantile is their definition 7); Efron and
+   Tibshirani 1993, An Introduction to the Bootstrap (percentile method).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* x is reordered in the quantile functions' own copy; n >= 1. */
+/* All functions leave x[n] as it is and work on a sorted copy.  They return NaN
+   when n is 0, a value is NaN, or the copy cannot be allocated (pml_error says). */
 PML_API double pml_mean(const double *x, size_t n);
-PML_API double pml_stddev(const double *x, size_t n);          /* of the sample, n - 1 */
+PML_API double pml_stddev(const double *x, size_t n);             /* of the sample, n - 1; 0 when n = 1 */
 PML_API double pml_quantile(const double *x, size_t n, double q); /* linear interpolation, q in [0,1] */
 PML_API double pml_median(const double *x, size_t n);
-PML_API double pml_mad(const double *x, size_t n);             /* median absolute deviation */
-/* 95 % (level 0.95) bootstrap interval of the median, 1000 resamples, seeded. */
+PML_API double pml_mad(const double *x, size_t n);                /* median absolute deviation */
+
+/* The bootstrap interval *lo … *hi of the median at `level` (0.95 is customary):
+   1000 resamples, drawn from pml_rng_seed(seed), so the same x and seed give the
+   same interval everywhere.  n < 2^32. */
 PML_API void pml_bootstrap(const double *x, size_t n, double level, uint64_t seed, double *lo, double *hi);
 
+/* What a benchmark prints, from one sort: in the unit of x. */
+typedef struct {
+  size_t n;
+  double mean, stddev, min, p50, p90, p99, max, mad;
+  double lo, hi; /* 95 % bootstrap interval of p50 */
+} pml_summary;
+PML_API pml_status pml_summarize(pml_summary *out, const double *x, size_t n, uint64_t seed);
+
 #ifdef PML__IMPL
+
+PML__FN int pml__double_order(const void *a, const void *b) {
+  double x = *(const double *)a, y = *(const double *)b;
+  return (x > y) - (x < y);
+}
+
+/* *s is a sorted copy to pml_free, or NULL. */
+PML__FN pml_status pml__sorted(double **s, const double *x, size_t n) {
+  *s = NULL;
+  if (n == 0 || n > SIZE_MAX / sizeof *x)
+    return pml_fail(PML_E_USAGE, "statistics of %zu values asked for: at least 1 is needed", n);
+  for (size_t i = 0; i < n; i++)
+    if (isnan(x[i])) return pml_fail(PML_E_USAGE, "statistics: value %zu of %zu is not a number", i, n);
+  *s = (double *)pml_alloc(n * sizeof *x);
+  if (!*s) return PML_E_MEMORY;
+  memcpy(*s, x, n * sizeof *x);
+  qsort(*s, n, sizeof *x, pml__double_order);
+  return PML_OK;
+}
+
+/* @quantile */
+PML__FN double pml__quantile_sorted(const double *s, size_t n, double q) {
+  double p = (q < 0 ? 0 : q > 1 ? 1 : q) * (double)(n - 1);
+  size_t i = (size_t)p;
+  if (i + 1 >= n) return s[n - 1];
+  double part = p - (double)i;
+  return part > 0 && s[i] < s[i + 1] ? s[i] + part * (s[i + 1] - s[i]) : s[i];
+}
+/* @end */
+
+/* The median of |s[i] - m|: the deviations fall towards the median from both ends
+   of sorted s, so the k-th largest is found by taking the larger end k times. */
+PML__FN double pml__mad_sorted(const double *s, size_t n) {
+  double m = pml__quantile_sorted(s, n, 0.5), upper = 0, lower = 0;
+  size_t i = 0, j = n - 1;
+  for (size_t taken = 0; taken <= n / 2; taken++) {
+    upper = lower;
+    lower = m - s[i] > s[j] - m ? m - s[i++] : s[j--] - m;
+  }
+  return n % 2 ? lower : lower + (upper - lower) / 2;
+}
+
+/* @bootstrap */
+/* One resample of sorted s[n]: count how often each rank is drawn, then walk to
+   the middle.  Draws n/2 + 1 and, for even n, the one before make the median. */
+PML__FN double pml__resample_median(const double *s, size_t n, uint32_t *count, pml_rng *rng) {
+  memset(count, 0, n * sizeof *count);
+  for (size_t i = 0; i < n; i++) count[pml_rng_below(rng, (uint32_t)n)]++;
+  size_t rank = 0, passed = count[0];
+  while (passed < (n + 1) / 2) passed += count[++rank];
+  double low = s[rank];
+  while (passed < n / 2 + 1) passed += count[++rank];
+  return s[rank] > low ? low + (s[rank] - low) / 2 : low;
+}
+/* @end */
+
+PML__FN void pml__bootstrap_sorted(const double *s, size_t n, double level, uint64_t seed, double *lo,
+                                   double *hi) {
+  enum { RESAMPLES = 1000 };
+  double medians[RESAMPLES];
+  uint32_t *count = NULL;
+  *lo = *hi = (double)NAN;
+  if (n > UINT32_MAX) pml_fail(PML_E_LIMIT, "bootstrap of %zu values: at most 2^32 - 1 are supported", n);
+  else count = (uint32_t *)pml_alloc(n * sizeof *count);
+  if (!count) return;
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < RESAMPLES; i++) medians[i] = pml__resample_median(s, n, count, &rng);
+  pml_free(count);
+  qsort(medians, RESAMPLES, sizeof medians[0], pml__double_order);
+  *lo = pml__quantile_sorted(medians, RESAMPLES, (1 - level) / 2);
+  *hi = pml__quantile_sorted(medians, RESAMPLES, (1 + level) / 2);
+}
+
+PML_API double pml_mean(const double *x, size_t n) {
+  double sum = 0;
+  for (size_t i = 0; i < n; i++) sum += x[i];
+  return n ? sum / (double)n : (double)NAN;
+}
+
+PML_API double pml_stddev(const double *x, size_t n) {
+  double mean = pml_mean(x, n), sum = 0;
+  for (size_t i = 0; i < n; i++) sum += (x[i] - mean) * (x[i] - mean);
+  if (n < 2) return n ? sum : (double)NAN;
+  return sqrt(sum / (double)(n - 1));
+}
+
+PML_API double pml_quantile(const double *x, size_t n, double q) {
+  double *s, v = pml__sorted(&s, x, n) == PML_OK ? pml__quantile_sorted(s, n, q) : (double)NAN;
+  pml_free(s);
+  return v;
+}
+
+PML_API double pml_median(const double *x, size_t n) { return pml_quantile(x, n, 0.5); }
+
+PML_API double pml_mad(const double *x, size_t n) {
+  double *s, v = pml__sorted(&s, x, n) == PML_OK ? pml__mad_sorted(s, n) : (double)NAN;
+  pml_free(s);
+  return v;
+}
+
+PML_API void pml_bootstrap(const double *x, size_t n, double level, uint64_t seed, double *lo, double *hi) {
+  double *s;
+  *lo = *hi = (double)NAN;
+  if (pml__sorted(&s, x, n) == PML_OK) pml__bootstrap_sorted(s, n, level, seed, lo, hi);
+  pml_free(s);
+}
+
+PML_API pml_status pml_summarize(pml_summary *out, const double *x, size_t n, uint64_t seed) {
+  double *s;
+  memset(out, 0, sizeof *out);
+  pml_status st = pml__sorted(&s, x, n);
+  if (st != PML_OK) return st;
+  out->n = n;
+  out->mean = pml_mean(x, n);
+  out->stddev = pml_stddev(x, n);
+  out->min = s[0];
+  out->p50 = pml__quantile_sorted(s, n, 0.5);
+  out->p90 = pml__quantile_sorted(s, n, 0.9);
+  out->p99 = pml__quantile_sorted(s, n, 0.99);
+  out->max = s[n - 1];
+  out->mad = pml__mad_sorted(s, n);
+  pml__bootstrap_sorted(s, n, 0.95, seed, &out->lo, &out->hi);
+  pml_free(s);
+  return isnan(out->lo) ? PML_E_MEMORY : PML_OK;
+}
+
 #endif /* § 9 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 10  TRACE AND PROVENANCE                                    needs § 1 – § 9
+   § 10  TRACE AND PROVENANCE                                needs § 1 § 2 § 3 § 4 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   Spans, counters, who computed this.
+   A trace answers: where did the time go, and where did the numbers go wrong?
+   Code that may be watched brackets its work:
+
+     uint64_t t = pml_trace_begin();
+     … compute y[n] …
+     pml_trace_end(t, "attention", layer, y, n);
+
+   A span is a name, a layer, two moments and the values that came out.  Whoever
+   installs a hook sees every span when it ends, inner ones before outer ones, on
+   the thread that computed it.  A counter is a span without duration and with one
+   value.
+
+   Provenance answers: who computed this number?  Program, version, commit,
+   compiler, flags, processor, seed, mode: two results that differ can then be
+   told apart, and one that surprises can be made again.
+
+   Cost: without a hook a span is two comparisons and no clock; with one, two reads
+   of the clock, about 25 ns each.
+   The trap: a hook that copies every span's values moves more memory than the
+   model itself and slows what it measures.  Look at a few rows, or keep a norm.
+   And the hook is global: set it while nothing runs.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* A hook that later chapters call.  Without one, a span costs one comparison. */
+/* What a hook sees.  data is borrowed and valid during the call only. */
 typedef struct {
-  const char *name;      /* "layer", "attention", "sample" … */
+  const char *name;      /* "layer", "attention", "sample" …; a string that lives on */
   int layer;             /* -1 where it has no meaning */
-  uint64_t begin_ns, end_ns;
+  uint64_t begin_ns, end_ns; /* pml_time_ns; equal for a counter */
   const float *data;     /* the values the span produced, or NULL */
   size_t n;
 } pml_span;
 typedef void (*pml_trace_fn)(void *user, const pml_span *span);
+
+/* Installs the hook, NULL removes it.  Call it while no other thread computes.  A
+   span that was open at the call is not reported. */
 PML_API void pml_trace_set(pml_trace_fn fn, void *user);
 PML_API bool pml_tracing(void);
 PML_API uint64_t pml_trace_begin(void);   /* 0 when not tracing */
 PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n);
+PML_API void pml_trace_count(const char *name, int layer, float value);
 
-/* Who computed a number: appended to JSON output as one object.  PML_GIT_SHA and
-   PML_CFLAGS are defined by the build; "unknown" without. */
+/* Appends one JSON object: {"program":"…","version":"…","git_sha":"…",
+   "compiler":"gcc 12.2.0","flags":"…","hardware":{"cpu":"…","level":"avx512",
+   "cores":2,"ram_bytes":…},"seed":42,"strict":false}.  PML_GIT_SHA and PML_CFLAGS
+   are string literals that the build defines; "unknown" without.  Bytes outside
+   ASCII become '?'. */
 PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t seed);
 
 #ifdef PML__IMPL
+
+#ifndef PML_GIT_SHA
+#define PML_GIT_SHA "unknown"
+#endif
+#ifndef PML_CFLAGS
+#define PML_CFLAGS "unknown"
+#endif
+
+static pml_trace_fn pml__trace_fn;
+static void *pml__trace_user;
+
+PML_API void pml_trace_set(pml_trace_fn fn, void *user) {
+  pml__trace_fn = fn;
+  pml__trace_user = user;
+}
+
+PML_API bool pml_tracing(void) { return pml__trace_fn != NULL; }
+
+/* @trace */
+PML_API uint64_t pml_trace_begin(void) { return pml__trace_fn ? pml_time_ns() : 0; }
+
+PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n) {
+  if (!begin || !pml__trace_fn) return;
+  pml_span span = {name, layer, begin, pml_time_ns(), data, n};
+  pml__trace_fn(pml__trace_user, &span);
+}
+/* @end */
+
+PML_API void pml_trace_count(const char *name, int layer, float value) {
+  if (!pml__trace_fn) return;
+  uint64_t now = pml_time_ns();
+  pml_span span = {name, layer, now, now, &value, 1};
+  pml__trace_fn(pml__trace_user, &span);
+}
+
+/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
+PML__FN void pml__provenance_text(pml_buf *out, const char *key, const char *value) {
+  pml_buf_printf(out, "\"%s\":\"", key);
+  for (const char *s = value; *s; s++) {
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
+    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
+    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
+  }
+  pml_buf_puts(out, "\"");
+}
+
+PML__FN const char *pml__compiler(void) {
+#define PML__TEXT_(x) #x
+#define PML__TEXT(x) PML__TEXT_(x)
+#if defined(__clang__)
+  return "clang " PML__TEXT(__clang_major__) "." PML__TEXT(__clang_minor__) "." PML__TEXT(__clang_patchlevel__);
+#elif defined(__GNUC__)
+  return "gcc " PML__TEXT(__GNUC__) "." PML__TEXT(__GNUC_MINOR__) "." PML__TEXT(__GNUC_PATCHLEVEL__);
+#else
+  return "unknown";
+#endif
+}
+
+PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t seed) {
+  static const char *const keys[] = {"program", "version", "git_sha", "compiler", "flags"};
+  const char *values[] = {program, PML_VERSION, PML_GIT_SHA, pml__compiler(), PML_CFLAGS};
+  for (int i = 0; i < 5; i++) {
+    pml_buf_puts(out, i ? "," : "{");
+    pml__provenance_text(out, keys[i], values[i]);
+  }
+  pml_buf_puts(out, ",\"hardware\":{");
+  pml__provenance_text(out, "cpu", pml_cpu_model());
+  pml_buf_puts(out, ",");
+  pml__provenance_text(out, "level", pml_cpu_level_name(pml_cpu_level()));
+  pml_buf_printf(out, ",\"cores\":%d,\"ram_bytes\":%zu},\"seed\":%" PRIu64 ",\"strict\":%s}", pml_cpu_count(),
+                 pml_ram_bytes(), seed, pml_strict() ? "true" : "false");
+}
+
 #endif /* § 10 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -1184,20 +2133,431 @@ PML_API void pml_scale(float *y, float a, size_t n);
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 12  MATRIX MULTIPLICATION                                     needs § 5 § 8
+   § 12  MATRIX MULTIPLICATION                             needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   The GEMM that training runs on.
+   Nine tenths of a training step are products of two matrices.  The definition
+   is three loops:
+
+     C[m,n] = Σ_k op(A)[m,k] · op(B)[k,n]        C[M,N], op(A)[M,K], op(B)[K,N]
+
+   Each output starts from 0, or with `accumulate` from the old C[m,n], and adds
+   its K products one after the other, k = 0, 1, 2 …  A dot product split into
+   lanes would be another sum with other bits.  So a vector register holds
+   sixteen neighbouring n of the same m, never sixteen k.  Then every width of
+   vector, every tile size and every number of threads gives the same bits.
+
+   A layer Y[T,o] = X[T,i] · W[o,i]ᵀ needs three products to learn:
+
+     forward    Y  = X · Wᵀ      tb                     K = i
+     input      dX = dY · W      no transposes          K = o
+     weight     dW += dYᵀ · X    ta, accumulate         K = T, the tokens
+
+   What it costs.  2·M·N·K operations on M·K + K·N + M·N numbers: for 1000³ that
+   is 2·10⁹ operations on 12 MB, so memory is not the limit, if each number is
+   used many times while it is near.  The three loops as written fetch two
+   numbers (8 bytes) for 2 operations.  A core that can do 64 operations a cycle
+   would need 256 bytes a cycle; its first cache gives 128, its second 30 to 60,
+   the memory 5 to 10.  So the product is cut once for each level:
+
+     registers   a tile of C, 14 × 32 numbers, in 28 of the 32 AVX-512 registers.
+                 One step of k loads 32 numbers of B (2 registers) and 14 of A
+                 (each spread over a register) and does 14·32·2 = 896 operations:
+                 184 bytes, 0.2 a operation instead of 4.  Why 14 × 32: two
+                 multiply-adds start each cycle and take 4 cycles, so at least 8
+                 must be in flight; 28 are.  Loads per multiply-add are
+                 (14 + 2) / 28; taller and wider tiles do not fit, 32 × 14 would
+                 need 32 + 1 loads.  The last registers hold B (2), A, a product.
+     L1          the sliver of A, 14 rows × 256 k, 16 KB, is used by all columns.
+     L2          the panel of B, 256 k × up to 768 columns, 768 KB, is used by
+                 all rows.  It streams through the tile: 128 bytes in 14 cycles.
+     memory      A is read once per panel of B; C is read and written once per
+                 256 k, that is 8 bytes for 512 operations.
+
+   AVX2 has 16 registers of 8: its tile is 6 × 16.
+
+   Packing.  The tile wants A and B in the order it reads them: for each k the
+   14 numbers of A side by side, then the 32 of B side by side.  Packing copies
+   them so, and there the transposes disappear: ta and tb only change how the
+   copy reads.  It costs M·K + K·N moves against M·N·K multiply-adds: with N =
+   256 a vectorised transposition is about 5 % of the time, a plain loop 20 %.
+   Rows and columns that are missing at the edge are packed as zeros; the tile
+   is then computed in a small buffer and only its true part copied out.
+
+     for each 768 columns, for each 256 k:                         (in order)
+       pack the panel of B                                         (in parallel)
+       for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
+
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
+   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   instructions instead of one, so about twice the time.  The scalar level uses
+   fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
+   ARM64); elsewhere a software fmaf would take 20 times longer, so there the
+   scalar default equals strict.
+
+   Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
+   faster to write and has other bits: each block must start from the C that the
+   block before left.  (2) Skipping zeros of A, as a sparse matrix would, loses
+   0·∞ = NaN, and a diverged training goes on without a sign.  (3) The compiler
+   fuses a·b + c on its own unless told not to (top of this file).
+   tests/test_gemm.c compares every kernel with the three loops, bit for bit.
+   When two NaN meet, which payload survives is the processor's choice: NaN are
+   in the same places, their bits may differ.
+
+   For few rows (decoding, M below 14) packing B costs as much as the product:
+   pml_linear (§ 11) reads the weights in place.
+
+   Source: Goto and van de Geijn 2008, Anatomy of High-Performance Matrix
+   Multiplication; Van Zee and van de Geijn 2015, BLIS.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* C[M,N] = op(A)[M,K] · op(B)[K,N], or C += with accumulate.  Row-major; with ta
-   A is stored [K,M], with tb B is stored [N,K]; lda, ldb, ldc are the stored row
-   lengths.  Every output adds its K products in the order k = 0, 1, 2 …, in strict
-   mode with separate rounding, otherwise with fused multiply-add; so the bits do
-   not depend on threads, tiles or vector width.  Source: Goto and van de Geijn 2008. */
+/* C[M,N] = op(A)[M,K] · op(B)[K,N], or C += with accumulate.  f32, row-major.
+   With ta A is stored [K,M], else [M,K]; with tb B is stored [N,K], else [K,N].
+   lda, ldb, ldc are the stored row lengths in floats, at least the number of
+   columns stored.  C must not overlap A or B.  Numbers between N and ldc are
+   neither read nor written.  K = 0 gives zeros (accumulate: C unchanged).
+   Every output adds its K products to 0, or to the old C, in the order k = 0, 1,
+   2 …, in strict mode with separate rounding, otherwise with fused multiply-add;
+   so the bits do not depend on threads, tiles or vector width.
+   Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
+   negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
+   With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
+   of summation is its own.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
-                      bool tb, int M, int N, int K, bool accumulate);
+                            bool tb, int M, int N, int K, bool accumulate);
 
 #ifdef PML__IMPL
+
+#if defined(PRODML_USE_OPENBLAS)
+#if defined(__has_include)
+#if !__has_include(<cblas.h>)
+#error "PRODML_USE_OPENBLAS needs <cblas.h>: apt install libopenblas-dev, or brew install openblas"
+#endif
+#endif
+#include <cblas.h>
+#endif
+
+#define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
+#define PML__GEMM_NC 768               /* columns per panel of B, a multiple of every tile's width */
+#define PML__GEMM_MR_MAX 14
+#define PML__GEMM_NR_MAX 32
+#define PML__GEMM_STRIDE_MAX 16
+#define PML__GEMM_SERIAL 65536         /* multiply-adds below which waking a thread costs more */
+
+/* The accumulators of a tile are arrays in C and registers in the program; for
+   that the loops over them must be unrolled at -O2. */
+#if defined(__clang__)
+#define PML__GEMM_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PML__GEMM_UNROLL _Pragma("GCC unroll 16")
+#endif
+#define PML__GEMM_INLINE static inline PML__UNUSED __attribute__((always_inline))
+
+/* c[mr,nr] = (load ? c : 0) + Σ_k a[k,stride] ⊗ b[k,nr], for a full tile. */
+typedef void (*pml__gemm_tile_fn)(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load);
+
+/* dst[k,stride] = src[r,ld] transposed: dst[k·stride + r] = src[r·ld + k] for
+   r < rows, 0 for rows <= r < stride. */
+typedef void (*pml__gemm_turn_fn)(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc);
+
+/* dst[k,stride] = src[k,ld]: `rows` numbers of each, 0 up to stride. */
+typedef pml__gemm_turn_fn pml__gemm_copy_fn;
+
+typedef struct {
+  size_t mr, nr;          /* the tile */
+  size_t stride;          /* floats per k in a packed sliver of A: mr rounded up for the transposition */
+  pml__gemm_tile_fn tile;
+  pml__gemm_turn_fn turn;
+  pml__gemm_copy_fn copy;
+} pml__gemm_kernel;
+
+/* The definition: one tile in plain C.  `strict` is a constant in each caller. */
+/* @gemm_tile_scalar */
+PML__GEMM_INLINE void pml__gemm_tile_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                            bool load, bool strict) {
+  float acc[4][16];
+  for (size_t m = 0; m < 4; m++)
+    for (size_t n = 0; n < 16; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 16)
+    for (size_t m = 0; m < 4; m++)
+      for (size_t n = 0; n < 16; n++) {
+#if defined(__FP_FAST_FMAF)
+        acc[m][n] = strict ? acc[m][n] + a[m] * b[n] : fmaf(a[m], b[n], acc[m][n]);
+#else
+        (void)strict;
+        acc[m][n] += a[m] * b[n];
+#endif
+      }
+  for (size_t m = 0; m < 4; m++)
+    for (size_t n = 0; n < 16; n++) c[m * ldc + n] = acc[m][n];
+}
+/* @end */
+
+PML__FN void pml__gemm_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_scalar(kc, a, b, c, ldc, load, false);
+}
+PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
+}
+
+PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++)
+    for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[r * ld + k] : 0.0f;
+}
+
+PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++)
+    for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[k * ld + r] : 0.0f;
+}
+
+#if defined(PML__X86)
+#define PML__GEMM_AVX2 __attribute__((target("avx2,fma")))
+#define PML__GEMM_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
+
+/* @gemm_tile_avx512 */
+PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const float *a, const float *b, float *c,
+                                                             size_t ldc, bool load, bool strict) {
+  __m512 acc[14][2];
+  PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
+    acc[m][0] = load ? _mm512_loadu_ps(c + (size_t)m * ldc) : _mm512_setzero_ps();
+    acc[m][1] = load ? _mm512_loadu_ps(c + (size_t)m * ldc + 16) : _mm512_setzero_ps();
+  }
+  for (size_t k = 0; k < kc; k++, a += 16, b += 32) {
+    __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + 16);
+    PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
+      __m512 am = _mm512_set1_ps(a[m]);
+      acc[m][0] = strict ? _mm512_add_ps(acc[m][0], _mm512_mul_ps(am, b0)) : _mm512_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm512_add_ps(acc[m][1], _mm512_mul_ps(am, b1)) : _mm512_fmadd_ps(am, b1, acc[m][1]);
+    }
+  }
+  PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
+    _mm512_storeu_ps(c + (size_t)m * ldc, acc[m][0]);
+    _mm512_storeu_ps(c + (size_t)m * ldc + 16, acc[m][1]);
+  }
+}
+/* @end */
+
+PML__GEMM_AVX512 PML__FN void pml__gemm_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                               bool load) {
+  pml__gemm_tile_avx512(kc, a, b, c, ldc, load, false);
+}
+PML__GEMM_AVX512 PML__FN void pml__gemm_avx512_strict(size_t kc, const float *a, const float *b, float *c,
+                                                      size_t ldc, bool load) {
+  pml__gemm_tile_avx512(kc, a, b, c, ldc, load, true);
+}
+
+PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float *a, const float *b, float *c,
+                                                         size_t ldc, bool load, bool strict) {
+  __m256 acc[6][2];
+  PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
+    acc[m][0] = load ? _mm256_loadu_ps(c + (size_t)m * ldc) : _mm256_setzero_ps();
+    acc[m][1] = load ? _mm256_loadu_ps(c + (size_t)m * ldc + 8) : _mm256_setzero_ps();
+  }
+  for (size_t k = 0; k < kc; k++, a += 8, b += 16) {
+    __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
+    PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
+      __m256 am = _mm256_broadcast_ss(a + m);
+      acc[m][0] = strict ? _mm256_add_ps(acc[m][0], _mm256_mul_ps(am, b0)) : _mm256_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm256_add_ps(acc[m][1], _mm256_mul_ps(am, b1)) : _mm256_fmadd_ps(am, b1, acc[m][1]);
+    }
+  }
+  PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
+    _mm256_storeu_ps(c + (size_t)m * ldc, acc[m][0]);
+    _mm256_storeu_ps(c + (size_t)m * ldc + 8, acc[m][1]);
+  }
+}
+
+PML__GEMM_AVX2 PML__FN void pml__gemm_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                           bool load) {
+  pml__gemm_tile_avx2(kc, a, b, c, ldc, load, false);
+}
+PML__GEMM_AVX2 PML__FN void pml__gemm_avx2_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                                  bool load) {
+  pml__gemm_tile_avx2(kc, a, b, c, ldc, load, true);
+}
+
+/* Turns an 8 × 8 block in registers: pairs, then fours, then the two halves. */
+PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_turn8(__m256 v[8]) {
+  __m256 p[8], q[8];
+  PML__GEMM_UNROLL for (int i = 0; i < 8; i += 2) {
+    p[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+    p[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+  }
+  PML__GEMM_UNROLL for (int i = 0; i < 8; i += 4) {
+    q[i] = _mm256_shuffle_ps(p[i], p[i + 2], 0x44);
+    q[i + 1] = _mm256_shuffle_ps(p[i], p[i + 2], 0xEE);
+    q[i + 2] = _mm256_shuffle_ps(p[i + 1], p[i + 3], 0x44);
+    q[i + 3] = _mm256_shuffle_ps(p[i + 1], p[i + 3], 0xEE);
+  }
+  PML__GEMM_UNROLL for (int i = 0; i < 4; i++) {
+    v[i] = _mm256_permute2f128_ps(q[i], q[i + 4], 0x20);
+    v[i + 4] = _mm256_permute2f128_ps(q[i], q[i + 4], 0x31);
+  }
+}
+
+/* stride is a multiple of 8. */
+PML__GEMM_AVX2 PML__FN void pml__gemm_turn_avx2(float *dst, size_t stride, const float *src, size_t ld,
+                                                size_t rows, size_t kc) {
+  for (size_t r = 0; r < stride; r += 8) {
+    size_t have = r >= rows ? 0 : rows - r < 8 ? rows - r : 8, k = 0;
+    for (; k + 8 <= kc; k += 8) {
+      __m256 v[8];
+      PML__GEMM_UNROLL for (size_t i = 0; i < 8; i++)
+        v[i] = i < have ? _mm256_loadu_ps(src + (r + i) * ld + k) : _mm256_setzero_ps();
+      pml__gemm_turn8(v);
+      PML__GEMM_UNROLL for (size_t i = 0; i < 8; i++) _mm256_store_ps(dst + (k + i) * stride + r, v[i]);
+    }
+    for (; k < kc; k++)
+      for (size_t i = 0; i < 8; i++) dst[k * stride + r + i] = i < have ? src[(r + i) * ld + k] : 0.0f;
+  }
+}
+
+/* A masked load reads nothing where the mask is 0, not even at the end of the array. */
+PML__GEMM_AVX2 PML__FN void pml__gemm_copy_avx2(float *dst, size_t stride, const float *src, size_t ld,
+                                                size_t rows, size_t kc) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  __m256i mask[PML__GEMM_NR_MAX / 8];
+  for (size_t r = 0; r < stride; r += 8)
+    mask[r / 8] = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)rows - (int)r), lane);
+  for (size_t k = 0; k < kc; k++, src += ld, dst += stride)
+    for (size_t r = 0; r < stride; r += 8)
+      _mm256_store_ps(dst + r, r < rows ? _mm256_maskload_ps(src + r, mask[r / 8]) : _mm256_setzero_ps());
+}
+#endif /* PML__X86 */
+
+PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
+#if defined(PML__X86)
+  if (level == PML_CPU_AVX512)
+    return (pml__gemm_kernel){14, 32, 16, strict ? pml__gemm_avx512_strict : pml__gemm_avx512,
+                              pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+  if (level == PML_CPU_AVX2)
+    return (pml__gemm_kernel){6, 16, 8, strict ? pml__gemm_avx2_strict : pml__gemm_avx2,
+                              pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+#endif
+  (void)level;
+  return (pml__gemm_kernel){4, 16, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
+                            pml__gemm_turn_scalar, pml__gemm_copy_scalar};
+}
+
+/* One panel: columns [n0, n0+nc) and products [k0, k0+kc). */
+typedef struct {
+  pml__gemm_kernel kern;
+  float *C, *packed;      /* packed B: [nc/nr slivers][kc][nr] */
+  const float *A, *B;
+  size_t ldc, lda, ldb, M, n0, nc, k0, kc;
+  size_t row_slivers, col_slivers, group; /* group: column slivers per work item */
+  bool ta, tb, load;
+} pml__gemm_job;
+
+/* Packs slivers [begin, end) of the panel of B. */
+PML__FN void pml__gemm_pack_b(void *ctx, size_t begin, size_t end) {
+  const pml__gemm_job *j = (const pml__gemm_job *)ctx;
+  size_t nr = j->kern.nr;
+  for (size_t s = begin; s < end; s++) {
+    size_t n = j->n0 + s * nr, left = j->nc - s * nr, have = left < nr ? left : nr;
+    float *dst = j->packed + s * nr * j->kc;
+    if (j->tb) j->kern.turn(dst, nr, j->B + n * j->ldb + j->k0, j->ldb, have, j->kc);
+    else j->kern.copy(dst, nr, j->B + j->k0 * j->ldb + n, j->ldb, have, j->kc);
+  }
+}
+
+/* A tile at the edge: the true rows × cols part goes through a full-sized buffer. */
+PML__FN void pml__gemm_edge(const pml__gemm_job *j, const float *a, const float *b, float *c, size_t rows,
+                            size_t cols) {
+  _Alignas(64) float t[PML__GEMM_MR_MAX * PML__GEMM_NR_MAX] = {0};
+  size_t nr = j->kern.nr;
+  if (j->load)
+    for (size_t m = 0; m < rows; m++) memcpy(t + m * nr, c + m * j->ldc, cols * sizeof *t);
+  j->kern.tile(j->kc, a, b, t, nr, j->load);
+  for (size_t m = 0; m < rows; m++) memcpy(c + m * j->ldc, t + m * nr, cols * sizeof *t);
+}
+
+/* Work items [begin, end): item i is row sliver i mod row_slivers against the
+   i / row_slivers-th group of column slivers. */
+/* @gemm_rows */
+PML__FN void pml__gemm_rows(void *ctx, size_t begin, size_t end) {
+  const pml__gemm_job *j = (const pml__gemm_job *)ctx;
+  size_t mr = j->kern.mr, nr = j->kern.nr, stride = j->kern.stride;
+  _Alignas(64) float a[PML__GEMM_KC * PML__GEMM_STRIDE_MAX];
+  for (size_t item = begin; item < end; item++) {
+    size_t m = item % j->row_slivers * mr, rows = j->M - m < mr ? j->M - m : mr;
+    if (j->ta) j->kern.copy(a, stride, j->A + j->k0 * j->lda + m, j->lda, rows, j->kc);
+    else j->kern.turn(a, stride, j->A + m * j->lda + j->k0, j->lda, rows, j->kc);
+    size_t s = item / j->row_slivers * j->group, last = s + j->group;
+    if (last > j->col_slivers) last = j->col_slivers;
+    for (; s < last; s++) {
+      size_t n = s * nr, cols = j->nc - n < nr ? j->nc - n : nr;
+      const float *b = j->packed + n * j->kc;
+      float *c = j->C + m * j->ldc + j->n0 + n;
+      if (rows == mr && cols == nr) j->kern.tile(j->kc, a, b, c, j->ldc, j->load);
+      else pml__gemm_edge(j, a, b, c, rows, cols);
+    }
+  }
+}
+/* @end */
+
+/* Packs B and runs the tiles of one panel.  Few rows and many threads: the
+   columns are cut too, so that each thread finds about four items. */
+PML__FN void pml__gemm_panel(pml__gemm_job *j, bool parallel) {
+  size_t want = parallel ? 4 * (size_t)pml_threads() : 1;
+  size_t groups = (want + j->row_slivers - 1) / j->row_slivers;
+  if (groups > j->col_slivers) groups = j->col_slivers;
+  j->group = (j->col_slivers + groups - 1) / groups;
+  groups = (j->col_slivers + j->group - 1) / j->group;
+  size_t items = j->row_slivers * groups;
+  pml_parallel(j->col_slivers, parallel ? 1 : j->col_slivers, pml__gemm_pack_b, j);
+  pml_parallel(items, parallel ? 1 : items, pml__gemm_rows, j);
+}
+
+PML__FN pml_status pml__gemm_check(const float *C, int ldc, const float *A, int lda, bool ta, const float *B,
+                                   int ldb, bool tb, int M, int N, int K) {
+  if (M < 0 || N < 0 || K < 0)
+    return pml_fail(PML_E_USAGE, "pml_gemm: the sizes M=%d N=%d K=%d must not be negative", M, N, K);
+  if (ldc < N || lda < (ta ? M : K) || ldb < (tb ? K : N))
+    return pml_fail(PML_E_USAGE,
+                    "pml_gemm: a row is shorter than its matrix: lda=%d must be at least %d, ldb=%d at least "
+                    "%d, ldc=%d at least %d", lda, ta ? M : K, ldb, tb ? K : N, ldc, N);
+  if (M > 0 && N > 0 && (!C || (K > 0 && (!A || !B))))
+    return pml_fail(PML_E_USAGE, "pml_gemm: a matrix is NULL");
+  return PML_OK;
+}
+
+PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
+                            bool tb, int M, int N, int K, bool accumulate) {
+  pml_status st = pml__gemm_check(C, ldc, A, lda, ta, B, ldb, tb, M, N, K);
+  if (st != PML_OK || M == 0 || N == 0) return st;
+  if (K == 0) {
+    for (size_t m = 0; m < (size_t)M && !accumulate; m++) memset(C + m * (size_t)ldc, 0, (size_t)N * sizeof *C);
+    return PML_OK;
+  }
+#if defined(PRODML_USE_OPENBLAS)
+  if (!pml_strict()) {
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f, A,
+                lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
+    return PML_OK;
+  }
+#endif
+  pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
+                     .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M, .ta = ta, .tb = tb};
+  size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
+  size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
+  j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
+  if (!j.packed) return PML_E_MEMORY;
+  bool parallel = (double)M * N * K >= PML__GEMM_SERIAL;
+  j.row_slivers = (j.M + j.kern.mr - 1) / j.kern.mr;
+  for (j.n0 = 0; j.n0 < n_all; j.n0 += j.nc) {
+    j.nc = n_all - j.n0 < PML__GEMM_NC ? n_all - j.n0 : PML__GEMM_NC;
+    j.col_slivers = (j.nc + nr - 1) / nr;
+    for (j.k0 = 0; j.k0 < k_all; j.k0 += j.kc) {
+      j.kc = k_all - j.k0 < PML__GEMM_KC ? k_all - j.k0 : PML__GEMM_KC;
+      j.load = accumulate || j.k0 > 0;
+      pml__gemm_panel(&j, parallel);
+    }
+  }
+  pml_free(j.packed);
+  return PML_OK;
+}
+
 #endif /* § 12 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -2939,12 +4299,29 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path);
 /* ═════════════════════════════════════════════════════════════════════════════
    § 24  KV CACHE                                                 needs § 2 § 14
    ─────────────────────────────────────────────────────────────────────────────
-   Keys and values in blocks.
+   Attention at position p needs the keys and values of positions 0 … p.  They
+   depend only on tokens already seen, so they are computed once and kept.  A
+   decode step then computes one new row instead of p + 1.
+
+     bytes per position = 2 · n_layers · n_kv_heads · head_dim · 4      (f32 here)
+     Qwen2.5-0.5B:        2 · 24 · 2 · 64 · 4 = 24,576 bytes
+     4,096 positions:     96 MiB
+
+   A sequence does not own a stretch of the cache but a table of blocks, each
+   block_size positions long, taken from one pool.  Position p lies in block
+   table[p / block_size], row p mod block_size.  So sequences of unknown length
+   share one pool without reserving their maximum each: at most block_size - 1
+   positions per sequence are wasted.  A contiguous cache is the same thing with
+   one block of the full length.
+
+   The trap: rows beyond n_tokens hold whatever was there before.  They are never
+   read, because attention is told how many positions are visible; truncating a
+   sequence therefore only moves a number.
+   Source: Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* One pool of blocks; a block holds block_size positions of every layer:
-   k and v are [n_layers][n_blocks][block_size][n_kv_heads·head_dim] f32.  A
-   contiguous cache is a pool whose sequences use one block each. */
+   k and v are [n_layers][n_blocks][block_size][n_kv_heads·head_dim] f32. */
 typedef struct {
   int n_layers, n_blocks, block_size, n_free;
   size_t stride;              /* n_kv_heads · head_dim floats per position */
@@ -2952,19 +4329,160 @@ typedef struct {
   int32_t *free_list;         /* [n_blocks] a stack of free block numbers */
 } pml_kv;
 
-/* A sequence: its block table and how many positions are filled. */
+/* A sequence: its block table and how many positions are filled.
+   `pml_seq s = {0};` is an empty one.  Release it with pml_seq_free before the
+   pool goes. */
 typedef struct {
   int32_t *table;
   int n_blocks, cap_blocks, n_tokens;
 } pml_seq;
 
+/* Allocates the pool; memory that is never written is never touched.
+   PML_E_USAGE for numbers < 1, PML_E_MEMORY. */
+PML_API pml_status pml_kv_create(pml_kv **out, int n_layers, int n_kv_heads, int head_dim, int n_blocks,
+                                 int block_size);
+PML_API void pml_kv_free(pml_kv *kv);
+PML_API size_t pml_kv_bytes(const pml_kv *kv); /* of the whole pool */
+
+/* Gives seq blocks for n_tokens positions in all.  PML_E_LIMIT when the pool has
+   too few; the sequence is then unchanged. */
+PML_API pml_status pml_seq_reserve(pml_kv *kv, pml_seq *seq, int n_tokens);
+/* Forgets positions n_tokens … and returns their whole blocks to the pool. */
+PML_API void pml_seq_truncate(pml_kv *kv, pml_seq *seq, int n_tokens);
+PML_API void pml_seq_free(pml_kv *kv, pml_seq *seq);
+
+/* The key (value) row of one position, n_kv_heads·head_dim floats. */
+PML_API float *pml_kv_k_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos);
+PML_API float *pml_kv_v_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos);
+/* The same as § 14 wants it: one layer through the block table. */
+PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int layer);
+
 #ifdef PML__IMPL
+
+PML_API pml_status pml_kv_create(pml_kv **out, int n_layers, int n_kv_heads, int head_dim, int n_blocks,
+                                 int block_size) {
+  *out = NULL;
+  if (n_layers < 1 || n_kv_heads < 1 || head_dim < 1 || n_blocks < 1 || block_size < 1)
+    return pml_fail(PML_E_USAGE, "KV cache: layers, heads, sizes and blocks must be at least 1");
+  size_t n;
+  bool fits = pml_size_mul((size_t)n_kv_heads, (size_t)head_dim, &n) &&
+              pml_size_mul(n, (size_t)n_layers, &n) && pml_size_mul(n, (size_t)n_blocks, &n) &&
+              pml_size_mul(n, (size_t)block_size, &n) && pml_size_mul(n, sizeof(float), &n);
+  pml_kv *kv = fits ? (pml_kv *)pml_calloc(1, sizeof *kv) : NULL;
+  if (!kv) return fits ? PML_E_MEMORY : pml_fail(PML_E_MEMORY, "KV cache: its size does not fit");
+  kv->n_layers = n_layers;
+  kv->n_blocks = kv->n_free = n_blocks;
+  kv->block_size = block_size;
+  kv->stride = (size_t)n_kv_heads * (size_t)head_dim;
+  kv->k = (float *)pml_alloc(n);
+  kv->v = (float *)pml_alloc(n);
+  kv->free_list = (int32_t *)pml_alloc((size_t)n_blocks * sizeof(int32_t));
+  if (!kv->k || !kv->v || !kv->free_list) {
+    pml_kv_free(kv);
+    return PML_E_MEMORY;
+  }
+  for (int i = 0; i < n_blocks; i++) kv->free_list[i] = n_blocks - 1 - i; /* block 0 leaves first */
+  *out = kv;
+  return PML_OK;
+}
+
+PML_API void pml_kv_free(pml_kv *kv) {
+  if (!kv) return;
+  pml_free(kv->k);
+  pml_free(kv->v);
+  pml_free(kv->free_list);
+  pml_free(kv);
+}
+
+PML_API size_t pml_kv_bytes(const pml_kv *kv) {
+  return 2 * sizeof(float) * kv->stride * (size_t)kv->n_layers * (size_t)kv->n_blocks * (size_t)kv->block_size;
+}
+
+PML_API pml_status pml_seq_reserve(pml_kv *kv, pml_seq *seq, int n_tokens) {
+  int want = n_tokens / kv->block_size + (n_tokens % kv->block_size != 0);
+  int more = want - seq->n_blocks;
+  if (more <= 0) return PML_OK;
+  if (more > kv->n_free)
+    return pml_fail(PML_E_LIMIT,
+                    "the KV cache is full: %d positions need %d more blocks of %d, %d are free: "
+                    "shorten the text or open a larger context",
+                    n_tokens, more, kv->block_size, kv->n_free);
+  if (want > seq->cap_blocks) {
+    int cap = want + want / 2;
+    int32_t *table = (int32_t *)pml_realloc(seq->table, (size_t)cap * sizeof(int32_t));
+    if (!table) return PML_E_MEMORY;
+    seq->table = table;
+    seq->cap_blocks = cap;
+  }
+  while (seq->n_blocks < want) seq->table[seq->n_blocks++] = kv->free_list[--kv->n_free];
+  return PML_OK;
+}
+
+PML_API void pml_seq_truncate(pml_kv *kv, pml_seq *seq, int n_tokens) {
+  if (n_tokens < 0) n_tokens = 0;
+  if (n_tokens < seq->n_tokens) seq->n_tokens = n_tokens;
+  int keep = seq->n_tokens / kv->block_size + (seq->n_tokens % kv->block_size != 0);
+  while (seq->n_blocks > keep) kv->free_list[kv->n_free++] = seq->table[--seq->n_blocks];
+}
+
+PML_API void pml_seq_free(pml_kv *kv, pml_seq *seq) {
+  if (kv) pml_seq_truncate(kv, seq, 0);
+  pml_free(seq->table);
+  memset(seq, 0, sizeof *seq);
+}
+
+PML__FN size_t pml__kv_at(const pml_kv *kv, const pml_seq *seq, int layer, int pos) {
+  size_t block = (size_t)seq->table[pos / kv->block_size];
+  size_t row = ((size_t)layer * (size_t)kv->n_blocks + block) * (size_t)kv->block_size +
+               (size_t)(pos % kv->block_size);
+  return row * kv->stride;
+}
+
+PML_API float *pml_kv_k_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos) {
+  return kv->k + pml__kv_at(kv, seq, layer, pos);
+}
+
+PML_API float *pml_kv_v_row(const pml_kv *kv, const pml_seq *seq, int layer, int pos) {
+  return kv->v + pml__kv_at(kv, seq, layer, pos);
+}
+
+PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int layer) {
+  size_t base = (size_t)layer * (size_t)kv->n_blocks * (size_t)kv->block_size * kv->stride;
+  return (pml_kv_view){kv->k + base, kv->v + base, seq->table, kv->block_size, kv->stride};
+}
+
 #endif /* § 24 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 25  MODEL                                              needs § 11 § 17 § 18
+   § 25  MODEL                                             needs § 8 § 11 § 17 § 18
    ─────────────────────────────────────────────────────────────────────────────
-   Configuration, weights, the backend seam.
+   A model file answers two questions: how are the numbers wired (the
+   configuration), and what are they (the weights).  Opening a model checks that
+   the two agree, tensor by tensor, before anything is computed.
+
+     tensor                    shape [out,in]    what it does
+     token_embd.weight         [V,d]             row t is the vector of token t
+     blk.i.attn_norm.weight    [d]               scale of the first RMSNorm
+     blk.i.attn_q.weight       [H·h,d]  +bias    queries
+     blk.i.attn_k.weight       [G·h,d]  +bias    keys
+     blk.i.attn_v.weight       [G·h,d]  +bias    values
+     blk.i.attn_output.weight  [d,H·h]           heads back to the residual
+     blk.i.ffn_norm.weight     [d]
+     blk.i.ffn_gate.weight     [f,d]
+     blk.i.ffn_up.weight       [f,d]
+     blk.i.ffn_down.weight     [d,f]
+     output_norm.weight        [d]
+     output.weight             [V,d]             the head; absent: token_embd again ("tied")
+
+   Cost: one layer of Qwen2.5-0.5B (d 896, H 14, G 2, h 64, f 4864) holds
+   896·(896+128+128+896) + 3·896·4864 = 14.9 million weights; 87 % are the FFN's.
+   Matrices stay in the mapping and are read where they lie.  Opening a 1 GB file
+   therefore takes milliseconds; the pages arrive when they are first used.
+
+   The trap: a tokenizer from another model fits the types but not the meaning.
+   Where the tokenizer has more tokens than the embedding has rows, the file is
+   refused here, at load, and not by a wild read at the first rare token.
+   Source: Qwen Team 2024 (arXiv:2407.10671), Touvron et al. 2023 (arXiv:2302.13971).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef struct {
@@ -2976,32 +4494,1269 @@ typedef struct {
   float rope_theta, rms_eps;
 } pml_config;
 
+/* Parameters that pml_config describes, counted from the shapes. */
+PML_API uint64_t pml_config_n_params(const pml_config *c);
+
+typedef struct {
+  const float *attn_norm, *ffn_norm; /* [d] */
+  const float *bq, *bk, *bv;         /* [H·h], [G·h], [G·h]; NULL without biases */
+  pml_mat wq, wk, wv, wo;
+  pml_mat w_gate, w_up, w_down;
+} pml_layer;
+
+/* Read-only after opening; free to share between threads. */
+typedef struct pml_model {
+  pml_config cfg;
+  pml_mat embed;              /* [V,d] */
+  pml_mat head;               /* [V,d]; the same bytes as embed when tied */
+  const float *final_norm;    /* [d] */
+  pml_layer *layers;          /* [n_layers] */
+  float *rope_freqs;          /* [rope_dim/2] radians per position */
+  pml_tokenizer *tokenizer;   /* NULL when the file has none that we can read */
+  char *name;                 /* general.name, or the path */
+  char *chat_template;        /* tokenizer.chat_template, or NULL */
+  pml_gguf *file;
+  pml_arena arena;
+} pml_model;
+
+typedef struct {
+  bool allow_no_tokenizer;    /* open a file whose tokenizer is missing or unsupported */
+} pml_model_options;
+
+/* Opens a GGUF model.  o may be NULL.  Close with pml_model_close.  PML_E_FORMAT
+   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture or
+   tensor type this version cannot compute. */
+PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o);
+/* The same from bytes that outlive the model; name is for error sentences. */
+PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
+                                         const pml_model_options *o);
+PML_API void pml_model_close(pml_model *m);
+
+/* Bytes of weights that one decode step reads: all matrices, norms and biases,
+   and one row of the embedding. */
+PML_API size_t pml_model_bytes_per_token(const pml_model *m);
+
+/* The backend seam.  A backend runs a model somewhere: the CPU of § 26 is the
+   first, a GPU the second.  Everything crosses it in plain types.  A segment is
+   a run of new tokens of one sequence; a batch is any mix of segments, prefill
+   and decode together. */
+typedef struct {
+  pml_seq *seq;               /* new tokens go to positions seq->n_tokens … */
+  const int32_t *tokens;      /* [n_tokens] */
+  int n_tokens;
+  int n_logits;               /* logits wanted for the last n_logits positions, 0 … n_tokens */
+} pml_segment;
+
+typedef struct {
+  int n_ctx;                  /* positions in the KV pool; 0: min(model's n_ctx, 4096) */
+  int block_size;             /* positions per KV block; 0: 16 */
+  int max_batch;              /* rows computed together; 0: 512 */
+  const volatile int *cancel; /* NULL, or a flag: not 0 ends a run with PML_E_CANCELLED */
+} pml_context_options;
+
+typedef struct pml_backend {
+  const char *name;
+  /* Uploads weights if needed, allocates the KV cache and scratch buffers. */
+  pml_status (*open)(void **state, const pml_model *m, const pml_context_options *o);
+  /* Runs all segments; logits[Σ n_logits][V] in segment order.  On success every
+     seq->n_tokens has grown by its segment's n_tokens; on failure none has. */
+  pml_status (*run)(void *state, const pml_segment *segs, int n_segs, float *logits);
+  /* Gives back the positions >= n_tokens of a sequence. */
+  void (*truncate)(void *state, pml_seq *seq, int n_tokens);
+  void (*close)(void *state);
+} pml_backend;
+
 #ifdef PML__IMPL
+
+PML_API uint64_t pml_config_n_params(const pml_config *c) {
+  uint64_t d = (uint64_t)c->d_model, f = (uint64_t)c->d_ffn, v = (uint64_t)c->n_vocab;
+  uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
+  uint64_t layer = 2 * d + 2 * q * d + 2 * kv * d + 3 * f * d + (c->qkv_bias ? q + 2 * kv : 0);
+  return (uint64_t)c->n_layers * layer + d + v * d * (c->tied_head ? 1 : 2);
+}
+
+/* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
+   makes the key required. */
+PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char *key, int64_t lo, int64_t hi,
+                                int absent, int *out) {
+  char name[128];
+  int64_t v;
+  snprintf(name, sizeof name, "%s.%s", arch, key);
+  if (!pml_gguf_get_int(g, name, &v)) {
+    if (absent < 0)
+      return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is missing: this is not a complete model file",
+                      pml_gguf_path(g), name);
+    *out = absent;
+    return PML_OK;
+  }
+  if (v < lo || v > hi)
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %" PRId64 ", it must lie between %" PRId64 " and %" PRId64,
+                    pml_gguf_path(g), name, v, lo, hi);
+  *out = (int)v;
+  return PML_OK;
+}
+
+PML__FN float pml__cfg_float(const pml_gguf *g, const char *arch, const char *key, float absent) {
+  char name[128];
+  double v;
+  snprintf(name, sizeof name, "%s.%s", arch, key);
+  return pml_gguf_get_float(g, name, &v) ? (float)v : absent;
+}
+
+PML__FN pml_status pml__cfg_arch(const pml_gguf *g, pml_config *c) {
+  pml_str arch;
+  if (!pml_gguf_get_str(g, "general.architecture", &arch))
+    return pml_fail(PML_E_FORMAT, "%s: metadata 'general.architecture' is missing: this is not a model file",
+                    pml_gguf_path(g));
+  if (!pml_str_eq(arch, "qwen2") && !pml_str_eq(arch, "llama"))
+    return pml_fail(PML_E_UNSUPPORTED, "%s: architecture '%.*s' is not supported: qwen2 and llama are",
+                    pml_gguf_path(g), (int)(arch.len < 40 ? arch.len : 40), arch.ptr);
+  snprintf(c->arch, sizeof c->arch, "%.*s", (int)arch.len, arch.ptr);
+  c->rope_split = pml_str_eq(arch, "qwen2");
+  return PML_OK;
+}
+
+PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
+  static const struct {
+    const char *key;
+    int lo, hi;
+    size_t field;
+  } need[] = {{"block_count", 1, 4096, offsetof(pml_config, n_layers)},
+              {"embedding_length", 1, 1 << 20, offsetof(pml_config, d_model)},
+              {"attention.head_count", 1, 4096, offsetof(pml_config, n_heads)},
+              {"feed_forward_length", 1, 1 << 22, offsetof(pml_config, d_ffn)}};
+  for (size_t i = 0; i < sizeof need / sizeof need[0]; i++) {
+    int *field = (int *)(void *)((char *)c + need[i].field);
+    pml_status st = pml__cfg_int(g, c->arch, need[i].key, need[i].lo, need[i].hi, -1, field);
+    if (st != PML_OK) return st;
+  }
+  int head = c->d_model / c->n_heads;
+  pml_status st;
+  if ((st = pml__cfg_int(g, c->arch, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
+      (st = pml__cfg_int(g, c->arch, "attention.key_length", 2, 4096, head, &c->head_dim)) ||
+      (st = pml__cfg_int(g, c->arch, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
+      (st = pml__cfg_int(g, c->arch, "context_length", 1, INT_MAX, 2048, &c->n_ctx)))
+    return st;
+  int window = 0; /* attention within a window equals full attention up to its length */
+  if ((st = pml__cfg_int(g, c->arch, "attention.sliding_window", 0, INT_MAX, 0, &window)) != PML_OK) return st;
+  if (window > 0 && window < c->n_ctx) c->n_ctx = window;
+  if (c->n_heads % c->n_kv_heads || c->head_dim % 2 || c->rope_dim % 2 || c->rope_dim > c->head_dim)
+    return pml_fail(PML_E_FORMAT, "%s: %d heads, %d key heads of %d dimensions, %d rotated: these do not fit together",
+                    pml_gguf_path(g), c->n_heads, c->n_kv_heads, c->head_dim, c->rope_dim);
+  return PML_OK;
+}
+
+/* Finds a matrix and checks its shape [n_out, n_in] and type. */
+PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out, int n_in, pml_mat *w) {
+  const pml_tensor *t = pml_gguf_tensor(g, name);
+  if (!t)
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", pml_gguf_path(g),
+                    name);
+  if (t->ne[0] != (uint64_t)n_in || t->ne[1] != (uint64_t)n_out || t->ne[2] != 1 || t->ne[3] != 1)
+    return pml_fail(PML_E_FORMAT,
+                    "%s: tensor '%s' is [%" PRIu64 ",%" PRIu64 "] (out,in), the configuration asks for [%d,%d]",
+                    pml_gguf_path(g), name, t->ne[1], t->ne[0], n_out, n_in);
+  if (t->type != PML_F32 && t->type != PML_F16 && t->type != PML_BF16) {
+    const pml_dtype_info_t *info = pml_dtype_info(t->type);
+    return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%s' has type %s (%d), which cannot be computed yet: convert the "
+                    "model to F16", pml_gguf_path(g), name, info ? info->name : "unknown", t->type);
+  }
+  *w = (pml_mat){(pml_dtype)t->type, n_out, n_in, t->data};
+  return PML_OK;
+}
+
+/* A vector as f32: in place when it is stored so, else converted into the arena. */
+PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
+  pml_mat w;
+  pml_status st = pml__model_mat(m->file, name, 1, n, &w);
+  if (st != PML_OK) return st;
+  if (w.type == PML_F32) {
+    *v = (const float *)w.data;
+    return PML_OK;
+  }
+  float *copy = (float *)pml_arena_alloc(&m->arena, (size_t)n * sizeof(float));
+  if (!copy) return PML_E_MEMORY;
+  *v = copy;
+  return pml_row_to_f32(copy, &w, 0);
+}
+
+PML__FN pml_status pml__model_layer(pml_model *m, int i) {
+  const pml_config *c = &m->cfg;
+  pml_layer *l = &m->layers[i];
+  int q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
+  struct {
+    const char *suffix;
+    int n_out, n_in;
+    pml_mat *mat;
+    const float **vec; /* exactly one of mat and vec is set */
+  } want[] = {{"attn_norm.weight", 1, c->d_model, NULL, &l->attn_norm},
+              {"attn_q.weight", q, c->d_model, &l->wq, NULL},
+              {"attn_k.weight", kv, c->d_model, &l->wk, NULL},
+              {"attn_v.weight", kv, c->d_model, &l->wv, NULL},
+              {"attn_output.weight", c->d_model, q, &l->wo, NULL},
+              {"ffn_norm.weight", 1, c->d_model, NULL, &l->ffn_norm},
+              {"ffn_gate.weight", c->d_ffn, c->d_model, &l->w_gate, NULL},
+              {"ffn_up.weight", c->d_ffn, c->d_model, &l->w_up, NULL},
+              {"ffn_down.weight", c->d_model, c->d_ffn, &l->w_down, NULL},
+              {"attn_q.bias", 1, q, NULL, &l->bq},
+              {"attn_k.bias", 1, kv, NULL, &l->bk},
+              {"attn_v.bias", 1, kv, NULL, &l->bv}};
+  size_t n = sizeof want / sizeof want[0] - (c->qkv_bias ? 0 : 3);
+  for (size_t j = 0; j < n; j++) {
+    char name[64];
+    snprintf(name, sizeof name, "blk.%d.%s", i, want[j].suffix);
+    pml_status st = want[j].mat ? pml__model_mat(m->file, name, want[j].n_out, want[j].n_in, want[j].mat)
+                                : pml__model_vec(m, name, want[j].n_in, want[j].vec);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+/* theta^(-2i/rope_dim), divided by the per-pair factors of Llama 3.1 ("rope_freqs")
+   and by a linear context-extension factor. */
+PML__FN pml_status pml__model_rope(pml_model *m) {
+  pml_config *c = &m->cfg;
+  int half = c->rope_dim / 2;
+  m->rope_freqs = (float *)pml_arena_alloc(&m->arena, (size_t)half * sizeof(float));
+  if (!m->rope_freqs) return PML_E_MEMORY;
+  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
+  if (pml_gguf_tensor(m->file, "rope_freqs.weight")) {
+    const float *factor = NULL;
+    pml_status st = pml__model_vec(m, "rope_freqs.weight", half, &factor);
+    if (st != PML_OK) return st;
+    for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor[i];
+  }
+  char key[64];
+  pml_str type;
+  snprintf(key, sizeof key, "%s.rope.scaling.type", c->arch);
+  if (!pml_gguf_get_str(m->file, key, &type) || pml_str_eq(type, "none")) return PML_OK;
+  if (!pml_str_eq(type, "linear"))
+    return pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported: linear is", pml_gguf_path(m->file),
+                    (int)(type.len < 40 ? type.len : 40), type.ptr);
+  float factor = pml__cfg_float(m->file, c->arch, "rope.scaling.factor", 1.0f);
+  if (!(factor >= 1.0f && factor <= 1e6f))
+    return pml_fail(PML_E_FORMAT, "%s: rope.scaling.factor must lie between 1 and 1000000", pml_gguf_path(m->file));
+  for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor;
+  return PML_OK;
+}
+
+PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
+  pml_str s;
+  if (pml_gguf_get_str(m->file, "general.name", &s)) m->name = pml_strndup(s.ptr, s.len);
+  else m->name = pml_strdup(pml_gguf_path(m->file));
+  if (!m->name) return PML_E_MEMORY;
+  if (pml_gguf_get_str(m->file, "tokenizer.chat_template", &s) &&
+      !(m->chat_template = pml_strndup(s.ptr, s.len)))
+    return PML_E_MEMORY;
+  pml_status st = pml_gguf_tokenizer(m->file, &m->tokenizer);
+  if (st != PML_OK) return o && o->allow_no_tokenizer ? PML_OK : st;
+  int n_tokens = pml_tokenizer_spec_of(m->tokenizer)->n_vocab;
+  if (n_tokens > m->cfg.n_vocab)
+    return pml_fail(PML_E_FORMAT, "%s: the tokenizer has %d tokens but the embedding has %d rows: the tokenizer "
+                    "belongs to another model", pml_gguf_path(m->file), n_tokens, m->cfg.n_vocab);
+  return PML_OK;
+}
+
+PML__FN pml_status pml__model_load(pml_model *m, const pml_model_options *o) {
+  pml_config *c = &m->cfg;
+  const pml_gguf *g = m->file;
+  pml_status st;
+  if ((st = pml__cfg_arch(g, c)) != PML_OK) return st;
+  if (pml_gguf_n_tensors(g) == 0)
+    return pml_fail(PML_E_FORMAT, "%s: the file holds a vocabulary but no weights: it can tokenize, not generate",
+                    pml_gguf_path(g));
+  if ((st = pml__cfg_sizes(g, c)) != PML_OK) return st;
+  c->rms_eps = pml__cfg_float(g, c->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
+  c->rope_theta = pml__cfg_float(g, c->arch, "rope.freq_base", 10000.0f);
+  if (!(c->rms_eps > 0.0f && c->rms_eps < 1.0f) || !(c->rope_theta > 1.0f && c->rope_theta < 1e12f))
+    return pml_fail(PML_E_FORMAT, "%s: RMSNorm epsilon or RoPE base out of range", pml_gguf_path(g));
+  const pml_tensor *e = pml_gguf_tensor(g, "token_embd.weight");
+  if (!e || e->ne[1] > INT_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing or too large", pml_gguf_path(g));
+  c->n_vocab = (int)e->ne[1];
+  c->tied_head = !pml_gguf_tensor(g, "output.weight");
+  c->qkv_bias = pml_gguf_tensor(g, "blk.0.attn_q.bias") != NULL;
+  if ((st = pml__model_mat(g, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) != PML_OK) return st;
+  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
+  if ((st = pml__model_mat(g, head, c->n_vocab, c->d_model, &m->head)) != PML_OK) return st;
+  if ((st = pml__model_vec(m, "output_norm.weight", c->d_model, &m->final_norm)) != PML_OK) return st;
+  m->layers = (pml_layer *)pml_arena_calloc(&m->arena, (size_t)c->n_layers, sizeof(pml_layer));
+  if (!m->layers) return PML_E_MEMORY;
+  for (int i = 0; i < c->n_layers; i++)
+    if ((st = pml__model_layer(m, i)) != PML_OK) return st;
+  if ((st = pml__model_rope(m)) != PML_OK) return st;
+  return pml__model_texts(m, o);
+}
+
+PML__FN pml_status pml__model_from(pml_model **out, pml_gguf *g, const pml_model_options *o) {
+  pml_model *m = (pml_model *)pml_calloc(1, sizeof *m);
+  if (!m) {
+    pml_gguf_close(g);
+    return PML_E_MEMORY;
+  }
+  m->file = g;
+  pml_status st = pml__model_load(m, o);
+  if (st != PML_OK) {
+    pml_model_close(m);
+    return st;
+  }
+  *out = m;
+  return PML_OK;
+}
+
+PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o) {
+  *out = NULL;
+  pml_gguf *g;
+  pml_status st = pml_gguf_open(&g, path);
+  return st == PML_OK ? pml__model_from(out, g, o) : st;
+}
+
+PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
+                                         const pml_model_options *o) {
+  *out = NULL;
+  pml_gguf *g;
+  pml_status st = pml_gguf_open_memory(&g, data, size, name);
+  return st == PML_OK ? pml__model_from(out, g, o) : st;
+}
+
+PML_API void pml_model_close(pml_model *m) {
+  if (!m) return;
+  pml_tokenizer_free(m->tokenizer);
+  pml_free(m->name);
+  pml_free(m->chat_template);
+  pml_gguf_close(m->file);
+  pml_arena_free(&m->arena);
+  pml_free(m);
+}
+
+PML__FN size_t pml__mat_bytes(const pml_mat *w) {
+  const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
+  return (size_t)w->n_out * ((size_t)w->n_in / (size_t)info->block * (size_t)info->bytes);
+}
+
+PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
+  const pml_config *c = &m->cfg;
+  size_t d = (size_t)c->d_model, n = pml__mat_bytes(&m->head) + d * sizeof(float);
+  for (int i = 0; i < c->n_layers; i++) {
+    const pml_layer *l = &m->layers[i];
+    const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) n += pml__mat_bytes(w[j]);
+    n += 2 * d * sizeof(float);
+    if (c->qkv_bias) n += (size_t)(c->n_heads + 2 * c->n_kv_heads) * (size_t)c->head_dim * sizeof(float);
+  }
+  return n + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
+}
+
 #endif /* § 25 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 26  TRANSFORMER                                   needs § 11 § 14 § 24 § 25
+   § 26  TRANSFORMER                                   needs § 10 § 11 § 14 § 24 § 25
    ─────────────────────────────────────────────────────────────────────────────
-   The forward pass on the CPU.
+   A decoder is a residual stream x that every layer reads, normalised, and adds
+   to.  Attention moves information between positions, the feed-forward network
+   transforms each position alone; nothing else happens.
+
+     x[T,d]   = embed[token]                              one row per token
+     for each layer:
+       n      = rmsnorm(x)
+       q,k,v  = n·Wqᵀ + bq,  n·Wkᵀ + bk,  n·Wvᵀ + bv      [T,H·h] [T,G·h] [T,G·h]
+       q,k    = rope(q,k, position)                        rotate pairs by position
+       cache  ← k, v                                       at this position
+       x     += attention(q, cache)·Woᵀ
+       n      = rmsnorm(x)
+       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside
+     logits   = rmsnorm(x)·headᵀ                           [T,V], only where wanted
+
+   Cost per token: 2 operations per weight, and one read of every weight per
+   *batch*.  A prefill of 512 tokens reads the weights once for 512 rows and is
+   bound by arithmetic; a decode step reads them for one row and is bound by
+   memory.  That is why a prompt is read 10 times faster than an answer is
+   written, and why servers batch.
+
+   Batch invariance: a row's numbers depend on its own sequence only, never on
+   how many rows run beside it, where its blocks lie, or how many threads there
+   are.  Each kernel of § 11 and § 14 promises that, so this chapter inherits it.
+
+   The trap: computing logits for every prompt position.  For V = 151,936 the
+   head is 28 % of Qwen2.5-0.5B's arithmetic; a prompt needs it once.
+   Source: Vaswani et al. 2017 (arXiv:1706.03762); Su et al. 2021, RoPE (arXiv:
+   2104.09864); Shazeer 2020, GLU variants (arXiv:2002.05202); Ainslie et al.
+   2023, GQA (arXiv:2305.13245).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 26: not written yet */
+/* The backend of this chapter. */
+PML_API const pml_backend *pml_backend_cpu(void);
+
+/* A context: one model on one backend with its KV pool.  One thread at a time.
+   The model must outlive it.  backend NULL means the CPU; o may be NULL. */
+typedef struct pml_context {
+  const pml_model *model;
+  const pml_backend *backend;
+  void *state;
+  pml_context_options options; /* as chosen, no zeros left */
+} pml_context;
+PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o);
+PML_API void pml_context_close(pml_context *ctx);
+
+/* Runs new tokens and writes the wanted logits, [Σ n_logits][V] (NULL when none
+   are wanted).  PML_E_USAGE for a token outside the vocabulary, PML_E_LIMIT when
+   positions run out; the sequences are then unchanged. */
+PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_segs, float *logits);
+/* One sequence, logits of the last token only. */
+PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
+PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
+PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
+
+#ifdef PML__IMPL
+
+/* The CPU backend's buffers, sized once for max_batch rows. */
+typedef struct {
+  const pml_model *model;
+  pml_kv *kv;
+  pml_arena arena;
+  int max_batch;
+  const volatile int *cancel;
+  float *x, *n;              /* [B,d] residual stream, its normalised copy */
+  float *q, *k, *v, *att;    /* [B,H·h] [B,G·h] [B,G·h] [B,H·h] */
+  float *gate, *up;          /* [B,f] */
+  int32_t *pos, *visible;    /* [B] position, positions that attention sees */
+  int32_t *row_seg;          /* [B] segment of each row */
+  int32_t *tokens;           /* [B] of the chunk */
+  int32_t *end_pos;          /* [B] per segment: its length after the run */
+  pml_kv_view *views;        /* [max_batch] one per segment of the chunk */
+  const pml_kv_view **row_view; /* [B] */
+} pml__cpu;
+
+PML__FN void pml__cpu_close(void *state) {
+  pml__cpu *s = (pml__cpu *)state;
+  if (!s) return;
+  pml_kv_free(s->kv);
+  pml_arena_free(&s->arena);
+  pml_free(s);
+}
+
+PML__FN pml_status pml__cpu_open(void **state, const pml_model *m, const pml_context_options *o) {
+  const pml_config *c = &m->cfg;
+  pml__cpu *s = (pml__cpu *)pml_calloc(1, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  s->model = m;
+  s->max_batch = o->max_batch;
+  s->cancel = o->cancel;
+  size_t b = (size_t)o->max_batch, q = (size_t)c->n_heads * (size_t)c->head_dim;
+  size_t kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
+  struct {
+    float **p;
+    size_t width;
+  } buf[] = {{&s->x, (size_t)c->d_model}, {&s->n, (size_t)c->d_model}, {&s->q, q},
+             {&s->k, kv},                 {&s->v, kv},                 {&s->att, q},
+             {&s->gate, (size_t)c->d_ffn}, {&s->up, (size_t)c->d_ffn}};
+  bool ok = true;
+  for (size_t i = 0; i < sizeof buf / sizeof buf[0]; i++)
+    ok = ok && (*buf[i].p = (float *)pml_arena_alloc(&s->arena, b * buf[i].width * sizeof(float))) != NULL;
+  s->pos = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->visible = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->row_seg = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->tokens = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->end_pos = (int32_t *)pml_arena_alloc(&s->arena, b * sizeof(int32_t));
+  s->views = (pml_kv_view *)pml_arena_alloc(&s->arena, b * sizeof(pml_kv_view));
+  s->row_view = (const pml_kv_view **)pml_arena_alloc(&s->arena, b * sizeof(pml_kv_view *));
+  ok = ok && s->pos && s->visible && s->row_seg && s->tokens && s->end_pos && s->views && s->row_view;
+  int n_blocks = o->n_ctx / o->block_size + (o->n_ctx % o->block_size != 0);
+  pml_status st = ok ? pml_kv_create(&s->kv, c->n_layers, c->n_kv_heads, c->head_dim, n_blocks, o->block_size)
+                     : PML_E_MEMORY;
+  if (st != PML_OK) {
+    pml__cpu_close(s);
+    return st;
+  }
+  *state = s;
+  return PML_OK;
+}
+
+typedef struct {
+  pml__cpu *s;
+  const pml_segment *segs;
+  int layer;
+} pml__cpu_job;
+
+/* Rotates q and k of rows [begin,end) and stores k and v in the cache. */
+PML__FN void pml__cpu_rope_store(void *ctx, size_t begin, size_t end) {
+  const pml__cpu_job *job = (const pml__cpu_job *)ctx;
+  pml__cpu *s = job->s;
+  const pml_config *c = &s->model->cfg;
+  const float *freqs = s->model->rope_freqs;
+  size_t qw = (size_t)c->n_heads * (size_t)c->head_dim, kw = s->kv->stride;
+  for (size_t r = begin; r < end; r++) {
+    const pml_seq *seq = job->segs[s->row_seg[r]].seq;
+    float *k = s->k + r * kw;
+    pml_rope(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    pml_rope(k, c->n_kv_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    memcpy(pml_kv_k_row(s->kv, seq, job->layer, s->pos[r]), k, kw * sizeof(float));
+    memcpy(pml_kv_v_row(s->kv, seq, job->layer, s->pos[r]), s->v + r * kw, kw * sizeof(float));
+  }
+}
+
+PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
+  pml__cpu *s = (pml__cpu *)ctx;
+  pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
+}
+
+/* @attention_block: x += attention(rmsnorm(x))·Woᵀ for T rows. */
+PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
+  const pml_config *c = &s->model->cfg;
+  const pml_layer *l = &s->model->layers[layer];
+  pml_status st;
+  uint64_t t0 = pml_trace_begin();
+  pml_rmsnorm(s->n, s->x, l->attn_norm, T, c->d_model, c->rms_eps);
+  if ((st = pml_linear(s->q, s->n, T, &l->wq, l->bq)) != PML_OK) return st;
+  if ((st = pml_linear(s->k, s->n, T, &l->wk, l->bk)) != PML_OK) return st;
+  if ((st = pml_linear(s->v, s->n, T, &l->wv, l->bv)) != PML_OK) return st;
+  pml__cpu_job job = {.s = s, .segs = segs, .layer = layer};
+  pml_parallel((size_t)T, 4, pml__cpu_rope_store, &job);
+  for (int r = 0; r < T; r++) {
+    pml_kv_view *view = &s->views[s->row_seg[r]];
+    if (r == 0 || s->row_seg[r] != s->row_seg[r - 1]) *view = pml_kv_view_of(s->kv, segs[s->row_seg[r]].seq, layer);
+    s->row_view[r] = view;
+  }
+  st = pml_attention(s->att, s->q, T, c->n_heads, c->n_kv_heads, c->head_dim, s->row_view, s->visible);
+  if (st != PML_OK) return st;
+  if ((st = pml_linear(s->n, s->att, T, &l->wo, NULL)) != PML_OK) return st;
+  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "attention", layer, s->x, (size_t)T * (size_t)c->d_model);
+  return PML_OK;
+}
+/* @end */
+
+/* @ffn_block: x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
+  const pml_config *c = &s->model->cfg;
+  const pml_layer *l = &s->model->layers[layer];
+  pml_status st;
+  uint64_t t0 = pml_trace_begin();
+  pml_rmsnorm(s->n, s->x, l->ffn_norm, T, c->d_model, c->rms_eps);
+  if ((st = pml_linear(s->gate, s->n, T, &l->w_gate, NULL)) != PML_OK) return st;
+  if ((st = pml_linear(s->up, s->n, T, &l->w_up, NULL)) != PML_OK) return st;
+  pml_parallel((size_t)T * (size_t)c->d_ffn, 4096, pml__cpu_swiglu, s);
+  if ((st = pml_linear(s->n, s->gate, T, &l->w_down, NULL)) != PML_OK) return st;
+  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "ffn", layer, s->x, (size_t)T * (size_t)c->d_model);
+  return PML_OK;
+}
+/* @end */
+
+/* One chunk of at most max_batch rows; the rows' pos, visible and row_seg are set. */
+PML__FN pml_status pml__cpu_chunk(pml__cpu *s, const pml_segment *segs, int T) {
+  const pml_config *c = &s->model->cfg;
+  uint64_t t0 = pml_trace_begin();
+  for (int r = 0; r < T; r++) {
+    pml_status st = pml_row_to_f32(s->x + (size_t)r * (size_t)c->d_model, &s->model->embed, s->tokens[r]);
+    if (st != PML_OK) return st;
+  }
+  pml_trace_end(t0, "embed", -1, s->x, (size_t)T * (size_t)c->d_model);
+  for (int i = 0; i < c->n_layers; i++) {
+    if (s->cancel && *s->cancel) return pml_fail(PML_E_CANCELLED, "cancelled in layer %d of %d", i, c->n_layers);
+    pml_status st = pml__cpu_attention(s, segs, T, i);
+    if (st == PML_OK) st = pml__cpu_ffn(s, T, i);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+/* Logits of the rows of a chunk whose position is among the last n_logits of their
+   segment; returns how many rows were written through *written. */
+PML__FN pml_status pml__cpu_logits(pml__cpu *s, const pml_segment *segs, int T, float *logits, int *written) {
+  const pml_config *c = &s->model->cfg;
+  size_t d = (size_t)c->d_model;
+  int rows = 0;
+  for (int r = 0; r < T; r++) {
+    if (s->pos[r] < s->end_pos[s->row_seg[r]] - segs[s->row_seg[r]].n_logits) continue;
+    if (rows != r) memmove(s->x + (size_t)rows * d, s->x + (size_t)r * d, d * sizeof(float));
+    rows++;
+  }
+  *written = rows;
+  if (rows == 0) return PML_OK;
+  uint64_t t0 = pml_trace_begin();
+  pml_rmsnorm(s->n, s->x, s->model->final_norm, rows, c->d_model, c->rms_eps);
+  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, NULL);
+  pml_trace_end(t0, "head", -1, logits, (size_t)rows * (size_t)c->n_vocab);
+  return st;
+}
+
+PML__FN pml_status pml__cpu_check(pml__cpu *s, const pml_segment *segs, int n_segs) {
+  for (int i = 0; i < n_segs; i++) {
+    const pml_segment *g = &segs[i];
+    if (g->n_tokens < 0 || g->n_logits < 0 || g->n_logits > g->n_tokens)
+      return pml_fail(PML_E_USAGE, "segment %d: %d logits of %d tokens", i, g->n_logits, g->n_tokens);
+    for (int t = 0; t < g->n_tokens; t++)
+      if (g->tokens[t] < 0 || g->tokens[t] >= s->model->cfg.n_vocab)
+        return pml_fail(PML_E_USAGE, "token id %d at position %d is outside the vocabulary of %d", g->tokens[t],
+                        g->seq->n_tokens + t, s->model->cfg.n_vocab);
+    if (g->n_tokens > INT_MAX - g->seq->n_tokens)
+      return pml_fail(PML_E_LIMIT, "segment %d: more than %d positions", i, INT_MAX);
+    pml_status st = pml_seq_reserve(s->kv, g->seq, g->seq->n_tokens + g->n_tokens);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+PML__FN pml_status pml__cpu_run(void *state, const pml_segment *segs, int n_segs, float *logits) {
+  pml__cpu *s = (pml__cpu *)state;
+  if (n_segs > s->max_batch)
+    return pml_fail(PML_E_LIMIT, "%d segments in one batch, the context allows %d", n_segs, s->max_batch);
+  pml_status st = pml__cpu_check(s, segs, n_segs);
+  int seg = 0, at = 0;
+  for (int i = 0; st == PML_OK && i < n_segs; i++) s->end_pos[i] = segs[i].seq->n_tokens + segs[i].n_tokens;
+  while (st == PML_OK && seg < n_segs) {
+    int T = 0, written = 0;
+    for (; seg < n_segs && T < s->max_batch; seg++, at = 0) {
+      for (; at < segs[seg].n_tokens && T < s->max_batch; at++, T++) {
+        s->tokens[T] = segs[seg].tokens[at];
+        s->pos[T] = segs[seg].seq->n_tokens + at;
+        s->visible[T] = s->pos[T] + 1;
+        s->row_seg[T] = seg;
+      }
+      if (at < segs[seg].n_tokens) break;
+    }
+    if (T == 0) break;
+    st = pml__cpu_chunk(s, segs, T);
+    if (st == PML_OK) st = pml__cpu_logits(s, segs, T, logits, &written);
+    if (logits) logits += (size_t)written * (size_t)s->model->cfg.n_vocab;
+  }
+  for (int i = 0; i < n_segs; i++) {
+    if (st == PML_OK) segs[i].seq->n_tokens += segs[i].n_tokens;
+    else pml_seq_truncate(s->kv, segs[i].seq, segs[i].seq->n_tokens);
+  }
+  return st;
+}
+
+PML__FN void pml__cpu_truncate(void *state, pml_seq *seq, int n_tokens) {
+  pml_seq_truncate(((pml__cpu *)state)->kv, seq, n_tokens);
+}
+
+PML_API const pml_backend *pml_backend_cpu(void) {
+  static const pml_backend cpu = {"cpu", pml__cpu_open, pml__cpu_run, pml__cpu_truncate, pml__cpu_close};
+  return &cpu;
+}
+
+PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o) {
+  *out = NULL;
+  pml_context_options opt = o ? *o : (pml_context_options){0};
+  if (opt.n_ctx < 0 || opt.block_size < 0 || opt.max_batch < 0)
+    return pml_fail(PML_E_USAGE, "context: sizes must not be negative");
+  if (opt.n_ctx == 0) opt.n_ctx = m->cfg.n_ctx < 4096 ? m->cfg.n_ctx : 4096;
+  if (opt.n_ctx > m->cfg.n_ctx)
+    return pml_fail(PML_E_LIMIT, "a context of %d positions was asked for, the model was trained for %d", opt.n_ctx,
+                    m->cfg.n_ctx);
+  if (opt.block_size == 0) opt.block_size = 16;
+  if (opt.max_batch == 0) opt.max_batch = opt.n_ctx < 512 ? opt.n_ctx : 512;
+  pml_context *ctx = (pml_context *)pml_calloc(1, sizeof *ctx);
+  if (!ctx) return PML_E_MEMORY;
+  ctx->model = m;
+  ctx->backend = backend ? backend : pml_backend_cpu();
+  ctx->options = opt;
+  pml_status st = ctx->backend->open(&ctx->state, m, &opt);
+  if (st != PML_OK) {
+    pml_free(ctx);
+    return st;
+  }
+  *out = ctx;
+  return PML_OK;
+}
+
+PML_API void pml_context_close(pml_context *ctx) {
+  if (!ctx) return;
+  ctx->backend->close(ctx->state);
+  pml_free(ctx);
+}
+
+PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_segs, float *logits) {
+  return ctx->backend->run(ctx->state, segs, n_segs, logits);
+}
+
+PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits) {
+  pml_segment seg = {seq, tokens, n, n > 0 && logits ? 1 : 0};
+  return pml_forward(ctx, &seg, 1, logits);
+}
+
+PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) {
+  ctx->backend->truncate(ctx->state, seq, n_tokens);
+}
+
+PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
+  pml_context_truncate(ctx, seq, 0);
+  pml_seq_free(NULL, seq);
+}
+
+#endif /* § 26 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 27  SAMPLING                                                  needs § 3 § 8
+   § 27  SAMPLING                                                   needs § 2 § 3 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   From logits to one token.
+   The head gives one logit per token of the vocabulary.  Turning them into one
+   token is a chain of steps, each with a knob, in this order:
+
+     repetition  a token of the recent text: logit / r if positive, logit · r if not
+     temperature logit / T; T = 0 means greedy: the largest logit, lowest id on ties
+     top-k       keep the k largest
+     softmax     p[i] = exp(l[i] - max) / Σ exp(l[j] - max)
+     top-p       keep the smallest set of largest p whose sum reaches P
+     min-p       keep p[i] >= m · p[largest]
+     draw        u in [0,1): the first token where the running sum passes u · Σ kept
+
+   Subtracting the maximum changes nothing in the quotient and keeps exp() from
+   overflowing: logits of 100 are common, exp(100) does not fit a float.
+
+   Cost: V operations, about 0.1 ms for 151,936 tokens.  Only the candidates that
+   can matter are sorted: for top-p, those above a falling threshold until they
+   hold the mass P.
+
+   The trap: NaN logits.  Every comparison with NaN is false, so a maximum search
+   would return token 0 and the text would look merely bad.  A NaN or a row with
+   nothing finite is an error here.
+   Source: Holtzman et al. 2020, nucleus sampling (arXiv:1904.09751); Keskar et
+   al. 2019, repetition penalty (arXiv:1909.05858); Nguyen et al. 2024, min-p
+   (arXiv:2407.01082).
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 27: not written yet */
+typedef struct {
+  float temperature;    /* 0: greedy */
+  int top_k;            /* 0: off */
+  float top_p;          /* 1: off */
+  float min_p;          /* 0: off */
+  float repeat_penalty; /* 1: off */
+  int repeat_last;      /* how many recent tokens the penalty looks at */
+  uint64_t seed;
+} pml_sampler_options;
+
+/* Greedy, everything off, seed 42, penalty window 64. */
+PML_API pml_sampler_options pml_sampler_defaults(void);
+
+typedef struct pml_sampler pml_sampler;
+/* PML_E_USAGE names the option that is out of range. */
+PML_API pml_status pml_sampler_create(pml_sampler **out, int n_vocab, const pml_sampler_options *o);
+PML_API void pml_sampler_free(pml_sampler *s);
+/* Chooses a token from logits[n_vocab], which it may change.  history[n_history]
+   are the tokens so far, oldest first.  PML_E_FORMAT when the logits are NaN. */
+PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
+                              int32_t *token);
+
+#ifdef PML__IMPL
+
+typedef struct {
+  float p;      /* first the logit, then its unnormalised probability */
+  int32_t id;
+} pml__candidate;
+
+struct pml_sampler {
+  pml_sampler_options o;
+  int n_vocab;
+  pml_rng rng;
+  pml__candidate *c; /* [n_vocab] */
+};
+
+PML_API pml_sampler_options pml_sampler_defaults(void) {
+  return (pml_sampler_options){.temperature = 0, .top_p = 1, .repeat_penalty = 1, .repeat_last = 64, .seed = 42};
+}
+
+PML_API pml_status pml_sampler_create(pml_sampler **out, int n_vocab, const pml_sampler_options *o) {
+  *out = NULL;
+  if (!(o->temperature >= 0 && o->temperature <= 100))
+    return pml_fail(PML_E_USAGE, "temperature %g: give 0 (greedy) to 100", (double)o->temperature);
+  if (o->top_k < 0) return pml_fail(PML_E_USAGE, "top-k %d: give 0 (off) or more", o->top_k);
+  if (!(o->top_p > 0 && o->top_p <= 1))
+    return pml_fail(PML_E_USAGE, "top-p %g: give a number above 0, at most 1 (off)", (double)o->top_p);
+  if (!(o->min_p >= 0 && o->min_p <= 1)) return pml_fail(PML_E_USAGE, "min-p %g: give 0 (off) to 1", (double)o->min_p);
+  if (!(o->repeat_penalty > 0 && o->repeat_penalty <= 100) || o->repeat_last < 0)
+    return pml_fail(PML_E_USAGE, "repetition penalty %g over %d tokens: give a factor above 0, 1 is off",
+                    (double)o->repeat_penalty, o->repeat_last);
+  pml_sampler *s = (pml_sampler *)pml_calloc(1, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  s->o = *o;
+  s->n_vocab = n_vocab;
+  s->rng = pml_rng_seed(o->seed);
+  s->c = (pml__candidate *)pml_alloc((size_t)n_vocab * sizeof *s->c);
+  if (!s->c) {
+    pml_free(s);
+    return PML_E_MEMORY;
+  }
+  *out = s;
+  return PML_OK;
+}
+
+PML_API void pml_sampler_free(pml_sampler *s) {
+  if (!s) return;
+  pml_free(s->c);
+  pml_free(s);
+}
+
+/* Divides each recent token's logit once, however often the token occurs. */
+PML__FN void pml__sample_penalty(const pml_sampler *s, float *logits, const int32_t *history, int n) {
+  float r = s->o.repeat_penalty;
+  int first = n > s->o.repeat_last ? n - s->o.repeat_last : 0;
+  if (r == 1.0f) return;
+  for (int i = first; i < n; i++) {
+    bool seen = false;
+    for (int j = first; j < i && !seen; j++) seen = history[j] == history[i];
+    if (seen || history[i] < 0 || history[i] >= s->n_vocab) continue;
+    float *l = &logits[history[i]];
+    *l = *l > 0 ? *l / r : *l * r;
+  }
+}
+
+/* Largest p first; equal ones by the smaller id, so that the order is total. */
+PML__FN int pml__candidate_order(const void *a, const void *b) {
+  const pml__candidate *x = (const pml__candidate *)a, *y = (const pml__candidate *)b;
+  if (x->p != y->p) return x->p > y->p ? -1 : 1;
+  return x->id < y->id ? -1 : x->id > y->id;
+}
+
+/* Moves the candidates with p >= t to the front; returns how many. */
+PML__FN int pml__candidate_above(pml__candidate *c, int n, float t) {
+  int m = 0;
+  for (int i = 0; i < n; i++) {
+    if (!(c[i].p >= t)) continue;
+    pml__candidate swap = c[m];
+    c[m++] = c[i];
+    c[i] = swap;
+  }
+  return m;
+}
+
+/* Keeps the k best, sorted.  The threshold falls until at least k lie above it. */
+PML__FN int pml__sample_top_k(pml__candidate *c, int n, int k, float max) {
+  if (k <= 0 || k >= n) return n;
+  float width = 1.0f;
+  int m = 0;
+  while (m < k && width < 1e30f) {
+    m = pml__candidate_above(c, n, max - width);
+    width *= 2.0f;
+  }
+  if (m < k) m = n;
+  qsort(c, (size_t)m, sizeof *c, pml__candidate_order);
+  return k;
+}
+
+/* Keeps the smallest set of the largest p with sum >= top_p·total, sorted. */
+PML__FN int pml__sample_top_p(pml__candidate *c, int n, float top_p, float total) {
+  if (top_p >= 1.0f) return n;
+  float t = 0.1f, sum = 0, need = top_p * total;
+  int m = 0;
+  while (t > 1e-30f) {
+    m = pml__candidate_above(c, n, t);
+    sum = 0;
+    for (int i = 0; i < m; i++) sum += c[i].p;
+    if (sum >= need) break;
+    t *= 0.1f;
+  }
+  if (sum < need) m = n;
+  qsort(c, (size_t)m, sizeof *c, pml__candidate_order);
+  sum = 0;
+  for (int i = 0; i < m; i++)
+    if ((sum += c[i].p) >= need) return i + 1;
+  return m;
+}
+
+/* @sample */
+PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
+                              int32_t *token) {
+  int n = s->n_vocab, best = 0;
+  pml__candidate *c = s->c;
+  pml__sample_penalty(s, logits, history, n_history);
+  for (int i = 0; i < n; i++) {
+    if (isnan(logits[i])) return pml_fail(PML_E_FORMAT, "logit %d is NaN: the weights or the cache are damaged", i);
+    if (logits[i] > logits[best]) best = i;
+  }
+  if (isinf(logits[best])) return pml_fail(PML_E_FORMAT, "no finite logit: the weights or the cache are damaged");
+  *token = best;
+  if (s->o.temperature == 0) return PML_OK;
+  for (int i = 0; i < n; i++) c[i] = (pml__candidate){logits[i] / s->o.temperature, i};
+  float max = c[best].p, sum = 0;
+  n = pml__sample_top_k(c, n, s->o.top_k, max);
+  for (int i = 0; i < n; i++) sum += c[i].p = pml_expf(c[i].p - max);
+  n = pml__sample_top_p(c, n, s->o.top_p, sum);
+  if (s->o.min_p > 0) n = pml__candidate_above(c, n, s->o.min_p); /* the largest p is exp(0) = 1 */
+  sum = 0;
+  for (int i = 0; i < n; i++) sum += c[i].p;
+  float u = pml_rng_uniform(&s->rng) * sum;
+  for (int i = 0; i < n; i++) {
+    *token = c[i].id;
+    if ((u -= c[i].p) < 0) break;
+  }
+  return PML_OK;
+}
+/* @end */
+
+#endif /* § 27 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 28  CHAT AND GENERATION                                needs § 17 § 26 § 27
+   § 28  CHAT AND GENERATION                              needs § 16 § 17 § 25 – § 27
    ─────────────────────────────────────────────────────────────────────────────
-   Templates, stop sequences, streaming.
+   Generation is a loop: run the new tokens, take the last logits, sample one
+   token, append it, stop or repeat.  Three things around the loop make it usable.
+
+   Chat template.  A chat model was trained on text with role markers and answers
+   well only in that form.  ChatML, which Qwen2 and our tutor use:
+
+     <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+
+   The markers are single control tokens.  The text between them is encoded with
+   control-token parsing off: a user who types "<|im_end|>" sends seven ordinary
+   tokens, not the end of his turn.
+
+   Streaming.  A token is bytes, not characters: "é" may arrive as two tokens.
+   Text is handed out only in whole UTF-8 characters, and a tail that could be
+   the beginning of a stop sequence is held back until it is decided.
+
+   Prefix reuse.  A session remembers the tokens whose keys and values are in its
+   cache.  A new prompt keeps the longest common prefix and computes the rest, so
+   the tenth turn of a chat costs one turn and not ten.
+
+   The trap: after a stop, the last sampled token is not in the cache yet.  The
+   session counts only tokens that were run.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 28: not written yet */
+typedef struct {
+  const char *role;    /* "system", "user", "assistant" */
+  const char *content; /* 0-terminated UTF-8 */
+} pml_message;
+
+/* Messages as token ids for this model, ending with the opening of an assistant
+   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's template is not
+   ChatML or it has no tokenizer.  A system message that the template itself
+   supplies is added when messages has none. */
+PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
+                                   size_t *n_ids);
+/* The same as text, for eyes. */
+PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
+/* True when the model carries a ChatML template or the ChatML tokens. */
+PML_API bool pml_model_is_chat(const pml_model *m);
+
+typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
+
+typedef struct {
+  int n_prompt;          /* tokens of the prompt, reused ones included */
+  int n_reused;          /* of these, taken from the cache */
+  int n_generated;       /* tokens sampled, the stop token included */
+  double prefill_s;      /* until the first logits: the time to first token */
+  double decode_s;       /* from there to the end */
+  pml_finish finish;
+} pml_generate_stats;
+
+typedef struct {
+  pml_sampler_options sampler;
+  int max_tokens;               /* at least 1 */
+  const char *const *stop;      /* [n_stop] texts that end the answer and are not part of it */
+  int n_stop;
+  bool ignore_eos;              /* keep going after an end token */
+  bool show_special;            /* hand out control tokens as text */
+  /* Called with whole characters; false ends the answer as cancelled. */
+  bool (*on_text)(void *user, const char *text, size_t len);
+  /* Called for every sampled token before its text; NULL: not called. */
+  bool (*on_token)(void *user, int32_t token, const float *logits);
+  void *user;
+  pml_generate_stats *stats;    /* filled when not NULL */
+} pml_generate_options;
+
+/* Greedy, 256 tokens, no callbacks. */
+PML_API pml_generate_options pml_generate_defaults(void);
+
+/* A context, one sequence, and the tokens that are in its cache. */
+typedef struct {
+  pml_context *ctx;
+  pml_seq seq;
+  int32_t *tokens;              /* [n_ctx]; seq.n_tokens of them are cached */
+  float *logits;                /* [V] of the last run */
+} pml_session;
+PML_API pml_status pml_session_open(pml_session **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o);
+PML_API void pml_session_close(pml_session *s);
+/* Runs the prompt (n >= 1), then generates.  The context's end finishes the answer
+   with PML_FINISH_LENGTH; a prompt that fills it is PML_E_LIMIT.  Cancelling is a
+   normal end: PML_OK with PML_FINISH_CANCELLED. */
+PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
+
+/* Opens a session, asks one question, closes it. */
+PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
+
+#ifdef PML__IMPL
+
+PML_API bool pml_model_is_chat(const pml_model *m) {
+  if (!m->tokenizer || pml_token_find(m->tokenizer, "<|im_start|>") < 0) return false;
+  return pml_token_find(m->tokenizer, "<|im_end|>") >= 0;
+}
+
+/* The system text that a ChatML template supplies when the messages have none: in
+   the Jinja source it stands as  <|im_start|>system\nTEXT<|im_end|>  with a literal
+   backslash-n.  Templates that insert a variable there have a quote in it. */
+PML__FN pml_str pml__chat_default_system(const pml_model *m) {
+  static const char open[] = "<|im_start|>system\\n";
+  pml_str none = {NULL, 0};
+  for (const char *p = m->chat_template; p && (p = strstr(p, open)) != NULL;) {
+    p += sizeof open - 1;
+    const char *end = strstr(p, "<|im_end|>");
+    if (!end) return none;
+    size_t len = (size_t)(end - p);
+    if (len && len < 1024 && !memchr(p, '\'', len) && !memchr(p, '{', len) && !memchr(p, '"', len))
+      return (pml_str){p, len};
+  }
+  return none;
+}
+
+typedef struct {
+  const pml_model *m;
+  pml_buf ids;   /* int32_t, or text when as_text */
+  bool as_text;
+} pml__chat_out;
+
+PML__FN pml_status pml__chat_add(pml__chat_out *o, const char *text, size_t len, unsigned flags) {
+  if (o->as_text) {
+    pml_buf_add(&o->ids, text, len);
+    return PML_OK;
+  }
+  int32_t *ids;
+  size_t n;
+  pml_status st = pml_encode(o->m->tokenizer, text, len, flags, &ids, &n);
+  if (st != PML_OK) return st;
+  pml_buf_add(&o->ids, ids, n * sizeof *ids);
+  pml_free(ids);
+  return PML_OK;
+}
+
+PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *role, const char *content, size_t len) {
+  char head[64];
+  int n = snprintf(head, sizeof head, "<|im_start|>%s\n", role);
+  pml_status st = pml__chat_add(o, head, (size_t)n, PML_ENCODE_SPECIAL);
+  if (st == PML_OK) st = pml__chat_add(o, content, len, 0);
+  if (st == PML_OK) st = pml__chat_add(o, "<|im_end|>\n", 11, PML_ENCODE_SPECIAL);
+  return st;
+}
+
+PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
+  if (!pml_model_is_chat(o->m))
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no ChatML tokens, so it is not a chat model we know: use plain text "
+                    "(apr run)", o->m->name);
+  pml_str system = pml__chat_default_system(o->m);
+  pml_status st = PML_OK;
+  if (system.len && (n == 0 || strcmp(messages[0].role, "system") != 0))
+    st = pml__chat_turn(o, "system", system.ptr, system.len);
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    const char *role = messages[i].role;
+    if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant"))
+      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i, role);
+    st = pml__chat_turn(o, role, messages[i].content, strlen(messages[i].content));
+  }
+  if (st == PML_OK) st = pml__chat_add(o, "<|im_start|>assistant\n", 22, PML_ENCODE_SPECIAL);
+  if (st == PML_OK && o->ids.failed) st = PML_E_MEMORY;
+  return st;
+}
+
+PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
+                                   size_t *n_ids) {
+  pml__chat_out o = {.m = m};
+  pml_status st = pml__chat_build(&o, messages, n);
+  *ids = NULL;
+  *n_ids = 0;
+  if (st == PML_OK) {
+    *ids = (int32_t *)(void *)o.ids.data;
+    *n_ids = o.ids.len / sizeof(int32_t);
+  } else pml_buf_free(&o.ids);
+  return st;
+}
+
+PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out) {
+  pml__chat_out o = {.m = m, .as_text = true};
+  pml_status st = pml__chat_build(&o, messages, n);
+  if (st == PML_OK) pml_buf_add(out, o.ids.data, o.ids.len);
+  pml_buf_free(&o.ids);
+  return st;
+}
+
+PML_API pml_generate_options pml_generate_defaults(void) {
+  return (pml_generate_options){.sampler = pml_sampler_defaults(), .max_tokens = 256};
+}
+
+PML_API pml_status pml_session_open(pml_session **out, const pml_model *m, const pml_backend *backend,
+                                    const pml_context_options *o) {
+  *out = NULL;
+  pml_session *s = (pml_session *)pml_calloc(1, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  pml_status st = pml_context_open(&s->ctx, m, backend, o);
+  if (st == PML_OK) {
+    s->tokens = (int32_t *)pml_alloc((size_t)s->ctx->options.n_ctx * sizeof(int32_t));
+    s->logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float));
+    if (!s->tokens || !s->logits) st = PML_E_MEMORY;
+  }
+  if (st == PML_OK) *out = s;
+  else pml_session_close(s);
+  return st;
+}
+
+PML_API void pml_session_close(pml_session *s) {
+  if (!s) return;
+  if (s->ctx) pml_context_seq_free(s->ctx, &s->seq);
+  pml_context_close(s->ctx);
+  pml_free(s->tokens);
+  pml_free(s->logits);
+  pml_free(s);
+}
+
+/* Text on its way out: what was decoded but not handed over yet. */
+typedef struct {
+  const pml_generate_options *o;
+  pml_buf held;
+  bool stopped, cancelled;
+} pml__stream;
+
+/* Length of an incomplete UTF-8 character at the end of s, 0 to 3. */
+PML__FN size_t pml__utf8_tail(const char *s, size_t len) {
+  for (size_t back = 1; back <= 3 && back <= len; back++) {
+    unsigned char c = (unsigned char)s[len - back];
+    if ((c & 0xC0) == 0x80) continue;
+    size_t want = c >= 0xF0 ? 4 : c >= 0xE0 ? 3 : c >= 0xC0 ? 2 : 1;
+    return want > back ? back : 0;
+  }
+  return 0;
+}
+
+/* Longest tail of s that is a proper beginning of some stop text. */
+PML__FN size_t pml__stop_tail(const pml_generate_options *o, const char *s, size_t len) {
+  size_t best = 0;
+  for (int i = 0; i < o->n_stop; i++) {
+    size_t n = strlen(o->stop[i]);
+    for (size_t t = n > 1 ? n - 1 : 0; t > best; t--)
+      if (t <= len && memcmp(s + len - t, o->stop[i], t) == 0) best = t;
+  }
+  return best;
+}
+
+/* First complete stop text in s: its offset, or len. */
+PML__FN size_t pml__stop_find(const pml_generate_options *o, const char *s, size_t len) {
+  size_t first = len;
+  for (int i = 0; i < o->n_stop; i++) {
+    size_t n = strlen(o->stop[i]);
+    for (size_t at = 0; n && at + n <= len && at < first; at++)
+      if (memcmp(s + at, o->stop[i], n) == 0) first = at;
+  }
+  return first;
+}
+
+PML__FN void pml__stream_out(pml__stream *st, size_t len) {
+  if (len && st->o->on_text && !st->o->on_text(st->o->user, st->held.data, len)) st->cancelled = true;
+  memmove(st->held.data, st->held.data + len, st->held.len - len + 1);
+  st->held.len -= len;
+}
+
+PML__FN void pml__stream_add(pml__stream *st, pml_str bytes) {
+  pml_buf_add(&st->held, bytes.ptr, bytes.len);
+  if (st->held.failed || st->held.len == 0) return;
+  size_t stop = pml__stop_find(st->o, st->held.data, st->held.len);
+  if (stop < st->held.len) {
+    pml__stream_out(st, stop);
+    st->held.len = 0;
+    st->stopped = true;
+    return;
+  }
+  size_t tail = pml__utf8_tail(st->held.data, st->held.len);
+  size_t pending = pml__stop_tail(st->o, st->held.data, st->held.len);
+  pml__stream_out(st, st->held.len - (pending > tail ? pending : tail));
+}
+
+PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
+  if (!t) return false;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  return token == spec->eos || token == spec->eot ||
+         (spec->types && token < spec->n_vocab && spec->types[token] == 3 &&
+          (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
+           pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
+}
+
+/* Keeps the common prefix with what is cached and runs the rest of the prompt. */
+PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
+  int n_ctx = s->ctx->options.n_ctx;
+  if (n == 0) return pml_fail(PML_E_USAGE, "the prompt is empty: give at least one token");
+  if (n >= (size_t)n_ctx)
+    return pml_fail(PML_E_LIMIT, "the prompt has %zu tokens, the context holds %d and the answer needs room: shorten "
+                    "the prompt or open a larger context", n, n_ctx);
+  int keep = 0;
+  while (keep < s->seq.n_tokens && keep < (int)n - 1 && s->tokens[keep] == prompt[keep]) keep++;
+  pml_context_truncate(s->ctx, &s->seq, keep);
+  memcpy(s->tokens, prompt, n * sizeof *prompt);
+  *reused = keep;
+  return pml_forward_one(s->ctx, &s->seq, prompt + keep, (int)n - keep, s->logits);
+}
+
+/* Samples until something ends the answer. */
+PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__stream *out,
+                                    pml_generate_stats *stats) {
+  const pml_generate_options *o = out->o;
+  const pml_tokenizer *tok = s->ctx->model->tokenizer;
+  int n_ctx = s->ctx->options.n_ctx;
+  stats->finish = PML_FINISH_LENGTH;
+  while (stats->n_generated < o->max_tokens) {
+    int32_t token;
+    pml_status st = pml_sample(sampler, s->logits, s->tokens, s->seq.n_tokens, &token);
+    if (st != PML_OK) return st;
+    stats->n_generated++;
+    if (o->on_token && !o->on_token(o->user, token, s->logits)) out->cancelled = true;
+    bool end = !o->ignore_eos && pml__is_end(tok, token);
+    if (tok && !(end && !o->show_special)) {
+      const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(tok);
+      bool control = spec->types && token < spec->n_vocab && spec->types[token] == 3;
+      if (!control || o->show_special) pml__stream_add(out, pml_token_bytes(tok, token));
+    }
+    if (out->held.failed) return PML_E_MEMORY;
+    if (out->cancelled || end || out->stopped) {
+      stats->finish = out->cancelled ? PML_FINISH_CANCELLED : PML_FINISH_STOP;
+      return PML_OK;
+    }
+    if (s->seq.n_tokens + 1 >= n_ctx || stats->n_generated == o->max_tokens) return PML_OK;
+    s->tokens[s->seq.n_tokens] = token;
+    st = pml_forward_one(s->ctx, &s->seq, &token, 1, s->logits);
+    if (st != PML_OK) return st;
+  }
+  return PML_OK;
+}
+
+PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o) {
+  pml_generate_stats stats = {.n_prompt = n < INT_MAX ? (int)n : INT_MAX};
+  pml__stream out = {.o = o};
+  pml_sampler *sampler = NULL;
+  if (o->max_tokens < 1) return pml_fail(PML_E_USAGE, "max-tokens is %d: give at least 1", o->max_tokens);
+  pml_status st = pml_sampler_create(&sampler, s->ctx->model->cfg.n_vocab, &o->sampler);
+  double t0 = pml_time(), t1 = t0;
+  if (st == PML_OK) st = pml__session_prefill(s, prompt, n, &stats.n_reused);
+  if (st == PML_OK) {
+    t1 = pml_time();
+    st = pml__decode_loop(s, sampler, &out, &stats);
+  }
+  if (st == PML_E_CANCELLED) {
+    stats.finish = PML_FINISH_CANCELLED;
+    st = PML_OK;
+  }
+  if (st == PML_OK && !out.stopped && !out.cancelled && out.held.len) pml__stream_out(&out, out.held.len);
+  stats.prefill_s = t1 - t0;
+  stats.decode_s = pml_time() - t1;
+  if (o->stats) *o->stats = stats;
+  pml_sampler_free(sampler);
+  pml_buf_free(&out.held);
+  return st;
+}
+
+PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o) {
+  pml_message message = {"user", question};
+  pml_session *s = NULL;
+  int32_t *ids = NULL;
+  size_t n;
+  pml_status st = pml_chat_encode(m, &message, 1, &ids, &n);
+  if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
+  if (st == PML_OK) st = pml_generate(s, ids, n, o);
+  pml_session_close(s);
+  pml_free(ids);
+  return st;
+}
+
+#endif /* § 28 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
    § 29  SPECULATIVE DECODING                                  needs § 26 – § 28
@@ -3176,12 +5931,271 @@ typedef struct {
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW                                     needs § 9 § 10
+   § 48  BENCHMARKS AND ARROW                      needs § 3 § 4 § 5 § 9 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
-   Rates beside their limits.
+   A rate alone says little: 50 tokens per second is slow on one machine and
+   impossible on another.  So each rate stands beside its limit, measured in the
+   same run on the same machine.
+
+     decode    limit = bandwidth / bytes of weights read per token
+     prefill   limit = peak / operations per token
+               operations = 2·weights (head once per prompt) + attention,
+               attention of a prompt of T tokens = 4·L·H·h·T(T+1)/2
+
+   The bandwidth is that of the model's own pages, read by all threads in the
+   order the kernels read them: on virtual machines it depends on where the pages
+   happen to lie.  The peak is that of fused multiply-adds in the widest register
+   this processor level has, from a loop in assembly with sixteen independent
+   accumulators: four cycles of latency on two units keep eight in flight, and a
+   compiler's own loop can be half as fast and flatter everyone.
+
+   Each figure is the median of its repetitions, with the smallest and largest.
+   Repetitions of prefill and decode alternate, so that a slow minute of the
+   machine hits both.
+
+   The trap: the first pass faults the pages in.  One unmeasured pass goes first.
+   Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 48: not written yet */
+typedef struct {
+  double median, lo, hi;
+} pml_figure;
+
+typedef struct {
+  int n_prompt;        /* prefill length; 0 skips it */
+  int n_decode;        /* decode steps from an empty cache; 0 skips them */
+  int repetitions;     /* at least 1 */
+  const volatile int *cancel;
+} pml_bench_options;
+
+typedef struct {
+  pml_figure pp_tok_s, tg_tok_s; /* tokens per second */
+  pml_figure read_gb_s;          /* 1e9 bytes per second, this model's pages, all threads */
+  double peak_gflop_s;           /* f32 multiply-adds, 2 operations each, all threads */
+  double pp_limit, tg_limit;     /* tokens per second */
+  double pp_share, tg_share;     /* median / limit */
+  size_t bytes_per_token;        /* weights read by a decode step */
+  size_t memory_peak;            /* bytes from pml_alloc */
+} pml_bench_result;
+
+/* Measures a model on the CPU.  PML_E_USAGE for sizes the context cannot hold. */
+PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *o, pml_bench_result *r);
+
+/* Bytes per second at which all threads read data[size] once. */
+PML_API double pml_bench_read(const void *data, size_t size);
+/* f32 operations per second of all threads: fused multiply-adds where the processor
+   level has them, else separate ones. */
+PML_API double pml_bench_peak_f32(void);
+/* Median, minimum and maximum of n >= 1 values. */
+PML_API pml_figure pml_figure_of(const double *x, size_t n);
+
+#ifdef PML__IMPL
+
+PML_API pml_figure pml_figure_of(const double *x, size_t n) {
+  pml_figure f = {pml_median(x, n), x[0], x[0]};
+  for (size_t i = 1; i < n; i++) {
+    if (x[i] < f.lo) f.lo = x[i];
+    if (x[i] > f.hi) f.hi = x[i];
+  }
+  return f;
+}
+
+typedef struct {
+  const unsigned char *data;
+  size_t size;
+  atomic_uint_least64_t sink; /* keeps the compiler from dropping the reads */
+} pml__walk;
+
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned char *p, size_t n) {
+  __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+  for (; n >= 128; n -= 128, p += 128) {
+    a = _mm256_xor_si256(a, _mm256_loadu_si256((const __m256i *)(const void *)p));
+    b = _mm256_xor_si256(b, _mm256_loadu_si256((const __m256i *)(const void *)(p + 32)));
+    c = _mm256_xor_si256(c, _mm256_loadu_si256((const __m256i *)(const void *)(p + 64)));
+    d = _mm256_xor_si256(d, _mm256_loadu_si256((const __m256i *)(const void *)(p + 96)));
+  }
+  a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+  return (uint64_t)_mm256_extract_epi64(a, 0) ^ (uint64_t)_mm256_extract_epi64(a, 2);
+}
+#endif
+
+PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
+  uint64_t a = 0, b = 0, x[2];
+  for (; n >= 16; n -= 16, p += 16) {
+    memcpy(x, p, 16);
+    a ^= x[0];
+    b ^= x[1];
+  }
+  return a ^ b;
+}
+
+PML__FN void pml__walk_range(void *ctx, size_t begin, size_t end) {
+  pml__walk *w = (pml__walk *)ctx;
+  uint64_t x;
+#ifdef PML__X86
+  if (pml_cpu_level() >= PML_CPU_AVX2) x = pml__walk_avx2(w->data + begin, end - begin);
+  else
+#endif
+    x = pml__walk_plain(w->data + begin, end - begin);
+  atomic_fetch_xor(&w->sink, x);
+}
+
+PML_API double pml_bench_read(const void *data, size_t size) {
+  pml__walk w = {.data = (const unsigned char *)data, .size = size};
+  double t0 = pml_time();
+  pml_parallel(size, (size_t)1 << 20, pml__walk_range, &w);
+  double t = pml_time() - t0;
+  return t > 0 ? (double)size / t : 0;
+}
+
+enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+
+/* One thread's share: returns the operations it did. */
+PML__FN double pml__peak_work(void) {
+  uint64_t n = PML__PEAK_LOOPS;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) {
+    __asm__ volatile(
+        "1:\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm0\n vfmadd231ps %%zmm16,%%zmm17,%%zmm1\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm2\n vfmadd231ps %%zmm16,%%zmm17,%%zmm3\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm4\n vfmadd231ps %%zmm16,%%zmm17,%%zmm5\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm6\n vfmadd231ps %%zmm16,%%zmm17,%%zmm7\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm8\n vfmadd231ps %%zmm16,%%zmm17,%%zmm9\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm10\n vfmadd231ps %%zmm16,%%zmm17,%%zmm11\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm12\n vfmadd231ps %%zmm16,%%zmm17,%%zmm13\n"
+        "vfmadd231ps %%zmm16,%%zmm17,%%zmm14\n vfmadd231ps %%zmm16,%%zmm17,%%zmm15\n"
+        "dec %0\n jnz 1b\n vzeroupper\n"
+        : "+r"(n)
+        :
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+          "xmm12", "xmm13", "xmm14", "xmm15");
+    return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_AVX2) {
+    __asm__ volatile(
+        "1:\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm0\n vfmadd231ps %%ymm14,%%ymm15,%%ymm1\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm2\n vfmadd231ps %%ymm14,%%ymm15,%%ymm3\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm4\n vfmadd231ps %%ymm14,%%ymm15,%%ymm5\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm6\n vfmadd231ps %%ymm14,%%ymm15,%%ymm7\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm8\n vfmadd231ps %%ymm14,%%ymm15,%%ymm9\n"
+        "vfmadd231ps %%ymm14,%%ymm15,%%ymm10\n vfmadd231ps %%ymm14,%%ymm15,%%ymm11\n"
+        "dec %0\n jnz 1b\n vzeroupper\n"
+        : "+r"(n)
+        :
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
+          "xmm12", "xmm13", "xmm14", "xmm15");
+    return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
+  }
+#endif
+  volatile float keep;
+  float acc[16] = {0}, x = 1.0f + (float)n * 1e-30f, y = 0.5f;
+  for (uint64_t i = 0; i < n / 8; i++)
+    for (int j = 0; j < 16; j++) acc[j] = acc[j] * y + x;
+  keep = acc[0];
+  for (int j = 1; j < 16; j++) keep = acc[j];
+  (void)keep;
+  return (double)(PML__PEAK_LOOPS / 8) * 16 * 2;
+}
+
+PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
+  double *ops = (double *)ctx;
+  for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
+}
+
+PML_API double pml_bench_peak_f32(void) {
+  double ops[256], best = 0;
+  size_t n = (size_t)pml_threads();
+  for (int pass = 0; pass < 5; pass++) {
+    double total = 0, t0 = pml_time();
+    pml_parallel(n, 1, pml__peak_range, ops);
+    double t = pml_time() - t0;
+    for (size_t i = 0; i < n; i++) total += ops[i];
+    if (t > 0 && total / t > best) best = total / t;
+  }
+  return best;
+}
+
+/* Reads every matrix of the model once, as a decode step does; seconds. */
+PML__FN double pml__bench_walk(const pml_model *m) {
+  double t0 = pml_time();
+  for (int i = 0; i < m->cfg.n_layers; i++) {
+    const pml_layer *l = &m->layers[i];
+    const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) pml_bench_read(w[j]->data, pml__mat_bytes(w[j]));
+  }
+  pml_bench_read(m->head.data, pml__mat_bytes(&m->head));
+  return pml_time() - t0;
+}
+
+/* Operations of a prompt of T tokens with logits for its last one. */
+PML__FN double pml__bench_prefill_ops(const pml_config *c, double T) {
+  double head = (double)c->n_vocab * c->d_model;
+  double weights = (double)pml_config_n_params(c) - head * (c->tied_head ? 1 : 2);
+  double attention = 4.0 * c->n_layers * c->n_heads * c->head_dim * T * (T + 1) / 2;
+  return 2 * weights * T + 2 * head + attention;
+}
+
+PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens, float *logits,
+                                   double *pp, double *tg) {
+  pml_seq seq = {0};
+  pml_status st = PML_OK;
+  double t0 = pml_time();
+  if (o->n_prompt) st = pml_forward_one(ctx, &seq, tokens, o->n_prompt, logits);
+  *pp = o->n_prompt / (pml_time() - t0);
+  pml_context_truncate(ctx, &seq, 0);
+  t0 = pml_time();
+  for (int i = 0; i < o->n_decode && st == PML_OK; i++) st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
+  *tg = o->n_decode / (pml_time() - t0);
+  pml_context_seq_free(ctx, &seq);
+  return st;
+}
+
+PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *o, pml_bench_result *r) {
+  int longest = o->n_prompt > o->n_decode ? o->n_prompt : o->n_decode;
+  memset(r, 0, sizeof *r);
+  if (o->n_prompt < 0 || o->n_decode < 0 || longest < 1 || o->repetitions < 1 || o->repetitions > 1000)
+    return pml_fail(PML_E_USAGE, "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
+  pml_context *ctx = NULL;
+  pml_context_options co = {.n_ctx = longest, .cancel = o->cancel};
+  pml_status st = pml_context_open(&ctx, m, NULL, &co);
+  size_t reps = (size_t)o->repetitions;
+  int32_t *tokens = (int32_t *)pml_alloc((size_t)longest * sizeof(int32_t));
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float));
+  double *x = (double *)pml_alloc(3 * reps * sizeof(double)), skip;
+  if (st == PML_OK && (!tokens || !logits || !x)) st = PML_E_MEMORY;
+  pml_rng rng = pml_rng_seed(42);
+  for (int i = 0; st == PML_OK && i < longest; i++)
+    tokens[i] = (int32_t)pml_rng_below(&rng, (uint32_t)m->cfg.n_vocab);
+  if (st == PML_OK) pml__bench_walk(m);
+  pml_bench_options warm = {.n_prompt = o->n_prompt ? 1 : 0, .n_decode = o->n_decode ? 1 : 0};
+  if (st == PML_OK) st = pml__bench_once(ctx, &warm, tokens, logits, &skip, &skip);
+  r->bytes_per_token = pml_model_bytes_per_token(m);
+  for (size_t i = 0; st == PML_OK && i < reps; i++) {
+    x[2 * reps + i] = (double)r->bytes_per_token / pml__bench_walk(m) / 1e9;
+    st = pml__bench_once(ctx, o, tokens, logits, &x[i], &x[reps + i]);
+  }
+  if (st == PML_OK) {
+    r->pp_tok_s = pml_figure_of(x, reps);
+    r->tg_tok_s = pml_figure_of(x + reps, reps);
+    r->read_gb_s = pml_figure_of(x + 2 * reps, reps);
+    r->peak_gflop_s = pml_bench_peak_f32() / 1e9;
+    r->tg_limit = r->read_gb_s.median * 1e9 / (double)r->bytes_per_token;
+    r->pp_limit = o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
+    r->pp_share = o->n_prompt ? r->pp_tok_s.median / r->pp_limit : 0;
+    r->tg_share = o->n_decode ? r->tg_tok_s.median / r->tg_limit : 0;
+    r->memory_peak = pml_memory_peak();
+  }
+  pml_free(x);
+  pml_free(logits);
+  pml_free(tokens);
+  pml_context_close(ctx);
+  return st;
+}
+
+#endif /* § 48 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
    § 49  SVG                                                       needs § 2 § 9

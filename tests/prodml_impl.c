@@ -1,4 +1,5 @@
-/* The library, compiled once per variant; every test links it. */
+/* The header's one object for test programs: external linkage, so that each
+   compiler variant compiles the implementation once. */
 #define PRODML_EXTERN
 #define PRODML_IMPLEMENTATION
 #include "prodml.h"
