@@ -5821,13 +5821,13 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
 typedef struct {
   float p;      /* first the logit, then its unnormalised probability */
   int32_t id;
-} pml__candidate;
+} pml__choice;
 
 struct pml_sampler {
   pml_sampler_options o;
   int n_vocab;
   pml_rng rng;
-  pml__candidate *c; /* [n_vocab] */
+  pml__choice *c; /* [n_vocab] */
 };
 
 PML_API pml_sampler_options pml_sampler_defaults(void) {
@@ -5850,7 +5850,7 @@ PML_API pml_status pml_sampler_create(pml_sampler **out, int n_vocab, const pml_
   s->o = *o;
   s->n_vocab = n_vocab;
   s->rng = pml_rng_seed(o->seed);
-  s->c = (pml__candidate *)pml_alloc((size_t)n_vocab * sizeof *s->c);
+  s->c = (pml__choice *)pml_alloc((size_t)n_vocab * sizeof *s->c);
   if (!s->c) {
     pml_free(s);
     return PML_E_MEMORY;
@@ -5880,18 +5880,18 @@ PML__FN void pml__sample_penalty(const pml_sampler *s, float *logits, const int3
 }
 
 /* Largest p first; equal ones by the smaller id, so that the order is total. */
-PML__FN int pml__candidate_order(const void *a, const void *b) {
-  const pml__candidate *x = (const pml__candidate *)a, *y = (const pml__candidate *)b;
+PML__FN int pml__choice_order(const void *a, const void *b) {
+  const pml__choice *x = (const pml__choice *)a, *y = (const pml__choice *)b;
   if (x->p != y->p) return x->p > y->p ? -1 : 1;
   return x->id < y->id ? -1 : x->id > y->id;
 }
 
 /* Moves the candidates with p >= t to the front; returns how many. */
-PML__FN int pml__candidate_above(pml__candidate *c, int n, float t) {
+PML__FN int pml__choice_above(pml__choice *c, int n, float t) {
   int m = 0;
   for (int i = 0; i < n; i++) {
     if (!(c[i].p >= t)) continue;
-    pml__candidate swap = c[m];
+    pml__choice swap = c[m];
     c[m++] = c[i];
     c[i] = swap;
   }
@@ -5899,33 +5899,33 @@ PML__FN int pml__candidate_above(pml__candidate *c, int n, float t) {
 }
 
 /* Keeps the k best, sorted.  The threshold falls until at least k lie above it. */
-PML__FN int pml__sample_top_k(pml__candidate *c, int n, int k, float max) {
+PML__FN int pml__sample_top_k(pml__choice *c, int n, int k, float max) {
   if (k <= 0 || k >= n) return n;
   float width = 1.0f;
   int m = 0;
   while (m < k && width < 1e30f) {
-    m = pml__candidate_above(c, n, max - width);
+    m = pml__choice_above(c, n, max - width);
     width *= 2.0f;
   }
   if (m < k) m = n;
-  qsort(c, (size_t)m, sizeof *c, pml__candidate_order);
+  qsort(c, (size_t)m, sizeof *c, pml__choice_order);
   return k;
 }
 
 /* Keeps the smallest set of the largest p with sum >= top_p·total, sorted. */
-PML__FN int pml__sample_top_p(pml__candidate *c, int n, float top_p, float total) {
+PML__FN int pml__sample_top_p(pml__choice *c, int n, float top_p, float total) {
   if (top_p >= 1.0f) return n;
   float t = 0.1f, sum = 0, need = top_p * total;
   int m = 0;
   while (t > 1e-30f) {
-    m = pml__candidate_above(c, n, t);
+    m = pml__choice_above(c, n, t);
     sum = 0;
     for (int i = 0; i < m; i++) sum += c[i].p;
     if (sum >= need) break;
     t *= 0.1f;
   }
   if (sum < need) m = n;
-  qsort(c, (size_t)m, sizeof *c, pml__candidate_order);
+  qsort(c, (size_t)m, sizeof *c, pml__choice_order);
   sum = 0;
   for (int i = 0; i < m; i++)
     if ((sum += c[i].p) >= need) return i + 1;
@@ -5936,7 +5936,7 @@ PML__FN int pml__sample_top_p(pml__candidate *c, int n, float top_p, float total
 PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
                               int32_t *token) {
   int n = s->n_vocab, best = 0;
-  pml__candidate *c = s->c;
+  pml__choice *c = s->c;
   pml__sample_penalty(s, logits, history, n_history);
   for (int i = 0; i < n; i++) {
     if (isnan(logits[i])) return pml_fail(PML_E_FORMAT, "logit %d is NaN: the weights or the cache are damaged", i);
@@ -5945,12 +5945,12 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
   if (isinf(logits[best])) return pml_fail(PML_E_FORMAT, "no finite logit: the weights or the cache are damaged");
   *token = best;
   if (s->o.temperature == 0) return PML_OK;
-  for (int i = 0; i < n; i++) c[i] = (pml__candidate){logits[i] / s->o.temperature, i};
+  for (int i = 0; i < n; i++) c[i] = (pml__choice){logits[i] / s->o.temperature, i};
   float max = c[best].p, sum = 0;
   n = pml__sample_top_k(c, n, s->o.top_k, max);
   for (int i = 0; i < n; i++) sum += c[i].p = pml_expf(c[i].p - max);
   n = pml__sample_top_p(c, n, s->o.top_p, sum);
-  if (s->o.min_p > 0) n = pml__candidate_above(c, n, s->o.min_p); /* the largest p is exp(0) = 1 */
+  if (s->o.min_p > 0) n = pml__choice_above(c, n, s->o.min_p); /* the largest p is exp(0) = 1 */
   sum = 0;
   for (int i = 0; i < n; i++) sum += c[i].p;
   float u = pml_rng_uniform(&s->rng) * sum;
