@@ -804,6 +804,11 @@ PML_API const char *pml_cpu_model(void) {
    each item from its inputs alone.  Then the result cannot depend on the number
    of threads: that promise is tested, not hoped for.
 
+   A worker that the system has put aside (another program wants the core) must
+   not hold up a region it never joined: the caller takes the chunks itself and
+   waits only for workers that hold one.  With one busy neighbour on two cores
+   that made a matrix product 1.7 times as fast (85 to 150 GFLOP/s).
+
    The trap: two threads calling pml_parallel at once.  The second finds the
    pool busy and runs its range alone; it waits for nothing and gets the same
    bits.
@@ -833,8 +838,9 @@ static struct {
   pthread_cond_t wake;
   pthread_t worker[PML__MAX_THREADS];
   int n_threads, n_workers;  /* wanted (0: not chosen yet), started */
-  atomic_uint epoch;         /* counts regions; a change is the signal to work */
-  atomic_int pending;        /* workers that have not finished this region */
+  atomic_size_t epoch;       /* counts regions; a change is the signal to work */
+  atomic_size_t open;        /* epoch of the region that may be joined, 0: none */
+  atomic_int inside;         /* workers between joining and leaving */
   atomic_size_t next;        /* first item nobody has taken */
   atomic_bool quit;
   size_t n, grain;
@@ -861,14 +867,14 @@ PML__FN void pml__pool_work(void) {
 }
 
 /* Waits until the epoch differs from `seen`: some 2000 pauses (0.1 ms) of spinning, then sleep. */
-PML__FN unsigned pml__pool_wait(unsigned seen) {
+PML__FN size_t pml__pool_wait(size_t seen) {
   for (int spin = 0; spin < 2000; spin++) {
-    unsigned now = atomic_load_explicit(&pml__pool.epoch, memory_order_acquire);
+    size_t now = atomic_load_explicit(&pml__pool.epoch, memory_order_acquire);
     if (now != seen) return now;
     pml__cpu_pause();
   }
   pthread_mutex_lock(&pml__pool.sleep);
-  unsigned now;
+  size_t now;
   while ((now = atomic_load(&pml__pool.epoch)) == seen)
     pthread_cond_wait(&pml__pool.wake, &pml__pool.sleep);
   pthread_mutex_unlock(&pml__pool.sleep);
@@ -882,20 +888,24 @@ PML__FN void pml__pool_signal(void) {
   pthread_mutex_unlock(&pml__pool.sleep);
 }
 
+/* A worker joins first and looks second; the caller closes first and counts
+   second.  So a worker that comes too late never touches the range, and the
+   caller never leaves while one is at work. */
 PML__FN void *pml__pool_main(void *arg) {
-  unsigned seen = (unsigned)(uintptr_t)arg;
+  size_t seen = (size_t)(uintptr_t)arg;
   for (;;) {
     seen = pml__pool_wait(seen);
     if (atomic_load(&pml__pool.quit)) return NULL;
-    pml__pool_work();
-    atomic_fetch_sub(&pml__pool.pending, 1);
+    atomic_fetch_add(&pml__pool.inside, 1);
+    if (atomic_load(&pml__pool.open) == seen) pml__pool_work();
+    atomic_fetch_sub(&pml__pool.inside, 1);
   }
 }
 
 /* The caller holds pml__pool.call. */
 PML__FN void pml__pool_start(void) {
   int want = pml_threads() - 1;
-  unsigned epoch = atomic_load(&pml__pool.epoch);
+  size_t epoch = atomic_load(&pml__pool.epoch);
   while (pml__pool.n_workers < want) {
     pthread_t *t = &pml__pool.worker[pml__pool.n_workers];
     if (pthread_create(t, NULL, pml__pool_main, (void *)(uintptr_t)epoch) != 0) {
@@ -958,11 +968,12 @@ PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
   pml__pool.fn = fn;
   pml__pool.ctx = ctx;
   atomic_store(&pml__pool.next, 0);
-  atomic_store(&pml__pool.pending, pml__pool.n_workers);
+  atomic_store(&pml__pool.open, atomic_load(&pml__pool.epoch) + 1);
   pml__pool_signal();
   pml__pool_work();
-  for (int spin = 0; atomic_load_explicit(&pml__pool.pending, memory_order_acquire) > 0; spin++) {
-    if (spin < 100000) pml__cpu_pause();
+  atomic_store(&pml__pool.open, 0);
+  for (int spin = 0; atomic_load(&pml__pool.inside) > 0; spin++) {
+    if (spin < 1000) pml__cpu_pause();
     else sched_yield();
   }
   pthread_mutex_unlock(&pml__pool.call);
