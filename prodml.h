@@ -5463,6 +5463,9 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
    how many rows run beside it, where its blocks lie, or how many threads there
    are.  Each kernel of § 11 and § 14 promises that, so this chapter inherits it.
 
+   Trace spans (§ 10), each from the start of its block: embed, per layer queries
+   (rotated), heads, attention, gate (before silu), hidden, ffn, then head.
+
    The trap: computing logits for every prompt position.  For V = 151,936 the
    head is 28 % of Qwen2.5-0.5B's arithmetic; a prompt needs it once.
    Source: Vaswani et al. 2017 (arXiv:1706.03762); Su et al. 2021, RoPE (arXiv:
@@ -5599,6 +5602,7 @@ PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int 
   if ((st = pml_linear(s->v, s->n, T, &l->wv, l->bv)) != PML_OK) return st;
   pml__cpu_job job = {.s = s, .segs = segs, .layer = layer};
   pml_parallel((size_t)T, 4, pml__cpu_rope_store, &job);
+  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(c->n_heads * c->head_dim));
   for (int r = 0; r < T; r++) {
     pml_kv_view *view = &s->views[s->row_seg[r]];
     if (r == 0 || s->row_seg[r] != s->row_seg[r - 1]) *view = pml_kv_view_of(s->kv, segs[s->row_seg[r]].seq, layer);
@@ -5606,6 +5610,7 @@ PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int 
   }
   st = pml_attention(s->att, s->q, T, c->n_heads, c->n_kv_heads, c->head_dim, s->row_view, s->visible);
   if (st != PML_OK) return st;
+  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(c->n_heads * c->head_dim));
   if ((st = pml_linear(s->n, s->att, T, &l->wo, NULL)) != PML_OK) return st;
   pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "attention", layer, s->x, (size_t)T * (size_t)c->d_model);
@@ -5621,8 +5626,10 @@ PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   uint64_t t0 = pml_trace_begin();
   pml_rmsnorm(s->n, s->x, l->ffn_norm, T, c->d_model, c->rms_eps);
   if ((st = pml_linear(s->gate, s->n, T, &l->w_gate, NULL)) != PML_OK) return st;
+  pml_trace_end(t0, "gate", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
   if ((st = pml_linear(s->up, s->n, T, &l->w_up, NULL)) != PML_OK) return st;
   pml_parallel((size_t)T * (size_t)c->d_ffn, 4096, pml__cpu_swiglu, s);
+  pml_trace_end(t0, "hidden", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
   if ((st = pml_linear(s->n, s->gate, T, &l->w_down, NULL)) != PML_OK) return st;
   pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "ffn", layer, s->x, (size_t)T * (size_t)c->d_model);
