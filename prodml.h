@@ -4775,53 +4775,107 @@ PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_
 #endif /* § 17 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 18  GGUF                                                needs § 6 § 11 § 17
+   § 18  GGUF                                      needs § 2 § 6 § 11 § 16 § 17
    ─────────────────────────────────────────────────────────────────────────────
-   One file: metadata, tokenizer, tensors.
+   A GGUF file is a whole model: the numbers that describe it, its tokenizer and
+   its weights, in one file that can be mapped and used in place.
+
+     "GGUF" | version u32 | n_tensors u64 | n_kv u64
+     n_kv ×       key: string | type u32 | value
+     n_tensors ×  name: string | n_dims u32 | ne[n_dims] u64 | type u32 | offset u64
+     zeros up to a multiple of general.alignment (32 unless stated)
+     the tensors, each at its offset from here, each padded to the alignment
+
+   All numbers are little-endian.  A string is a u64 length and that many bytes.
+   An array is an element type u32, a count u64 and the elements one after the
+   other.  ne[0] is the contiguous dimension: what we write W[o,i] stands in the
+   file as ne = {i, o}.
+
+   Cost: opening reads the metadata and the tensor list, not the weights, and
+   allocates about 16 bytes per token of the vocabulary: 2.4 MB for 151936.  The
+   weights stay on the disk until a kernel touches them.
+
+   Where it goes wrong: every count, length, offset and dimension is a number
+   that someone else wrote.  Readers have been broken by n_kv = 2^60 (the size of
+   the table wraps), a string of 2^64 - 1 bytes (length + 1 is 0), dimensions
+   whose product wraps, an alignment of 0 (a division), a name that is twice in
+   the file.  So each is compared with what is left of the file before memory is
+   asked for: what we allocate is at most a few times the file's size, and tests
+   cut and change a valid file at every byte.
+
+   Limits: versions 2 and 3; keys up to 65535 bytes, tensor names up to 1024 (but
+   we write at most 63, as llama.cpp reads no more); 1 to 4 dimensions; alignment
+   a power of two from 8 to 65536; no arrays of arrays.  Keys and names are UTF-8
+   without control characters; string values may be any bytes.
+   Source: the GGUF specification, github.com/ggml-org/ggml/blob/master/docs/gguf.md.
    ═════════════════════════════════════════════════════════════════════════════ */
 
+/* The type of a metadata value; the numbers are the file's. */
 typedef enum {
   PML_GGUF_U8, PML_GGUF_I8, PML_GGUF_U16, PML_GGUF_I16, PML_GGUF_U32, PML_GGUF_I32, PML_GGUF_F32,
   PML_GGUF_BOOL, PML_GGUF_STR, PML_GGUF_ARR, PML_GGUF_U64, PML_GGUF_I64, PML_GGUF_F64
 } pml_gguf_type;
+PML_API const char *pml_gguf_type_name(pml_gguf_type type); /* "u8" … "f64", "unknown" */
 
 typedef struct {
   pml_str name;
   int type;             /* GGUF number; pml_dtype_info(type) may be NULL */
-  int n_dims;
+  int n_dims;           /* 1 … 4 */
   uint64_t ne[4];       /* ne[0] is contiguous; unused ones are 1 */
-  const void *data;     /* borrowed from the mapping */
-  size_t size;          /* bytes */
+  const void *data;     /* borrowed from the mapping; NULL when size is 0 */
+  size_t size;          /* bytes; of an unknown type: up to the next tensor, 0 if that is no help */
 } pml_tensor;
 
+/* Opens a model file.  A file without tensors (a vocabulary) is valid.  PML_E_IO
+   as pml_file_open; PML_E_FORMAT for what is cut, damaged or no GGUF file, with
+   a sentence that says what it seems to be; PML_E_UNSUPPORTED for version 1,
+   versions after 3, big-endian files and arrays of arrays.  On failure *out is
+   NULL.  The handle is read-only and may be shared by threads. */
 typedef struct pml_gguf pml_gguf;
 PML_API pml_status pml_gguf_open(pml_gguf **out, const char *path);
-/* data must outlive the handle; name is for error sentences. */
+
+/* The same for bytes in memory.  data must be aligned to 8 bytes and outlive the
+   handle; name is for error sentences. */
 PML_API pml_status pml_gguf_open_memory(pml_gguf **out, const void *data, size_t size, const char *name);
-PML_API void pml_gguf_close(pml_gguf *g);
+PML_API void pml_gguf_close(pml_gguf *g); /* NULL is fine; tensors and strings end with it */
+
 PML_API const char *pml_gguf_path(const pml_gguf *g);
+PML_API int pml_gguf_version(const pml_gguf *g);      /* 2 or 3 */
+PML_API size_t pml_gguf_alignment(const pml_gguf *g); /* bytes */
 PML_API size_t pml_gguf_n_tensors(const pml_gguf *g);
-PML_API const pml_tensor *pml_gguf_tensor_at(const pml_gguf *g, size_t i);
+PML_API const pml_tensor *pml_gguf_tensor_at(const pml_gguf *g, size_t i); /* in file order, or NULL */
 PML_API const pml_tensor *pml_gguf_tensor(const pml_gguf *g, const char *name); /* NULL: none */
-/* Metadata.  A getter returns false when the key is absent or has another type;
-   any integer type satisfies get_int, any number get_float. */
+
+/* Metadata.  A getter returns false, and leaves *v alone, when the key is absent
+   or has another type.  Any integer that fits int64 satisfies get_int, any
+   number get_float.  Strings are borrowed from the file. */
 PML_API size_t pml_gguf_n_kv(const pml_gguf *g);
-PML_API pml_str pml_gguf_key_at(const pml_gguf *g, size_t i, pml_gguf_type *type);
+PML_API pml_str pml_gguf_key_at(const pml_gguf *g, size_t i, pml_gguf_type *type); /* type may be NULL */
 PML_API bool pml_gguf_get_int(const pml_gguf *g, const char *key, int64_t *v);
 PML_API bool pml_gguf_get_float(const pml_gguf *g, const char *key, double *v);
 PML_API bool pml_gguf_get_bool(const pml_gguf *g, const char *key, bool *v);
 PML_API bool pml_gguf_get_str(const pml_gguf *g, const char *key, pml_str *v);
-/* Arrays: element type and count; str_at for strings, data for fixed-size elements (may be unaligned). */
-PML_API bool pml_gguf_get_arr(const pml_gguf *g, const char *key, pml_gguf_type *type, size_t *n, const void **data);
+
+/* Arrays.  get_arr gives element type, count and the elements as they lie in the
+   file, maybe unaligned (memcpy them); *data is NULL for strings.  Each of the
+   three may be NULL.  get_arr_str gives string i; false when i >= n. */
+PML_API bool pml_gguf_get_arr(const pml_gguf *g, const char *key, pml_gguf_type *type, size_t *n,
+                              const void **data);
 PML_API bool pml_gguf_get_arr_str(const pml_gguf *g, const char *key, size_t i, pml_str *v);
-/* Any value as short text, for listings ("[151936] \"!\", …"). */
+
+/* Appends value i as one line of printable text, for listings: 24, 1e-06, true,
+   "gpt2", [151936] "!", "\"", "#", ...  Strings are cut after about 60 bytes. */
 PML_API void pml_gguf_value_text(const pml_gguf *g, size_t i, pml_buf *out);
-/* The tokenizer in the file (tokenizer.ggml.*).  PML_E_UNSUPPORTED names a model or
-   pre-tokenizer that is not written yet. */
+
+/* The tokenizer in the file (tokenizer.ggml.*).  PML_E_UNSUPPORTED names a model
+   or pre-tokenizer that is not written yet; PML_E_FORMAT: keys are missing, have
+   the wrong type, or name a token outside the vocabulary. */
 PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out);
 
-/* Writing.  Keys and tensors are kept in call order; data is borrowed until finish.
-   A failed call is remembered: only the result of finish needs checking. */
+/* Writing, version 3.  Keys and tensors are written in call order, so equal calls
+   give equal bytes.  Metadata is copied at once; tensor data is borrowed until
+   finish.  A failed call is remembered: only the result of finish needs checking.
+   Adding the u32 "general.alignment" also sets the alignment. */
 typedef struct pml_gguf_writer pml_gguf_writer;
 PML_API pml_status pml_gguf_writer_create(pml_gguf_writer **out);
 PML_API void pml_gguf_add_u32(pml_gguf_writer *w, const char *key, uint32_t v);
@@ -4831,11 +4885,944 @@ PML_API void pml_gguf_add_bool(pml_gguf_writer *w, const char *key, bool v);
 PML_API void pml_gguf_add_str(pml_gguf_writer *w, const char *key, const char *v);
 PML_API void pml_gguf_add_arr_str(pml_gguf_writer *w, const char *key, const pml_str *v, size_t n);
 PML_API void pml_gguf_add_arr_i32(pml_gguf_writer *w, const char *key, const int32_t *v, size_t n);
+
+/* The general forms.  value: one number of the type (one byte 0 or 1 for BOOL), or
+   a pml_str.  data: n elements, packed, of any type but strings and arrays. */
+PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *value);
+PML_API void pml_gguf_add_arr(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *data,
+                              size_t n);
+
+/* All tokenizer.ggml.* keys that llama.cpp needs for a byte-level BPE. */
 PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t);
-PML_API void pml_gguf_add_tensor(pml_gguf_writer *w, const char *name, pml_dtype type, int n_dims, const uint64_t *ne, const void *data);
+
+/* name: 1 to 63 bytes.  ne[n_dims], ne[0] contiguous and a multiple of the type's
+   block.  data: as many bytes as type and shape say. */
+PML_API void pml_gguf_add_tensor(pml_gguf_writer *w, const char *name, pml_dtype type, int n_dims,
+                                 const uint64_t *ne, const void *data);
 PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path); /* atomic; frees w */
+PML_API void pml_gguf_writer_cancel(pml_gguf_writer *w); /* frees w, writes nothing; NULL is fine */
 
 #ifdef PML__IMPL
+
+/* Bytes of one value; 0 for strings and arrays, which have no fixed size. */
+static const unsigned char pml__gguf_size[13] PML__UNUSED = {1, 1, 2, 2, 4, 4, 4, 1, 0, 0, 8, 8, 8};
+
+#define PML__GGUF_N_TYPES 13u
+#define PML__GGUF_MAX_KEY 65535u
+#define PML__GGUF_MAX_NAME 1024u /* read */
+#define PML__GGUF_OUR_NAME 63u   /* written */
+
+typedef struct {
+  pml_str key;               /* first: the sorted index points at it */
+  pml_gguf_type type, elem;  /* elem: of an array; else = type */
+  size_t n;                  /* elements; 1 unless an array */
+  const unsigned char *data; /* numbers: n elements */
+  const pml_str *strings;    /* strings: n of them */
+  pml_str string;            /* where strings points for a single one */
+} pml__gguf_kv;
+
+typedef struct {
+  pml_tensor t;              /* first: its name is first in it */
+  uint64_t offset;           /* from the start of the tensor data */
+} pml__gguf_info;
+
+struct pml_gguf {
+  pml_file file;             /* all zero when opened from memory */
+  pml_arena arena;           /* everything below */
+  const char *name;
+  const unsigned char *data;
+  size_t size;
+  int version;
+  size_t alignment, n_kv, n_tensors;
+  pml__gguf_kv *kv;
+  pml__gguf_info *info;
+  const void **by_key, **by_name; /* pointers to kv and info, sorted by their strings */
+};
+
+PML_API const char *pml_gguf_type_name(pml_gguf_type type) {
+  static const char *const names[] = {"u8",   "i8",  "u16", "i16", "u32", "i32", "f32",
+                                      "bool", "str", "arr", "u64", "i64", "f64"};
+  return (unsigned)type < PML__GGUF_N_TYPES ? names[type] : "unknown";
+}
+
+/* ── Sorted names ─────────────────────────────────────────────────────────────
+   Keys and names are found, and duplicates noticed, through an array of pointers
+   sorted by heapsort: n log n for any input.  A hash table would be faster until
+   someone chooses names that all fall into one slot.  What is pointed at begins
+   with its pml_str. */
+
+PML__FN int pml__str_cmp(const void *a, const void *b) {
+  const pml_str *x = (const pml_str *)a, *y = (const pml_str *)b;
+  size_t n = x->len < y->len ? x->len : y->len;
+  int c = n ? memcmp(x->ptr, y->ptr, n) : 0;
+  return c ? c : (x->len > y->len) - (x->len < y->len);
+}
+
+PML__FN void pml__sift_down(const void **p, size_t i, size_t n, int (*cmp)(const void *, const void *)) {
+  const void *item = p[i];
+  for (size_t child; (child = 2 * i + 1) < n; i = child) {
+    if (child + 1 < n && cmp(p[child], p[child + 1]) < 0) child++;
+    if (cmp(item, p[child]) >= 0) break;
+    p[i] = p[child];
+  }
+  p[i] = item;
+}
+
+PML__FN void pml__sort_pointers(const void **p, size_t n, int (*cmp)(const void *, const void *)) {
+  for (size_t i = n / 2; i-- > 0;) pml__sift_down(p, i, n, cmp);
+  for (size_t i = n; i-- > 1;) {
+    const void *top = p[0];
+    p[0] = p[i];
+    p[i] = top;
+    pml__sift_down(p, 0, i, cmp);
+  }
+}
+
+/* In a sorted array equal names are neighbours: the first that is there twice, or NULL. */
+PML__FN const pml_str *pml__str_twice(const void *const *p, size_t n) {
+  for (size_t i = 1; i < n; i++)
+    if (pml__str_cmp(p[i - 1], p[i]) == 0) return (const pml_str *)p[i];
+  return NULL;
+}
+
+PML__FN const void *pml__str_find(const void *const *p, size_t n, const char *name) {
+  pml_str want = pml_str_of(name);
+  for (size_t lo = 0, hi = n; lo < hi;) {
+    size_t mid = lo + (hi - lo) / 2;
+    int c = pml__str_cmp(&want, p[mid]);
+    if (c == 0) return p[mid];
+    if (c < 0) hi = mid;
+    else lo = mid + 1;
+  }
+  return NULL;
+}
+
+/* How much of a name a sentence shows: at most 80 bytes, whole characters. */
+PML__FN int pml__shown(pml_str s) {
+  size_t n = s.len < 80 ? s.len : 80;
+  while (n < s.len && n > 0 && ((unsigned char)s.ptr[n] & 0xC0) == 0x80) n--;
+  return (int)n;
+}
+
+/* A name must print safely: UTF-8, no control character. */
+PML__FN bool pml__name_clean(pml_str s) {
+  for (size_t i = 0; i < s.len; i++)
+    if ((unsigned char)s.ptr[i] < 0x20 || s.ptr[i] == 0x7F) return false;
+  return pml_utf8_valid(s.ptr, s.len);
+}
+
+/* ── Reading ────────────────────────────────────────────────────────────────── */
+
+/* What a file that is no GGUF seems to be, and what to do. */
+PML__FN const char *pml__gguf_seems(const unsigned char *p, size_t n) {
+  static const struct { const char *begin, *text; } known[] = {
+      {"<!", "this is an HTML page: the download failed, get the file itself"},
+      {"<html", "this is an HTML page: the download failed, get the file itself"},
+      {"version https://git-lfs", "this is a Git LFS pointer, not the file: run git lfs pull"},
+      {"PK\003\004", "this is a PyTorch checkpoint or zip archive: convert it to GGUF first"},
+      {"APR", "this is an APR file: open it as one, or convert it to GGUF"},
+      {"lmgg", "this is a GGML file from before GGUF: convert it again from its source"},
+      {"tjgg", "this is a GGML file from before GGUF: convert it again from its source"},
+      {"fmgg", "this is a GGML file from before GGUF: convert it again from its source"},
+      {"{", "this is a JSON text, perhaps a server's error message: look into it"}};
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++) {
+    size_t len = strlen(known[i].begin);
+    if (n >= len && memcmp(p, known[i].begin, len) == 0) return known[i].text;
+  }
+  if (n > 8 && p[8] == '{' && p[5] == 0 && p[6] == 0 && p[7] == 0) /* after the length of a JSON header */
+    return "this is a safetensors file: convert it to GGUF first";
+  return "it does not begin with \"GGUF\"";
+}
+
+PML__FN pml_status pml__gguf_header(pml_gguf *g, pml_reader *r) {
+  if (g->size == 0) return pml_fail(PML_E_FORMAT, "%s: the file is empty: pull it again", g->name);
+  if (g->size < 4 || memcmp(g->data, "GGUF", 4) != 0)
+    return pml_fail(PML_E_FORMAT, "%s: is not a GGUF file: %s", g->name, pml__gguf_seems(g->data, g->size));
+  (void)pml_read_bytes(r, 4);
+  uint32_t version = pml_read_u32(r);
+  uint64_t n_tensors = pml_read_u64(r), n_kv = pml_read_u64(r);
+  if (r->failed)
+    return pml_fail(PML_E_FORMAT, "%s: ends at byte %zu, inside the header: the download was cut, pull it "
+                    "again", g->name, g->size);
+  if (version && (version & 0xFFFF) == 0)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: is a big-endian GGUF file: get the little-endian one", g->name);
+  if (version == 1)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: GGUF version 1 was replaced in 2023: get a newer file", g->name);
+  if (version != 2 && version != 3)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: GGUF version %" PRIu32 " is unknown here, 2 and 3 are read",
+                    g->name, version);
+  size_t left = g->size - r->at;
+  if (n_kv > left / 13) /* 8 for a key's length, 4 for its type, 1 for the smallest value */
+    return pml_fail(PML_E_FORMAT, "%s: claims %" PRIu64 " metadata entries, only %zu bytes follow: the "
+                    "download was cut or the file is damaged, pull it again", g->name, n_kv, left);
+  if (n_tensors > left / 32) /* 8 + 4 + 8 + 4 + 8 */
+    return pml_fail(PML_E_FORMAT, "%s: claims %" PRIu64 " tensors, only %zu bytes follow: the download was "
+                    "cut or the file is damaged, pull it again", g->name, n_tensors, left);
+  g->version = (int)version;
+  g->n_kv = (size_t)n_kv;
+  g->n_tensors = (size_t)n_tensors;
+  return PML_OK;
+}
+
+PML__FN pml_status pml__gguf_cut(const pml_gguf *g, const char *what, size_t i, size_t n) {
+  return pml_fail(PML_E_FORMAT, "%s: ends at byte %zu, inside %s %zu of %zu: the download was cut, pull it "
+                  "again", g->name, g->size, what, i + 1, n);
+}
+
+/* A key or a tensor's name: length, bytes, and a check that they can be printed. */
+PML__FN pml_status pml__gguf_name(const pml_gguf *g, pml_reader *r, pml_str *s, const char *what, size_t i,
+                                  size_t n, size_t limit) {
+  uint64_t len = pml_read_u64(r);
+  if (r->failed) return pml__gguf_cut(g, what, i, n);
+  if (len == 0 || len > limit)
+    return pml_fail(PML_E_FORMAT, "%s: the name of %s %zu has %" PRIu64 " bytes, 1 to %zu are possible: the "
+                    "file is damaged", g->name, what, i + 1, len, limit);
+  s->ptr = (const char *)pml_read_bytes(r, len);
+  if (!s->ptr) return pml__gguf_cut(g, what, i, n);
+  s->len = (size_t)len;
+  if (!pml__name_clean(*s))
+    return pml_fail(PML_E_FORMAT, "%s: the name of %s %zu is not printable UTF-8: the file is damaged", g->name,
+                    what, i + 1);
+  return PML_OK;
+}
+
+PML__FN pml_status pml__gguf_strings(pml_gguf *g, pml_reader *r, pml__gguf_kv *kv) {
+  pml_str *s = &kv->string;
+  if (kv->type == PML_GGUF_ARR) s = (pml_str *)pml_arena_calloc(&g->arena, kv->n, sizeof *s);
+  if (!s) return PML_E_MEMORY;
+  kv->strings = s;
+  for (size_t i = 0; i < kv->n; i++) {
+    uint64_t len = pml_read_u64(r);
+    size_t left = r->size - r->at;
+    s[i].ptr = (const char *)pml_read_bytes(r, len);
+    s[i].len = (size_t)len;
+    if (r->failed)
+      return pml_fail(PML_E_FORMAT, "%s: '%.*s': a string of %" PRIu64 " bytes, only %zu are left: the "
+                      "download was cut or the file is damaged, pull it again", g->name,
+                      pml__shown(kv->key), kv->key.ptr, len, left);
+  }
+  return PML_OK;
+}
+
+/* @gguf_value */
+PML__FN pml_status pml__gguf_value(pml_gguf *g, pml_reader *r, pml__gguf_kv *kv, size_t i) {
+  uint32_t type = pml_read_u32(r), elem = type;
+  uint64_t n = 1;
+  if (type == PML_GGUF_ARR) {
+    elem = pml_read_u32(r);
+    n = pml_read_u64(r);
+  }
+  if (r->failed) return pml__gguf_cut(g, "metadata entry", i, g->n_kv);
+  if (type >= PML__GGUF_N_TYPES || elem >= PML__GGUF_N_TYPES)
+    return pml_fail(PML_E_FORMAT, "%s: '%.*s' has the unknown value type %" PRIu32 ": the file is damaged or "
+                    "newer than this program", g->name, pml__shown(kv->key), kv->key.ptr,
+                    type == PML_GGUF_ARR ? elem : type);
+  if (elem == PML_GGUF_ARR)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: '%.*s' is an array of arrays, which is not read", g->name,
+                    pml__shown(kv->key), kv->key.ptr);
+  size_t each = elem == PML_GGUF_STR ? 8 : pml__gguf_size[elem], left = r->size - r->at;
+  if (n > left / each)
+    return pml_fail(PML_E_FORMAT, "%s: '%.*s' claims %" PRIu64 " values, only %zu bytes follow: the download "
+                    "was cut or the file is damaged, pull it again", g->name, pml__shown(kv->key),
+                    kv->key.ptr, n, left);
+  kv->type = (pml_gguf_type)type;
+  kv->elem = (pml_gguf_type)elem;
+  kv->n = (size_t)n;
+  if (elem == PML_GGUF_STR) return pml__gguf_strings(g, r, kv);
+  kv->data = pml_read_bytes(r, n * each);
+  for (size_t k = 0; elem == PML_GGUF_BOOL && k < kv->n; k++)
+    if (kv->data[k] > 1)
+      return pml_fail(PML_E_FORMAT, "%s: '%.*s' is a bool and holds %d: the file is damaged", g->name,
+                      pml__shown(kv->key), kv->key.ptr, kv->data[k]);
+  return PML_OK;
+}
+/* @end */
+
+PML__FN pml_status pml__gguf_read_kvs(pml_gguf *g, pml_reader *r) {
+  g->kv = (pml__gguf_kv *)pml_arena_calloc(&g->arena, g->n_kv, sizeof *g->kv);
+  g->by_key = (const void **)pml_arena_calloc(&g->arena, g->n_kv, sizeof *g->by_key);
+  if (!g->kv || !g->by_key) return PML_E_MEMORY;
+  for (size_t i = 0; i < g->n_kv; i++) {
+    pml__gguf_kv *kv = &g->kv[i];
+    pml_status st = pml__gguf_name(g, r, &kv->key, "metadata entry", i, g->n_kv, PML__GGUF_MAX_KEY);
+    if (st == PML_OK) st = pml__gguf_value(g, r, kv, i);
+    if (st != PML_OK) return st;
+    g->by_key[i] = kv;
+  }
+  pml__sort_pointers(g->by_key, g->n_kv, pml__str_cmp);
+  const pml_str *twice = pml__str_twice(g->by_key, g->n_kv);
+  if (twice)
+    return pml_fail(PML_E_FORMAT, "%s: the key '%.*s' is there twice: the file is damaged", g->name,
+                    pml__shown(*twice), twice->ptr);
+  return PML_OK;
+}
+
+PML__FN bool pml__gguf_alignment_ok(uint64_t a) { return a >= 8 && a <= 65536 && (a & (a - 1)) == 0; }
+
+PML__FN pml_status pml__gguf_read_alignment(pml_gguf *g) {
+  int64_t a = 32;
+  bool given = pml__str_find(g->by_key, g->n_kv, "general.alignment") != NULL;
+  if (given && !pml_gguf_get_int(g, "general.alignment", &a)) a = 0;
+  if (a < 0 || !pml__gguf_alignment_ok((uint64_t)a))
+    return pml_fail(PML_E_FORMAT, "%s: general.alignment is %" PRId64 ", it must be a power of two from 8 to "
+                    "65536: the file is damaged", g->name, a);
+  g->alignment = (size_t)a;
+  return PML_OK;
+}
+
+/* Checks type and shape, and computes t->size where the type is known (else 0).
+   The reader and the writer share it, so that we write nothing we would refuse. */
+PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
+  const pml_dtype_info_t *info = pml_dtype_info(t->type);
+  size_t block = info ? (size_t)info->block : 1, n = 1, bytes;
+  int shown = pml__shown(t->name);
+  bool fits = true;
+  for (int d = 0; d < t->n_dims; d++) {
+    if (t->ne[d] == 0)
+      return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': dimension %d is 0, at least 1 is needed", file,
+                      shown, t->name.ptr, d + 1);
+    fits = fits && t->ne[d] <= INT64_MAX && pml_size_mul(n, (size_t)t->ne[d], &n);
+  }
+  if (fits && t->ne[0] % block != 0)
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of %zu",
+                    file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
+  fits = fits && n <= INT64_MAX && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
+  if (!fits)
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit 63 bits",
+                    file, shown, t->name.ptr);
+  t->size = bytes;
+  return PML_OK;
+}
+
+PML__FN pml_status pml__gguf_read_info(pml_gguf *g, pml_reader *r, size_t i) {
+  pml__gguf_info *info = &g->info[i];
+  pml_tensor *t = &info->t;
+  pml_status st = pml__gguf_name(g, r, &t->name, "tensor", i, g->n_tensors, PML__GGUF_MAX_NAME);
+  if (st != PML_OK) return st;
+  uint32_t n_dims = pml_read_u32(r);
+  if (!r->failed && (n_dims < 1 || n_dims > 4))
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the file "
+                    "is damaged", g->name, pml__shown(t->name), t->name.ptr, n_dims);
+  for (uint32_t d = 0; d < 4; d++) t->ne[d] = d < n_dims ? pml_read_u64(r) : 1;
+  uint32_t type = pml_read_u32(r);
+  info->offset = pml_read_u64(r);
+  if (r->failed) return pml__gguf_cut(g, "tensor", i, g->n_tensors);
+  if (type > INT32_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is damaged",
+                    g->name, pml__shown(t->name), t->name.ptr, type);
+  t->n_dims = (int)n_dims;
+  t->type = (int)type;
+  if (info->offset % g->alignment != 0)
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the alignment "
+                    "%zu: the file is damaged", g->name, pml__shown(t->name), t->name.ptr, info->offset,
+                    g->alignment);
+  return pml__gguf_shape(g->name, t);
+}
+
+PML__FN pml_status pml__gguf_read_infos(pml_gguf *g, pml_reader *r) {
+  g->info = (pml__gguf_info *)pml_arena_calloc(&g->arena, g->n_tensors, sizeof *g->info);
+  g->by_name = (const void **)pml_arena_calloc(&g->arena, g->n_tensors, sizeof *g->by_name);
+  if (!g->info || !g->by_name) return PML_E_MEMORY;
+  for (size_t i = 0; i < g->n_tensors; i++) {
+    pml_status st = pml__gguf_read_info(g, r, i);
+    if (st != PML_OK) return st;
+    g->by_name[i] = &g->info[i];
+  }
+  pml__sort_pointers(g->by_name, g->n_tensors, pml__str_cmp);
+  const pml_str *twice = pml__str_twice(g->by_name, g->n_tensors);
+  if (twice)
+    return pml_fail(PML_E_FORMAT, "%s: the tensor '%.*s' is there twice: the file is damaged", g->name,
+                    pml__shown(*twice), twice->ptr);
+  return PML_OK;
+}
+
+PML__FN int pml__gguf_offset_cmp(const void *a, const void *b) {
+  uint64_t x = ((const pml__gguf_info *)a)->offset, y = ((const pml__gguf_info *)b)->offset;
+  return (x > y) - (x < y);
+}
+
+/* Gives every tensor its bytes.  In order of offset each must end before the next
+   one begins, and the last before the file ends. */
+PML__FN pml_status pml__gguf_place(pml_gguf *g, size_t header_end) {
+  size_t pad = (g->alignment - header_end % g->alignment) % g->alignment;
+  size_t start = pad <= g->size - header_end ? header_end + pad : g->size, room = g->size - start;
+  const void **order = (const void **)pml_arena_alloc(&g->arena, g->n_tensors * sizeof *order);
+  if (!order) return PML_E_MEMORY;
+  memcpy(order, g->by_name, g->n_tensors * sizeof *order);
+  pml__sort_pointers(order, g->n_tensors, pml__gguf_offset_cmp);
+  for (size_t i = 0; i < g->n_tensors; i++) {
+    size_t at = (size_t)((const char *)order[i] - (const char *)g->info) / sizeof *g->info;
+    pml_tensor *t = &g->info[at].t;
+    uint64_t offset = g->info[at].offset;
+    bool last = i + 1 == g->n_tensors;
+    const pml__gguf_info *next = last ? NULL : (const pml__gguf_info *)order[i + 1];
+    if (offset > room || t->size > room - offset)
+      return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' needs %zu bytes at offset %" PRIu64 " of the tensor "
+                      "data, the file ends at %zu: the download was cut, pull it again", g->name,
+                      pml__shown(t->name), t->name.ptr, t->size, offset, room);
+    if (next && t->size > next->offset - offset)
+      return pml_fail(PML_E_FORMAT, "%s: the tensors '%.*s' and '%.*s' overlap: the file is damaged", g->name,
+                      pml__shown(t->name), t->name.ptr, pml__shown(next->t.name), next->t.name.ptr);
+    if (t->size == 0) { /* an unknown type: all up to its neighbour */
+      uint64_t end = next && next->offset < room ? next->offset : room;
+      t->size = (size_t)(end - offset);
+    }
+    t->data = t->size ? g->data + start + offset : NULL;
+  }
+  return PML_OK;
+}
+
+PML__FN pml_status pml__gguf_parse(pml_gguf *g) {
+  pml_reader r = {.data = g->data, .size = g->size};
+  pml_status st = pml__gguf_header(g, &r);
+  if (st == PML_OK) st = pml__gguf_read_kvs(g, &r);
+  if (st == PML_OK) st = pml__gguf_read_alignment(g);
+  if (st == PML_OK) st = pml__gguf_read_infos(g, &r);
+  if (st == PML_OK) st = pml__gguf_place(g, r.at);
+  return st;
+}
+
+/* Takes over *file, which may be NULL. */
+PML__FN pml_status pml__gguf_create(pml_gguf **out, pml_file *file, const void *data, size_t size,
+                                    const char *name) {
+  pml_gguf *g = (pml_gguf *)pml_calloc(1, sizeof *g);
+  *out = NULL;
+  if (!g) {
+    pml_file_close(file);
+    return PML_E_MEMORY;
+  }
+  if (file) g->file = *file;
+  g->arena.block_size = 16384; /* a small file shall not cost the arena's usual 1 MiB */
+  g->data = (const unsigned char *)data;
+  g->size = size;
+  char *copy = (char *)pml_arena_alloc(&g->arena, strlen(name) + 1);
+  pml_status st = PML_E_MEMORY;
+  if (copy) {
+    memcpy(copy, name, strlen(name) + 1);
+    g->name = copy;
+    st = pml__gguf_parse(g);
+  }
+  if (st == PML_OK) *out = g;
+  else pml_gguf_close(g);
+  return st;
+}
+
+PML_API pml_status pml_gguf_open(pml_gguf **out, const char *path) {
+  pml_file f;
+  *out = NULL;
+  pml_status st = pml_file_open(&f, path);
+  return st == PML_OK ? pml__gguf_create(out, &f, f.data, f.size, path) : st;
+}
+
+PML_API pml_status pml_gguf_open_memory(pml_gguf **out, const void *data, size_t size, const char *name) {
+  *out = NULL;
+  if ((uintptr_t)data % 8 != 0)
+    return pml_fail(PML_E_USAGE, "%s: bytes in memory must be aligned to 8, as pml_alloc does it", name);
+  return pml__gguf_create(out, NULL, size ? data : "", size, name);
+}
+
+PML_API void pml_gguf_close(pml_gguf *g) {
+  if (!g) return;
+  pml_arena_free(&g->arena);
+  pml_file_close(&g->file);
+  pml_free(g);
+}
+
+/* ── Asking ─────────────────────────────────────────────────────────────────── */
+
+PML_API const char *pml_gguf_path(const pml_gguf *g) { return g->name; }
+PML_API int pml_gguf_version(const pml_gguf *g) { return g->version; }
+PML_API size_t pml_gguf_alignment(const pml_gguf *g) { return g->alignment; }
+PML_API size_t pml_gguf_n_tensors(const pml_gguf *g) { return g->n_tensors; }
+PML_API size_t pml_gguf_n_kv(const pml_gguf *g) { return g->n_kv; }
+
+PML_API const pml_tensor *pml_gguf_tensor_at(const pml_gguf *g, size_t i) {
+  return i < g->n_tensors ? &g->info[i].t : NULL;
+}
+
+PML_API const pml_tensor *pml_gguf_tensor(const pml_gguf *g, const char *name) {
+  const pml__gguf_info *info = (const pml__gguf_info *)pml__str_find(g->by_name, g->n_tensors, name);
+  return info ? &info->t : NULL;
+}
+
+PML__FN const pml__gguf_kv *pml__gguf_find(const pml_gguf *g, const char *key) {
+  return (const pml__gguf_kv *)pml__str_find(g->by_key, g->n_kv, key);
+}
+
+PML_API pml_str pml_gguf_key_at(const pml_gguf *g, size_t i, pml_gguf_type *type) {
+  pml_str none = {NULL, 0};
+  if (i >= g->n_kv) return none;
+  if (type) *type = g->kv[i].type;
+  return g->kv[i].key;
+}
+
+/* Element i of a value as an integer; false when it is none, or above INT64_MAX. */
+PML__FN bool pml__gguf_int_at(const pml__gguf_kv *kv, size_t i, int64_t *v) {
+  size_t each = pml__gguf_size[kv->elem];
+  pml_reader r = {.data = kv->data, .size = kv->n * each, .at = i * each};
+  uint64_t u;
+  switch (kv->elem) {
+    case PML_GGUF_U8: *v = pml_read_u8(&r); return true;
+    case PML_GGUF_I8: *v = (int8_t)pml_read_u8(&r); return true;
+    case PML_GGUF_U16: *v = pml_read_u16(&r); return true;
+    case PML_GGUF_I16: *v = (int16_t)pml_read_u16(&r); return true;
+    case PML_GGUF_U32: *v = pml_read_u32(&r); return true;
+    case PML_GGUF_I32: *v = (int32_t)pml_read_u32(&r); return true;
+    case PML_GGUF_I64: *v = (int64_t)pml_read_u64(&r); return true;
+    case PML_GGUF_U64:
+      u = pml_read_u64(&r);
+      if (u > INT64_MAX) return false;
+      *v = (int64_t)u;
+      return true;
+    default: return false;
+  }
+}
+
+/* Element i of a value as a double; false for bools and strings. */
+PML__FN bool pml__gguf_float_at(const pml__gguf_kv *kv, size_t i, double *v) {
+  size_t each = pml__gguf_size[kv->elem];
+  pml_reader r = {.data = kv->data, .size = kv->n * each, .at = i * each};
+  int64_t whole;
+  if (kv->elem == PML_GGUF_F32) *v = (double)pml_read_f32(&r);
+  else if (kv->elem == PML_GGUF_F64) *v = pml_read_f64(&r);
+  else if (kv->elem == PML_GGUF_U64) *v = (double)pml_read_u64(&r);
+  else if (pml__gguf_int_at(kv, i, &whole)) *v = (double)whole;
+  else return false;
+  return true;
+}
+
+PML_API bool pml_gguf_get_int(const pml_gguf *g, const char *key, int64_t *v) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  return kv && kv->type != PML_GGUF_ARR && pml__gguf_int_at(kv, 0, v);
+}
+
+PML_API bool pml_gguf_get_float(const pml_gguf *g, const char *key, double *v) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  return kv && kv->type != PML_GGUF_ARR && pml__gguf_float_at(kv, 0, v);
+}
+
+PML_API bool pml_gguf_get_bool(const pml_gguf *g, const char *key, bool *v) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  if (!kv || kv->type != PML_GGUF_BOOL) return false;
+  *v = kv->data[0] != 0;
+  return true;
+}
+
+PML_API bool pml_gguf_get_str(const pml_gguf *g, const char *key, pml_str *v) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  if (!kv || kv->type != PML_GGUF_STR) return false;
+  *v = kv->string;
+  return true;
+}
+
+PML_API bool pml_gguf_get_arr(const pml_gguf *g, const char *key, pml_gguf_type *type, size_t *n,
+                              const void **data) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  if (!kv || kv->type != PML_GGUF_ARR) return false;
+  if (type) *type = kv->elem;
+  if (n) *n = kv->n;
+  if (data) *data = kv->data;
+  return true;
+}
+
+PML_API bool pml_gguf_get_arr_str(const pml_gguf *g, const char *key, size_t i, pml_str *v) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  if (!kv || kv->type != PML_GGUF_ARR || kv->elem != PML_GGUF_STR || i >= kv->n) return false;
+  *v = kv->strings[i];
+  return true;
+}
+
+/* A character that may reach a terminal as it is: no control, no reordering mark. */
+PML__FN bool pml__printable(uint32_t cp) {
+  bool control = cp < 0x20 || (cp >= 0x7F && cp < 0xA0);
+  bool reorders = (cp >= 0x200B && cp <= 0x200F) || (cp >= 0x2028 && cp <= 0x202E) ||
+                  (cp >= 0x2060 && cp <= 0x206F) || cp == 0xFEFF;
+  return !control && !reorders && cp < 0xE0000;
+}
+
+PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
+  size_t i = 0;
+  pml_buf_puts(out, "\"");
+  while (i < s.len && i < limit) {
+    uint32_t cp;
+    int n = pml_utf8_decode(s.ptr + i, s.len - i, &cp);
+    if (s.ptr[i] == '"' || s.ptr[i] == '\\') pml_buf_printf(out, "\\%c", s.ptr[i]);
+    else if (s.ptr[i] == '\n') pml_buf_puts(out, "\\n");
+    else if (pml__printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
+    else
+      for (int k = 0; k < n; k++) pml_buf_printf(out, "\\x%02x", (unsigned char)s.ptr[i + (size_t)k]);
+    i += (size_t)n;
+  }
+  pml_buf_puts(out, i < s.len ? "\"..." : "\"");
+}
+
+PML__FN void pml__gguf_elem_text(const pml__gguf_kv *kv, size_t i, pml_buf *out) {
+  int64_t whole;
+  double real = 0;
+  if (kv->elem == PML_GGUF_STR) pml__quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
+  else if (kv->elem == PML_GGUF_BOOL) pml_buf_puts(out, kv->data[i] ? "true" : "false");
+  else if (pml__gguf_int_at(kv, i, &whole)) pml_buf_printf(out, "%" PRId64, whole);
+  else if (pml__gguf_float_at(kv, i, &real))
+    pml_buf_printf(out, kv->elem == PML_GGUF_F32 ? "%.7g" : "%.15g", real);
+}
+
+PML_API void pml_gguf_value_text(const pml_gguf *g, size_t i, pml_buf *out) {
+  if (i >= g->n_kv) return;
+  const pml__gguf_kv *kv = &g->kv[i];
+  if (kv->type == PML_GGUF_ARR) pml_buf_printf(out, "[%zu]%s", kv->n, kv->n ? " " : "");
+  for (size_t k = 0; k < kv->n && k < 3; k++) {
+    if (k) pml_buf_puts(out, ", ");
+    pml__gguf_elem_text(kv, k, out);
+  }
+  if (kv->n > 3) pml_buf_puts(out, ", ...");
+}
+
+/* ── The tokenizer in the file ──────────────────────────────────────────────── */
+
+/* Other tokenizers by the name they have in the file. */
+PML__FN const char *pml__gguf_tokenizer_kind(pml_str model) {
+  if (pml_str_eq(model, "llama")) return "SentencePiece BPE";
+  if (pml_str_eq(model, "bert")) return "WordPiece";
+  if (pml_str_eq(model, "t5")) return "SentencePiece unigram";
+  return "unknown here";
+}
+
+PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
+  static const struct { const char *name; pml_pre pre; } known[] = {
+      {"default", PML_PRE_GPT2}, {"", PML_PRE_GPT2}, {"gpt-2", PML_PRE_GPT2}, {"gpt2", PML_PRE_GPT2},
+      {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2}};
+  pml_str model, name = {"", 0};
+  if (!pml_gguf_get_str(g, "tokenizer.ggml.model", &model))
+    return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: the string tokenizer.ggml.model is missing", g->name);
+  pml_buf quoted = {0};
+  pml_status st = PML_OK;
+  if (!pml_str_eq(model, "gpt2")) {
+    pml__quote(model, 40, &quoted);
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is written "
+                  "yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
+  } else {
+    (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
+    size_t i = 0, n = sizeof known / sizeof known[0];
+    while (i < n && !pml_str_eq(name, known[i].name)) i++;
+    if (i < n) *pre = known[i].pre;
+    else {
+      pml__quote(name, 40, &quoted);
+      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and Qwen2 "
+                    "are", g->name, quoted.data ? quoted.data : "?");
+    }
+  }
+  pml_buf_free(&quoted);
+  return st;
+}
+
+/* An optional token id: -1 when the key is absent or holds 2^32 - 1. */
+PML__FN pml_status pml__gguf_token_id(const pml_gguf *g, const char *key, int n_vocab, int *id) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, key);
+  int64_t v = -1;
+  *id = -1;
+  if (!kv) return PML_OK;
+  if (!pml_gguf_get_int(g, key, &v)) return pml_fail(PML_E_FORMAT, "%s: %s is not a number", g->name, key);
+  if (v == -1 || v == UINT32_MAX) return PML_OK;
+  if (v < 0 || v >= n_vocab)
+    return pml_fail(PML_E_FORMAT, "%s: %s is %" PRId64 ", the vocabulary has %d tokens: the file is damaged",
+                    g->name, key, v, n_vocab);
+  *id = (int)v;
+  return PML_OK;
+}
+
+/* token_type as int32 [n]; *types stays NULL when the key is absent. */
+PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **types) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.token_type");
+  if (!kv) return PML_OK;
+  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_I32 && kv->elem != PML_GGUF_U32) || kv->n != n)
+    return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.token_type must be an array of %zu i32, one per token",
+                    g->name, n);
+  int32_t *t = (int32_t *)pml_alloc(n * sizeof *t); /* n * 4 bytes were found in the file: no wrap */
+  if (!t) return PML_E_MEMORY;
+  if (n) memcpy(t, kv->data, n * sizeof *t);
+  for (size_t i = 0; i < n; i++)
+    if (t[i] < 0 || t[i] > 6) {
+      pml_status st = pml_fail(PML_E_FORMAT, "%s: token %zu has the type %" PRId32 ", 0 to 6 are possible: the "
+                               "file is damaged", g->name, i, t[i]);
+      pml_free(t);
+      return st;
+    }
+  *types = t;
+  return PML_OK;
+}
+
+PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
+  pml_tokenizer_spec spec = {.bos = -1};
+  *out = NULL;
+  pml_status st = pml__gguf_tokenizer_model(g, &spec.pre);
+  if (st != PML_OK) return st;
+  const pml__gguf_kv *tokens = pml__gguf_find(g, "tokenizer.ggml.tokens");
+  const pml__gguf_kv *merges = pml__gguf_find(g, "tokenizer.ggml.merges");
+  bool tokens_ok = tokens && tokens->type == PML_GGUF_ARR && tokens->elem == PML_GGUF_STR;
+  bool merges_ok = merges && merges->type == PML_GGUF_ARR && (merges->elem == PML_GGUF_STR || merges->n == 0);
+  if (!tokens_ok || tokens->n == 0 || tokens->n > INT_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.tokens must be an array of 1 to 2^31 - 1 strings",
+                    g->name);
+  if (!merges_ok)
+    return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.merges must be an array of strings", g->name);
+  int32_t *types = NULL;
+  spec.n_vocab = (int)tokens->n;
+  spec.tokens = tokens->strings;
+  spec.n_merges = merges->n;
+  spec.merges = merges->strings;
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec.add_bos);
+  st = pml__gguf_token_id(g, "tokenizer.ggml.bos_token_id", spec.n_vocab, &spec.bos);
+  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.eos_token_id", spec.n_vocab, &spec.eos);
+  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.eot_token_id", spec.n_vocab, &spec.eot);
+  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.padding_token_id", spec.n_vocab, &spec.pad);
+  if (st == PML_OK) st = pml__gguf_token_types(g, tokens->n, &types);
+  spec.types = types;
+  if (st == PML_OK) st = pml_tokenizer_create(out, &spec);
+  pml_free(types);
+  return st;
+}
+
+/* ── Writing ────────────────────────────────────────────────────────────────── */
+
+struct pml_gguf_writer {
+  pml_buf meta;              /* the metadata entries as they will stand in the file */
+  pml_buf keys, tensors;     /* arrays of size_t: where each key lies in meta; of pml_tensor */
+  pml_arena names;
+  size_t n_kv, alignment;
+  pml_status status;         /* the first error ... */
+  char why[1024];            /* ... and its sentence */
+};
+
+PML_API pml_status pml_gguf_writer_create(pml_gguf_writer **out) {
+  *out = (pml_gguf_writer *)pml_calloc(1, sizeof **out);
+  if (!*out) return PML_E_MEMORY;
+  (*out)->names.block_size = 16384;
+  (*out)->alignment = 32;
+  return PML_OK;
+}
+
+PML_API void pml_gguf_writer_cancel(pml_gguf_writer *w) {
+  if (!w) return;
+  pml_buf_free(&w->meta);
+  pml_buf_free(&w->keys);
+  pml_buf_free(&w->tensors);
+  pml_arena_free(&w->names);
+  pml_free(w);
+}
+
+/* Remembers the error whose sentence stands in pml_error(). */
+PML__FN void pml__gguf_writer_fail(pml_gguf_writer *w, pml_status st) {
+  w->status = st;
+  snprintf(w->why, sizeof w->why, "%s", pml_error());
+}
+
+/* Little-endian machines only (see the top), so numbers are written as they lie. */
+PML__FN void pml__gguf_put_u32(pml_buf *b, uint32_t v) { pml_buf_add(b, &v, sizeof v); }
+PML__FN void pml__gguf_put_u64(pml_buf *b, uint64_t v) { pml_buf_add(b, &v, sizeof v); }
+
+PML__FN void pml__gguf_put_str(pml_buf *b, pml_str s) {
+  pml__gguf_put_u64(b, s.len);
+  pml_buf_add(b, s.ptr, s.len);
+}
+
+/* Key and type of an entry; false when there is an error, also an earlier one. */
+PML__FN bool pml__gguf_put_key(pml_gguf_writer *w, const char *key, pml_gguf_type type) {
+  pml_str k = pml_str_of(key);
+  if (w->status != PML_OK) return false;
+  if (k.len == 0 || k.len > PML__GGUF_MAX_KEY || !pml__name_clean(k)) {
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "a GGUF key must be 1 to 65535 bytes of printable UTF-8"));
+    return false;
+  }
+  size_t at = w->meta.len;
+  pml_buf_add(&w->keys, &at, sizeof at);
+  pml__gguf_put_str(&w->meta, k);
+  pml__gguf_put_u32(&w->meta, (uint32_t)type);
+  w->n_kv++;
+  return true;
+}
+
+PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *value) {
+  bool fixed = (unsigned)type < PML__GGUF_N_TYPES && pml__gguf_size[type] > 0;
+  if (w->status == PML_OK && (!value || (!fixed && type != PML_GGUF_STR)))
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': a value needs a number or string type, and data", key));
+  if (!pml__gguf_put_key(w, key, type)) return;
+  if (type == PML_GGUF_STR) pml__gguf_put_str(&w->meta, *(const pml_str *)value);
+  else pml_buf_add(&w->meta, value, pml__gguf_size[type]);
+  if (strcmp(key, "general.alignment") != 0) return;
+  uint32_t a = 0;
+  if (type == PML_GGUF_U32) memcpy(&a, value, sizeof a);
+  if (pml__gguf_alignment_ok(a)) w->alignment = a;
+  else pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "%s must be a u32, a power of two from 8 to 65536", key));
+}
+
+PML_API void pml_gguf_add_arr(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *data,
+                              size_t n) {
+  size_t bytes = 0, each = (unsigned)type < PML__GGUF_N_TYPES ? pml__gguf_size[type] : 0;
+  if (w->status == PML_OK && (each == 0 || (!data && n) || !pml_size_mul(n, each, &bytes)))
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': an array needs elements of fixed size, and data", key));
+  if (!pml__gguf_put_key(w, key, PML_GGUF_ARR)) return;
+  pml__gguf_put_u32(&w->meta, (uint32_t)type);
+  pml__gguf_put_u64(&w->meta, n);
+  pml_buf_add(&w->meta, data, bytes);
+}
+
+PML_API void pml_gguf_add_arr_str(pml_gguf_writer *w, const char *key, const pml_str *v, size_t n) {
+  if (!pml__gguf_put_key(w, key, PML_GGUF_ARR)) return;
+  pml__gguf_put_u32(&w->meta, PML_GGUF_STR);
+  pml__gguf_put_u64(&w->meta, n);
+  for (size_t i = 0; i < n; i++) pml__gguf_put_str(&w->meta, v[i]);
+}
+
+PML_API void pml_gguf_add_u32(pml_gguf_writer *w, const char *key, uint32_t v) {
+  pml_gguf_add_value(w, key, PML_GGUF_U32, &v);
+}
+PML_API void pml_gguf_add_u64(pml_gguf_writer *w, const char *key, uint64_t v) {
+  pml_gguf_add_value(w, key, PML_GGUF_U64, &v);
+}
+PML_API void pml_gguf_add_f32(pml_gguf_writer *w, const char *key, float v) {
+  pml_gguf_add_value(w, key, PML_GGUF_F32, &v);
+}
+PML_API void pml_gguf_add_bool(pml_gguf_writer *w, const char *key, bool v) {
+  unsigned char byte = v ? 1 : 0;
+  pml_gguf_add_value(w, key, PML_GGUF_BOOL, &byte);
+}
+PML_API void pml_gguf_add_str(pml_gguf_writer *w, const char *key, const char *v) {
+  pml_str s = pml_str_of(v);
+  pml_gguf_add_value(w, key, PML_GGUF_STR, v ? &s : NULL);
+}
+PML_API void pml_gguf_add_arr_i32(pml_gguf_writer *w, const char *key, const int32_t *v, size_t n) {
+  pml_gguf_add_arr(w, key, PML_GGUF_I32, v, n);
+}
+
+PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t) {
+  const pml_tokenizer_spec *s = pml_tokenizer_spec_of(t);
+  size_t n = (size_t)s->n_vocab;
+  int32_t *normal = NULL;
+  if (!s->types) { /* none given: every token is of type 1 */
+    normal = (int32_t *)pml_alloc(n * sizeof *normal);
+    if (!normal) {
+      pml__gguf_writer_fail(w, PML_E_MEMORY);
+      return;
+    }
+    for (size_t i = 0; i < n; i++) normal[i] = 1;
+  }
+  pml_gguf_add_str(w, "tokenizer.ggml.model", "gpt2");
+  pml_gguf_add_str(w, "tokenizer.ggml.pre", s->pre == PML_PRE_QWEN2 ? "qwen2" : "gpt-2");
+  pml_gguf_add_arr_str(w, "tokenizer.ggml.tokens", s->tokens, n);
+  pml_gguf_add_arr_i32(w, "tokenizer.ggml.token_type", s->types ? s->types : normal, n);
+  pml_gguf_add_arr_str(w, "tokenizer.ggml.merges", s->merges, s->n_merges);
+  if (s->bos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)s->bos);
+  if (s->eos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)s->eos);
+  if (s->eot >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.eot_token_id", (uint32_t)s->eot);
+  if (s->pad >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.padding_token_id", (uint32_t)s->pad);
+  pml_gguf_add_bool(w, "tokenizer.ggml.add_bos_token", s->add_bos);
+  pml_free(normal);
+}
+
+PML_API void pml_gguf_add_tensor(pml_gguf_writer *w, const char *name, pml_dtype type, int n_dims,
+                                 const uint64_t *ne, const void *data) {
+  pml_tensor t = {.name = pml_str_of(name), .type = (int)type, .n_dims = n_dims, .ne = {1, 1, 1, 1}};
+  pml_status st = PML_OK;
+  if (w->status != PML_OK) return;
+  if (t.name.len == 0 || t.name.len > PML__GGUF_OUR_NAME || !pml__name_clean(t.name))
+    st = pml_fail(PML_E_USAGE, "tensor '%s': a name is 1 to 63 bytes of printable UTF-8", name ? name : "");
+  else if (!pml_dtype_info((int)type))
+    st = pml_fail(PML_E_USAGE, "tensor '%s': unknown type %d", name, (int)type);
+  else if (n_dims < 1 || n_dims > 4)
+    st = pml_fail(PML_E_USAGE, "tensor '%s': %d dimensions, 1 to 4 are possible", name, n_dims);
+  else if (!data) st = pml_fail(PML_E_USAGE, "tensor '%s' has no data", name);
+  else {
+    for (int d = 0; d < n_dims; d++) t.ne[d] = ne[d];
+    if (pml__gguf_shape("GGUF writer", &t) != PML_OK) st = PML_E_USAGE;
+  }
+  char *copy = st == PML_OK ? (char *)pml_arena_alloc(&w->names, t.name.len) : NULL;
+  if (st != PML_OK || !copy) {
+    pml__gguf_writer_fail(w, st != PML_OK ? st : PML_E_MEMORY);
+    return;
+  }
+  memcpy(copy, name, t.name.len);
+  t.name.ptr = copy;
+  t.data = data;
+  pml_buf_add(&w->tensors, &t, sizeof t);
+}
+
+PML__FN size_t pml__gguf_padding(const pml_gguf_writer *w, uint64_t size) {
+  return (size_t)((w->alignment - size % w->alignment) % w->alignment);
+}
+
+/* A key or a tensor name that was added twice is an error. */
+PML__FN pml_status pml__gguf_writer_unique(pml_gguf_writer *w) {
+  const pml_tensor *t = (const pml_tensor *)(const void *)w->tensors.data;
+  const size_t *at = (const size_t *)(const void *)w->keys.data;
+  size_t n_tensors = w->tensors.len / sizeof *t, n = w->n_kv > n_tensors ? w->n_kv : n_tensors;
+  const void **sorted = (const void **)pml_arena_calloc(&w->names, n, sizeof *sorted);
+  pml_str *keys = (pml_str *)pml_arena_calloc(&w->names, w->n_kv, sizeof *keys);
+  if (!sorted || !keys) return PML_E_MEMORY;
+  for (size_t i = 0; i < w->n_kv; i++) {
+    pml_reader r = {.data = (const unsigned char *)w->meta.data, .size = w->meta.len, .at = at[i]};
+    keys[i].len = (size_t)pml_read_u64(&r);
+    keys[i].ptr = (const char *)pml_read_bytes(&r, keys[i].len);
+    sorted[i] = &keys[i];
+  }
+  pml__sort_pointers(sorted, w->n_kv, pml__str_cmp);
+  const pml_str *twice = pml__str_twice(sorted, w->n_kv);
+  if (!twice) {
+    for (size_t i = 0; i < n_tensors; i++) sorted[i] = &t[i];
+    pml__sort_pointers(sorted, n_tensors, pml__str_cmp);
+    twice = pml__str_twice(sorted, n_tensors);
+  }
+  if (!twice) return PML_OK;
+  return pml_fail(PML_E_USAGE, "GGUF writer: '%.*s' was added twice", pml__shown(*twice), twice->ptr);
+}
+
+/* Everything before the tensor data. */
+PML__FN void pml__gguf_put_head(pml_gguf_writer *w, const pml_tensor *t, size_t n_tensors, pml_buf *head) {
+  uint64_t offset = 0;
+  pml_buf_add(head, "GGUF", 4);
+  pml__gguf_put_u32(head, 3);
+  pml__gguf_put_u64(head, n_tensors);
+  pml__gguf_put_u64(head, w->n_kv);
+  pml_buf_add(head, w->meta.data, w->meta.len);
+  for (size_t i = 0; i < n_tensors; i++) {
+    pml__gguf_put_str(head, t[i].name);
+    pml__gguf_put_u32(head, (uint32_t)t[i].n_dims);
+    for (int d = 0; d < t[i].n_dims; d++) pml__gguf_put_u64(head, t[i].ne[d]);
+    pml__gguf_put_u32(head, (uint32_t)t[i].type);
+    pml__gguf_put_u64(head, offset);
+    offset += t[i].size + pml__gguf_padding(w, t[i].size); /* the data lies in memory: no wrap */
+  }
+}
+
+PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path) {
+  static const unsigned char zeros[4096];
+  const pml_tensor *t = (const pml_tensor *)(const void *)w->tensors.data;
+  size_t n_tensors = w->tensors.len / sizeof *t;
+  pml_buf head = {0};
+  pml_writer *file = NULL;
+  pml_status st = w->status;
+  if (st != PML_OK) pml_fail(st, "%s: %s", path && *path ? path : "GGUF writer", w->why);
+  else if (w->meta.failed || w->keys.failed || w->tensors.failed) st = PML_E_MEMORY;
+  if (st == PML_OK) st = pml__gguf_writer_unique(w);
+  if (st == PML_OK) {
+    pml__gguf_put_head(w, t, n_tensors, &head);
+    st = head.failed ? PML_E_MEMORY : pml_writer_open(&file, path);
+  }
+  if (st == PML_OK) st = pml_writer_add(file, head.data, head.len);
+  for (size_t i = 0; st == PML_OK && i <= n_tensors; i++) {
+    for (size_t pad = pml__gguf_padding(w, pml_writer_offset(file)); st == PML_OK && pad > 0;) {
+      size_t n = pad < sizeof zeros ? pad : sizeof zeros;
+      st = pml_writer_add(file, zeros, n);
+      pad -= n;
+    }
+    if (st == PML_OK && i < n_tensors) st = pml_writer_add(file, t[i].data, t[i].size);
+  }
+  pml_buf_free(&head);
+  pml_gguf_writer_cancel(w);
+  if (st == PML_OK) return pml_writer_commit(file);
+  pml_writer_cancel(file);
+  return st;
+}
+
 #endif /* § 18 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
