@@ -3205,7 +3205,7 @@ PML_API void pml_json_put_num(pml_buf *out, double x) {
    A tokenizer splits text into words before it merges anything, and for that it
    asks of each code point: letter, number or white space?  Unicode 15 answers
    for 1,114,112 of them.  The answer rarely changes from one to the next, so the
-   table lists only the places where it does: 1,564 entries of code point · 4 +
+   table lists only the places where it does: 1,562 entries of code point · 4 +
    class.  A lookup finds the last entry not above the code point by bisection,
    11 steps; ASCII never gets there.  A second table of the same form holds the
    columns that a character takes in a terminal: 0 for combining marks, 2 for
@@ -3283,81 +3283,81 @@ static const uint32_t pml__class_table[] PML__UNUSED = {
   0x73D5,0x73DC,0x73E9,0x73EC,0x7401,0x7700,0x7801,0x7C58,0x7C61,0x7C78,0x7C81,0x7D18,0x7D21,0x7D38,0x7D41,
   0x7D60,0x7D65,0x7D68,0x7D6D,0x7D70,0x7D75,0x7D78,0x7D7D,0x7DF8,0x7E01,0x7ED4,0x7ED9,0x7EF4,0x7EF9,0x7EFC,
   0x7F09,0x7F14,0x7F19,0x7F34,0x7F41,0x7F50,0x7F59,0x7F70,0x7F81,0x7FB4,0x7FC9,0x7FD4,0x7FD9,0x7FF4,0x8003,
-  0x802C,0x803B,0x8040,0x80A3,0x80A8,0x80BF,0x80C0,0x817F,0x8180,0x81C2,0x81C5,0x81C8,0x81D2,0x81E8,0x81FD,
-  0x8202,0x8228,0x8241,0x8274,0x8409,0x840C,0x841D,0x8420,0x8429,0x8450,0x8455,0x8458,0x8465,0x8478,0x8491,
-  0x8494,0x8499,0x849C,0x84A1,0x84A4,0x84A9,0x84B8,0x84BD,0x84E8,0x84F1,0x8500,0x8515,0x8528,0x8539,0x853C,
-  0x8542,0x860D,0x8616,0x8628,0x9182,0x9270,0x93AA,0x9400,0x9DDA,0x9E50,0xB001,0xB394,0xB3AD,0xB3BC,0xB3C9,
-  0xB3D0,0xB3F6,0xB3F8,0xB401,0xB498,0xB49D,0xB4A0,0xB4B5,0xB4B8,0xB4C1,0xB5A0,0xB5BD,0xB5C0,0xB601,0xB65C,
-  0xB681,0xB69C,0xB6A1,0xB6BC,0xB6C1,0xB6DC,0xB6E1,0xB6FC,0xB701,0xB71C,0xB721,0xB73C,0xB741,0xB75C,0xB761,
-  0xB77C,0xB8BD,0xB8C0,0xC003,0xC004,0xC015,0xC01E,0xC020,0xC086,0xC0A8,0xC0C5,0xC0D8,0xC0E2,0xC0ED,0xC0F4,
-  0xC105,0xC25C,0xC275,0xC280,0xC285,0xC3EC,0xC3F1,0xC400,0xC415,0xC4C0,0xC4C5,0xC63C,0xC64A,0xC658,0xC681,
-  0xC700,0xC7C1,0xC800,0xC882,0xC8A8,0xC922,0xC940,0xC946,0xC980,0xCA02,0xCA28,0xCAC6,0xCB00,0xD001,0x13700,
-  0x13801,0x29234,0x29341,0x293F8,0x29401,0x29834,0x29841,0x29882,0x298A9,0x298B0,0x29901,0x299BC,0x299FD,
-  0x29A78,0x29A81,0x29B9A,0x29BC0,0x29C5D,0x29C80,0x29C89,0x29E24,0x29E2D,0x29F2C,0x29F41,0x29F48,0x29F4D,
-  0x29F50,0x29F55,0x29F68,0x29FC9,0x2A008,0x2A00D,0x2A018,0x2A01D,0x2A02C,0x2A031,0x2A08C,0x2A0C2,0x2A0D8,
-  0x2A101,0x2A1D0,0x2A209,0x2A2D0,0x2A342,0x2A368,0x2A3C9,0x2A3E0,0x2A3ED,0x2A3F0,0x2A3F5,0x2A3FC,0x2A402,
-  0x2A429,0x2A498,0x2A4C1,0x2A51C,0x2A581,0x2A5F4,0x2A611,0x2A6CC,0x2A73D,0x2A742,0x2A768,0x2A781,0x2A794,
-  0x2A799,0x2A7C2,0x2A7E9,0x2A7FC,0x2A801,0x2A8A4,0x2A901,0x2A90C,0x2A911,0x2A930,0x2A942,0x2A968,0x2A981,
-  0x2A9DC,0x2A9E9,0x2A9EC,0x2A9F9,0x2AAC0,0x2AAC5,0x2AAC8,0x2AAD5,0x2AADC,0x2AAE5,0x2AAF8,0x2AB01,0x2AB04,
-  0x2AB09,0x2AB0C,0x2AB6D,0x2AB78,0x2AB81,0x2ABAC,0x2ABC9,0x2ABD4,0x2AC05,0x2AC1C,0x2AC25,0x2AC3C,0x2AC45,
-  0x2AC5C,0x2AC81,0x2AC9C,0x2ACA1,0x2ACBC,0x2ACC1,0x2AD6C,0x2AD71,0x2ADA8,0x2ADC1,0x2AF8C,0x2AFC2,0x2AFE8,
-  0x2B001,0x35E90,0x35EC1,0x35F1C,0x35F2D,0x35FF0,0x3E401,0x3E9B8,0x3E9C1,0x3EB68,0x3EC01,0x3EC1C,0x3EC4D,
-  0x3EC60,0x3EC75,0x3EC78,0x3EC7D,0x3ECA4,0x3ECA9,0x3ECDC,0x3ECE1,0x3ECF4,0x3ECF9,0x3ECFC,0x3ED01,0x3ED08,
-  0x3ED0D,0x3ED14,0x3ED19,0x3EEC8,0x3EF4D,0x3F4F8,0x3F541,0x3F640,0x3F649,0x3F720,0x3F7C1,0x3F7F0,0x3F9C1,
-  0x3F9D4,0x3F9D9,0x3FBF4,0x3FC42,0x3FC68,0x3FC85,0x3FCEC,0x3FD05,0x3FD6C,0x3FD99,0x3FEFC,0x3FF09,0x3FF20,
-  0x3FF29,0x3FF40,0x3FF49,0x3FF60,0x3FF69,0x3FF74,0x40001,0x40030,0x40035,0x4009C,0x400A1,0x400EC,0x400F1,
-  0x400F8,0x400FD,0x40138,0x40141,0x40178,0x40201,0x403EC,0x4041E,0x404D0,0x40502,0x405E4,0x4062A,0x40630,
-  0x40A01,0x40A74,0x40A81,0x40B44,0x40B86,0x40BF0,0x40C01,0x40C82,0x40C90,0x40CB5,0x40D06,0x40D09,0x40D2A,
-  0x40D2C,0x40D41,0x40DD8,0x40E01,0x40E78,0x40E81,0x40F10,0x40F21,0x40F40,0x40F46,0x40F58,0x41001,0x41278,
-  0x41282,0x412A8,0x412C1,0x41350,0x41361,0x413F0,0x41401,0x414A0,0x414C1,0x41590,0x415C1,0x415EC,0x415F1,
-  0x4162C,0x41631,0x4164C,0x41651,0x41658,0x4165D,0x41688,0x4168D,0x416C8,0x416CD,0x416E8,0x416ED,0x416F4,
-  0x41801,0x41CDC,0x41D01,0x41D58,0x41D81,0x41DA0,0x41E01,0x41E18,0x41E1D,0x41EC4,0x41EC9,0x41EEC,0x42001,
-  0x42018,0x42021,0x42024,0x42029,0x420D8,0x420DD,0x420E4,0x420F1,0x420F4,0x420FD,0x42158,0x42162,0x42181,
-  0x421DC,0x421E6,0x42201,0x4227C,0x4229E,0x422C0,0x42381,0x423CC,0x423D1,0x423D8,0x423EE,0x42401,0x4245A,
-  0x42470,0x42481,0x424E8,0x42601,0x426E0,0x426F2,0x426F9,0x42702,0x42740,0x4274A,0x42801,0x42804,0x42841,
-  0x42850,0x42855,0x42860,0x42865,0x428D8,0x42902,0x42924,0x42981,0x429F6,0x429FC,0x42A01,0x42A76,0x42A80,
-  0x42B01,0x42B20,0x42B25,0x42B94,0x42BAE,0x42BC0,0x42C01,0x42CD8,0x42D01,0x42D58,0x42D62,0x42D81,0x42DCC,
-  0x42DE2,0x42E01,0x42E48,0x42EA6,0x42EC0,0x43001,0x43124,0x43201,0x432CC,0x43301,0x433CC,0x433EA,0x43401,
-  0x43490,0x434C2,0x434E8,0x43982,0x439FC,0x43A01,0x43AA8,0x43AC1,0x43AC8,0x43C01,0x43C76,0x43C9D,0x43CA0,
-  0x43CC1,0x43D18,0x43D46,0x43D54,0x43DC1,0x43E08,0x43EC1,0x43F16,0x43F30,0x43F81,0x43FDC,0x4400D,0x440E0,
-  0x4414A,0x441C0,0x441C5,0x441CC,0x441D5,0x441D8,0x4420D,0x442C0,0x44341,0x443A4,0x443C2,0x443E8,0x4440D,
-  0x4449C,0x444DA,0x44500,0x44511,0x44514,0x4451D,0x44520,0x44541,0x445CC,0x445D9,0x445DC,0x4460D,0x446CC,
-  0x44705,0x44714,0x44742,0x44769,0x4476C,0x44771,0x44774,0x44786,0x447D4,0x44801,0x44848,0x4484D,0x448B0,
-  0x448FD,0x44904,0x44A01,0x44A1C,0x44A21,0x44A24,0x44A29,0x44A38,0x44A3D,0x44A78,0x44A7D,0x44AA4,0x44AC1,
-  0x44B7C,0x44BC2,0x44BE8,0x44C15,0x44C34,0x44C3D,0x44C44,0x44C4D,0x44CA4,0x44CA9,0x44CC4,0x44CC9,0x44CD0,
-  0x44CD5,0x44CE8,0x44CF5,0x44CF8,0x44D41,0x44D44,0x44D75,0x44D88,0x45001,0x450D4,0x4511D,0x4512C,0x45142,
-  0x45168,0x4517D,0x45188,0x45201,0x452C0,0x45311,0x45318,0x4531D,0x45320,0x45342,0x45368,0x45601,0x456BC,
-  0x45761,0x45770,0x45801,0x458C0,0x45911,0x45914,0x45942,0x45968,0x45A01,0x45AAC,0x45AE1,0x45AE4,0x45B02,
-  0x45B28,0x45C01,0x45C6C,0x45CC2,0x45CF0,0x45D01,0x45D1C,0x46001,0x460B0,0x46281,0x46382,0x463CC,0x463FD,
-  0x4641C,0x46425,0x46428,0x46431,0x46450,0x46455,0x4645C,0x46461,0x464C0,0x464FD,0x46500,0x46505,0x46508,
-  0x46542,0x46568,0x46681,0x466A0,0x466A9,0x46744,0x46785,0x46788,0x4678D,0x46790,0x46801,0x46804,0x4682D,
-  0x468CC,0x468E9,0x468EC,0x46941,0x46944,0x46971,0x46A28,0x46A75,0x46A78,0x46AC1,0x46BE4,0x47001,0x47024,
-  0x47029,0x470BC,0x47101,0x47104,0x47142,0x471B4,0x471C9,0x47240,0x47401,0x4741C,0x47421,0x47428,0x4742D,
-  0x474C4,0x47519,0x4751C,0x47542,0x47568,0x47581,0x47598,0x4759D,0x475A4,0x475A9,0x47628,0x47661,0x47664,
-  0x47682,0x476A8,0x47B81,0x47BCC,0x47C09,0x47C0C,0x47C11,0x47C44,0x47C49,0x47CD0,0x47D42,0x47D68,0x47EC1,
-  0x47EC4,0x47F02,0x47F54,0x48001,0x48E68,0x49002,0x491BC,0x49201,0x49510,0x4BE41,0x4BFC4,0x4C001,0x4D0C0,
-  0x4D105,0x4D11C,0x51001,0x5191C,0x5A001,0x5A8E4,0x5A901,0x5A97C,0x5A982,0x5A9A8,0x5A9C1,0x5AAFC,0x5AB02,
-  0x5AB28,0x5AB41,0x5ABB8,0x5AC01,0x5ACC0,0x5AD01,0x5AD10,0x5AD42,0x5AD68,0x5AD6E,0x5AD88,0x5AD8D,0x5ADE0,
-  0x5ADF5,0x5AE40,0x5B901,0x5BA02,0x5BA5C,0x5BC01,0x5BD2C,0x5BD41,0x5BD44,0x5BE4D,0x5BE80,0x5BF81,0x5BF88,
-  0x5BF8D,0x5BF90,0x5C001,0x61FE0,0x62001,0x63358,0x63401,0x63424,0x6BFC1,0x6BFD0,0x6BFD5,0x6BFF0,0x6BFF5,
-  0x6BFFC,0x6C001,0x6C48C,0x6C4C9,0x6C4CC,0x6C541,0x6C54C,0x6C555,0x6C558,0x6C591,0x6C5A0,0x6C5C1,0x6CBF0,
-  0x6F001,0x6F1AC,0x6F1C1,0x6F1F4,0x6F201,0x6F224,0x6F241,0x6F268,0x74B02,0x74B50,0x74B82,0x74BD0,0x74D82,
-  0x74DE4,0x75001,0x75154,0x75159,0x75274,0x75279,0x75280,0x75289,0x7528C,0x75295,0x7529C,0x752A5,0x752B4,
-  0x752B9,0x752E8,0x752ED,0x752F0,0x752F5,0x75310,0x75315,0x75418,0x7541D,0x7542C,0x75435,0x75454,0x75459,
-  0x75474,0x75479,0x754E8,0x754ED,0x754FC,0x75501,0x75514,0x75519,0x7551C,0x75529,0x75544,0x75549,0x75A98,
-  0x75AA1,0x75B04,0x75B09,0x75B6C,0x75B71,0x75BEC,0x75BF1,0x75C54,0x75C59,0x75CD4,0x75CD9,0x75D3C,0x75D41,
-  0x75DBC,0x75DC1,0x75E24,0x75E29,0x75EA4,0x75EA9,0x75F0C,0x75F11,0x75F30,0x75F3A,0x76000,0x77C01,0x77C7C,
-  0x77C95,0x77CAC,0x780C1,0x781B8,0x78401,0x784B4,0x784DD,0x784F8,0x78502,0x78528,0x78539,0x7853C,0x78A41,
-  0x78AB8,0x78B01,0x78BB0,0x78BC2,0x78BE8,0x79341,0x793B0,0x793C2,0x793E8,0x79F81,0x79F9C,0x79FA1,0x79FB0,
-  0x79FB5,0x79FBC,0x79FC1,0x79FFC,0x7A001,0x7A314,0x7A31E,0x7A340,0x7A401,0x7A510,0x7A52D,0x7A530,0x7A542,
-  0x7A568,0x7B1C6,0x7B2B0,0x7B2B6,0x7B2C0,0x7B2C6,0x7B2D4,0x7B406,0x7B4B8,0x7B4BE,0x7B4F8,0x7B801,0x7B810,
-  0x7B815,0x7B880,0x7B885,0x7B88C,0x7B891,0x7B894,0x7B89D,0x7B8A0,0x7B8A5,0x7B8CC,0x7B8D1,0x7B8E0,0x7B8E5,
-  0x7B8E8,0x7B8ED,0x7B8F0,0x7B909,0x7B90C,0x7B91D,0x7B920,0x7B925,0x7B928,0x7B92D,0x7B930,0x7B935,0x7B940,
-  0x7B945,0x7B94C,0x7B951,0x7B954,0x7B95D,0x7B960,0x7B965,0x7B968,0x7B96D,0x7B970,0x7B975,0x7B978,0x7B97D,
-  0x7B980,0x7B985,0x7B98C,0x7B991,0x7B994,0x7B99D,0x7B9AC,0x7B9B1,0x7B9CC,0x7B9D1,0x7B9E0,0x7B9E5,0x7B9F4,
-  0x7B9F9,0x7B9FC,0x7BA01,0x7BA28,0x7BA2D,0x7BA70,0x7BA85,0x7BA90,0x7BA95,0x7BAA8,0x7BAAD,0x7BAF0,0x7C402,
-  0x7C434,0x7EFC2,0x7EFE8,0x80001,0xA9B80,0xA9C01,0xADCE8,0xADD01,0xAE078,0xAE081,0xB3A88,0xB3AC1,0xBAF84,
-  0xBE001,0xBE878,0xC0001,0xC4D2C,0xC4D41,0xC8EC0,
+  0x802C,0x80A3,0x80A8,0x80BF,0x80C0,0x817F,0x8180,0x81C2,0x81C5,0x81C8,0x81D2,0x81E8,0x81FD,0x8202,0x8228,
+  0x8241,0x8274,0x8409,0x840C,0x841D,0x8420,0x8429,0x8450,0x8455,0x8458,0x8465,0x8478,0x8491,0x8494,0x8499,
+  0x849C,0x84A1,0x84A4,0x84A9,0x84B8,0x84BD,0x84E8,0x84F1,0x8500,0x8515,0x8528,0x8539,0x853C,0x8542,0x860D,
+  0x8616,0x8628,0x9182,0x9270,0x93AA,0x9400,0x9DDA,0x9E50,0xB001,0xB394,0xB3AD,0xB3BC,0xB3C9,0xB3D0,0xB3F6,
+  0xB3F8,0xB401,0xB498,0xB49D,0xB4A0,0xB4B5,0xB4B8,0xB4C1,0xB5A0,0xB5BD,0xB5C0,0xB601,0xB65C,0xB681,0xB69C,
+  0xB6A1,0xB6BC,0xB6C1,0xB6DC,0xB6E1,0xB6FC,0xB701,0xB71C,0xB721,0xB73C,0xB741,0xB75C,0xB761,0xB77C,0xB8BD,
+  0xB8C0,0xC003,0xC004,0xC015,0xC01E,0xC020,0xC086,0xC0A8,0xC0C5,0xC0D8,0xC0E2,0xC0ED,0xC0F4,0xC105,0xC25C,
+  0xC275,0xC280,0xC285,0xC3EC,0xC3F1,0xC400,0xC415,0xC4C0,0xC4C5,0xC63C,0xC64A,0xC658,0xC681,0xC700,0xC7C1,
+  0xC800,0xC882,0xC8A8,0xC922,0xC940,0xC946,0xC980,0xCA02,0xCA28,0xCAC6,0xCB00,0xD001,0x13700,0x13801,
+  0x29234,0x29341,0x293F8,0x29401,0x29834,0x29841,0x29882,0x298A9,0x298B0,0x29901,0x299BC,0x299FD,0x29A78,
+  0x29A81,0x29B9A,0x29BC0,0x29C5D,0x29C80,0x29C89,0x29E24,0x29E2D,0x29F2C,0x29F41,0x29F48,0x29F4D,0x29F50,
+  0x29F55,0x29F68,0x29FC9,0x2A008,0x2A00D,0x2A018,0x2A01D,0x2A02C,0x2A031,0x2A08C,0x2A0C2,0x2A0D8,0x2A101,
+  0x2A1D0,0x2A209,0x2A2D0,0x2A342,0x2A368,0x2A3C9,0x2A3E0,0x2A3ED,0x2A3F0,0x2A3F5,0x2A3FC,0x2A402,0x2A429,
+  0x2A498,0x2A4C1,0x2A51C,0x2A581,0x2A5F4,0x2A611,0x2A6CC,0x2A73D,0x2A742,0x2A768,0x2A781,0x2A794,0x2A799,
+  0x2A7C2,0x2A7E9,0x2A7FC,0x2A801,0x2A8A4,0x2A901,0x2A90C,0x2A911,0x2A930,0x2A942,0x2A968,0x2A981,0x2A9DC,
+  0x2A9E9,0x2A9EC,0x2A9F9,0x2AAC0,0x2AAC5,0x2AAC8,0x2AAD5,0x2AADC,0x2AAE5,0x2AAF8,0x2AB01,0x2AB04,0x2AB09,
+  0x2AB0C,0x2AB6D,0x2AB78,0x2AB81,0x2ABAC,0x2ABC9,0x2ABD4,0x2AC05,0x2AC1C,0x2AC25,0x2AC3C,0x2AC45,0x2AC5C,
+  0x2AC81,0x2AC9C,0x2ACA1,0x2ACBC,0x2ACC1,0x2AD6C,0x2AD71,0x2ADA8,0x2ADC1,0x2AF8C,0x2AFC2,0x2AFE8,0x2B001,
+  0x35E90,0x35EC1,0x35F1C,0x35F2D,0x35FF0,0x3E401,0x3E9B8,0x3E9C1,0x3EB68,0x3EC01,0x3EC1C,0x3EC4D,0x3EC60,
+  0x3EC75,0x3EC78,0x3EC7D,0x3ECA4,0x3ECA9,0x3ECDC,0x3ECE1,0x3ECF4,0x3ECF9,0x3ECFC,0x3ED01,0x3ED08,0x3ED0D,
+  0x3ED14,0x3ED19,0x3EEC8,0x3EF4D,0x3F4F8,0x3F541,0x3F640,0x3F649,0x3F720,0x3F7C1,0x3F7F0,0x3F9C1,0x3F9D4,
+  0x3F9D9,0x3FBF4,0x3FC42,0x3FC68,0x3FC85,0x3FCEC,0x3FD05,0x3FD6C,0x3FD99,0x3FEFC,0x3FF09,0x3FF20,0x3FF29,
+  0x3FF40,0x3FF49,0x3FF60,0x3FF69,0x3FF74,0x40001,0x40030,0x40035,0x4009C,0x400A1,0x400EC,0x400F1,0x400F8,
+  0x400FD,0x40138,0x40141,0x40178,0x40201,0x403EC,0x4041E,0x404D0,0x40502,0x405E4,0x4062A,0x40630,0x40A01,
+  0x40A74,0x40A81,0x40B44,0x40B86,0x40BF0,0x40C01,0x40C82,0x40C90,0x40CB5,0x40D06,0x40D09,0x40D2A,0x40D2C,
+  0x40D41,0x40DD8,0x40E01,0x40E78,0x40E81,0x40F10,0x40F21,0x40F40,0x40F46,0x40F58,0x41001,0x41278,0x41282,
+  0x412A8,0x412C1,0x41350,0x41361,0x413F0,0x41401,0x414A0,0x414C1,0x41590,0x415C1,0x415EC,0x415F1,0x4162C,
+  0x41631,0x4164C,0x41651,0x41658,0x4165D,0x41688,0x4168D,0x416C8,0x416CD,0x416E8,0x416ED,0x416F4,0x41801,
+  0x41CDC,0x41D01,0x41D58,0x41D81,0x41DA0,0x41E01,0x41E18,0x41E1D,0x41EC4,0x41EC9,0x41EEC,0x42001,0x42018,
+  0x42021,0x42024,0x42029,0x420D8,0x420DD,0x420E4,0x420F1,0x420F4,0x420FD,0x42158,0x42162,0x42181,0x421DC,
+  0x421E6,0x42201,0x4227C,0x4229E,0x422C0,0x42381,0x423CC,0x423D1,0x423D8,0x423EE,0x42401,0x4245A,0x42470,
+  0x42481,0x424E8,0x42601,0x426E0,0x426F2,0x426F9,0x42702,0x42740,0x4274A,0x42801,0x42804,0x42841,0x42850,
+  0x42855,0x42860,0x42865,0x428D8,0x42902,0x42924,0x42981,0x429F6,0x429FC,0x42A01,0x42A76,0x42A80,0x42B01,
+  0x42B20,0x42B25,0x42B94,0x42BAE,0x42BC0,0x42C01,0x42CD8,0x42D01,0x42D58,0x42D62,0x42D81,0x42DCC,0x42DE2,
+  0x42E01,0x42E48,0x42EA6,0x42EC0,0x43001,0x43124,0x43201,0x432CC,0x43301,0x433CC,0x433EA,0x43401,0x43490,
+  0x434C2,0x434E8,0x43982,0x439FC,0x43A01,0x43AA8,0x43AC1,0x43AC8,0x43C01,0x43C76,0x43C9D,0x43CA0,0x43CC1,
+  0x43D18,0x43D46,0x43D54,0x43DC1,0x43E08,0x43EC1,0x43F16,0x43F30,0x43F81,0x43FDC,0x4400D,0x440E0,0x4414A,
+  0x441C0,0x441C5,0x441CC,0x441D5,0x441D8,0x4420D,0x442C0,0x44341,0x443A4,0x443C2,0x443E8,0x4440D,0x4449C,
+  0x444DA,0x44500,0x44511,0x44514,0x4451D,0x44520,0x44541,0x445CC,0x445D9,0x445DC,0x4460D,0x446CC,0x44705,
+  0x44714,0x44742,0x44769,0x4476C,0x44771,0x44774,0x44786,0x447D4,0x44801,0x44848,0x4484D,0x448B0,0x448FD,
+  0x44904,0x44A01,0x44A1C,0x44A21,0x44A24,0x44A29,0x44A38,0x44A3D,0x44A78,0x44A7D,0x44AA4,0x44AC1,0x44B7C,
+  0x44BC2,0x44BE8,0x44C15,0x44C34,0x44C3D,0x44C44,0x44C4D,0x44CA4,0x44CA9,0x44CC4,0x44CC9,0x44CD0,0x44CD5,
+  0x44CE8,0x44CF5,0x44CF8,0x44D41,0x44D44,0x44D75,0x44D88,0x45001,0x450D4,0x4511D,0x4512C,0x45142,0x45168,
+  0x4517D,0x45188,0x45201,0x452C0,0x45311,0x45318,0x4531D,0x45320,0x45342,0x45368,0x45601,0x456BC,0x45761,
+  0x45770,0x45801,0x458C0,0x45911,0x45914,0x45942,0x45968,0x45A01,0x45AAC,0x45AE1,0x45AE4,0x45B02,0x45B28,
+  0x45C01,0x45C6C,0x45CC2,0x45CF0,0x45D01,0x45D1C,0x46001,0x460B0,0x46281,0x46382,0x463CC,0x463FD,0x4641C,
+  0x46425,0x46428,0x46431,0x46450,0x46455,0x4645C,0x46461,0x464C0,0x464FD,0x46500,0x46505,0x46508,0x46542,
+  0x46568,0x46681,0x466A0,0x466A9,0x46744,0x46785,0x46788,0x4678D,0x46790,0x46801,0x46804,0x4682D,0x468CC,
+  0x468E9,0x468EC,0x46941,0x46944,0x46971,0x46A28,0x46A75,0x46A78,0x46AC1,0x46BE4,0x47001,0x47024,0x47029,
+  0x470BC,0x47101,0x47104,0x47142,0x471B4,0x471C9,0x47240,0x47401,0x4741C,0x47421,0x47428,0x4742D,0x474C4,
+  0x47519,0x4751C,0x47542,0x47568,0x47581,0x47598,0x4759D,0x475A4,0x475A9,0x47628,0x47661,0x47664,0x47682,
+  0x476A8,0x47B81,0x47BCC,0x47C09,0x47C0C,0x47C11,0x47C44,0x47C49,0x47CD0,0x47D42,0x47D68,0x47EC1,0x47EC4,
+  0x47F02,0x47F54,0x48001,0x48E68,0x49002,0x491BC,0x49201,0x49510,0x4BE41,0x4BFC4,0x4C001,0x4D0C0,0x4D105,
+  0x4D11C,0x51001,0x5191C,0x5A001,0x5A8E4,0x5A901,0x5A97C,0x5A982,0x5A9A8,0x5A9C1,0x5AAFC,0x5AB02,0x5AB28,
+  0x5AB41,0x5ABB8,0x5AC01,0x5ACC0,0x5AD01,0x5AD10,0x5AD42,0x5AD68,0x5AD6E,0x5AD88,0x5AD8D,0x5ADE0,0x5ADF5,
+  0x5AE40,0x5B901,0x5BA02,0x5BA5C,0x5BC01,0x5BD2C,0x5BD41,0x5BD44,0x5BE4D,0x5BE80,0x5BF81,0x5BF88,0x5BF8D,
+  0x5BF90,0x5C001,0x61FE0,0x62001,0x63358,0x63401,0x63424,0x6BFC1,0x6BFD0,0x6BFD5,0x6BFF0,0x6BFF5,0x6BFFC,
+  0x6C001,0x6C48C,0x6C4C9,0x6C4CC,0x6C541,0x6C54C,0x6C555,0x6C558,0x6C591,0x6C5A0,0x6C5C1,0x6CBF0,0x6F001,
+  0x6F1AC,0x6F1C1,0x6F1F4,0x6F201,0x6F224,0x6F241,0x6F268,0x74B02,0x74B50,0x74B82,0x74BD0,0x74D82,0x74DE4,
+  0x75001,0x75154,0x75159,0x75274,0x75279,0x75280,0x75289,0x7528C,0x75295,0x7529C,0x752A5,0x752B4,0x752B9,
+  0x752E8,0x752ED,0x752F0,0x752F5,0x75310,0x75315,0x75418,0x7541D,0x7542C,0x75435,0x75454,0x75459,0x75474,
+  0x75479,0x754E8,0x754ED,0x754FC,0x75501,0x75514,0x75519,0x7551C,0x75529,0x75544,0x75549,0x75A98,0x75AA1,
+  0x75B04,0x75B09,0x75B6C,0x75B71,0x75BEC,0x75BF1,0x75C54,0x75C59,0x75CD4,0x75CD9,0x75D3C,0x75D41,0x75DBC,
+  0x75DC1,0x75E24,0x75E29,0x75EA4,0x75EA9,0x75F0C,0x75F11,0x75F30,0x75F3A,0x76000,0x77C01,0x77C7C,0x77C95,
+  0x77CAC,0x780C1,0x781B8,0x78401,0x784B4,0x784DD,0x784F8,0x78502,0x78528,0x78539,0x7853C,0x78A41,0x78AB8,
+  0x78B01,0x78BB0,0x78BC2,0x78BE8,0x79341,0x793B0,0x793C2,0x793E8,0x79F81,0x79F9C,0x79FA1,0x79FB0,0x79FB5,
+  0x79FBC,0x79FC1,0x79FFC,0x7A001,0x7A314,0x7A31E,0x7A340,0x7A401,0x7A510,0x7A52D,0x7A530,0x7A542,0x7A568,
+  0x7B1C6,0x7B2B0,0x7B2B6,0x7B2C0,0x7B2C6,0x7B2D4,0x7B406,0x7B4B8,0x7B4BE,0x7B4F8,0x7B801,0x7B810,0x7B815,
+  0x7B880,0x7B885,0x7B88C,0x7B891,0x7B894,0x7B89D,0x7B8A0,0x7B8A5,0x7B8CC,0x7B8D1,0x7B8E0,0x7B8E5,0x7B8E8,
+  0x7B8ED,0x7B8F0,0x7B909,0x7B90C,0x7B91D,0x7B920,0x7B925,0x7B928,0x7B92D,0x7B930,0x7B935,0x7B940,0x7B945,
+  0x7B94C,0x7B951,0x7B954,0x7B95D,0x7B960,0x7B965,0x7B968,0x7B96D,0x7B970,0x7B975,0x7B978,0x7B97D,0x7B980,
+  0x7B985,0x7B98C,0x7B991,0x7B994,0x7B99D,0x7B9AC,0x7B9B1,0x7B9CC,0x7B9D1,0x7B9E0,0x7B9E5,0x7B9F4,0x7B9F9,
+  0x7B9FC,0x7BA01,0x7BA28,0x7BA2D,0x7BA70,0x7BA85,0x7BA90,0x7BA95,0x7BAA8,0x7BAAD,0x7BAF0,0x7C402,0x7C434,
+  0x7EFC2,0x7EFE8,0x80001,0xA9B80,0xA9C01,0xADCE8,0xADD01,0xAE078,0xAE081,0xB3A88,0xB3AC1,0xBAF84,0xBE001,
+  0xBE878,0xC0001,0xC4D2C,0xC4D41,0xC8EC0,
 };
 static const uint32_t pml__width_table[] PML__UNUSED = {
   0x0,0x81,0x1FC,0x281,0xC00,0xDC1,0x120C,0x1229,0x1644,0x16F9,0x16FC,0x1701,0x1704,0x170D,0x1710,0x1719,
@@ -4216,26 +4216,26 @@ enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 4096 };
 typedef struct {
   int32_t id, rank; /* rank of the pair with the next one */
   uint32_t prev, next;
-} pml__symbol;
+} pml__bpe_symbol;
 
 typedef struct {
   const pml_tokenizer *t;
   int32_t *ids;
   size_t n, cap;
   pml__known_word *known; /* [PML__KNOWN_WORDS], NULL for a short text */
-  pml__symbol *symbol;    /* scratch of long words */
+  pml__bpe_symbol *symbol;    /* scratch of long words */
   uint64_t *heap;
   size_t n_heap, symbol_cap, heap_cap;
   bool failed;
 } pml__encoder;
 
-PML__FN void pml__heap_push(pml__encoder *e, uint64_t x) {
+PML__FN void pml__bpe_push(pml__encoder *e, uint64_t x) {
   size_t i = e->n_heap++;
   for (; i > 0 && e->heap[(i - 1) / 2] > x; i = (i - 1) / 2) e->heap[i] = e->heap[(i - 1) / 2];
   e->heap[i] = x;
 }
 
-PML__FN uint64_t pml__heap_pop(pml__encoder *e) {
+PML__FN uint64_t pml__bpe_pop(pml__encoder *e) {
   uint64_t top = e->heap[0], x = e->heap[--e->n_heap];
   size_t i = 0;
   for (size_t child; (child = 2 * i + 1) < e->n_heap; i = child) {
@@ -4249,17 +4249,17 @@ PML__FN uint64_t pml__heap_pop(pml__encoder *e) {
 
 /* Sets the rank of the pair that begins at symbol i and queues it: rank · 2^32 + i,
    so that the smallest number is the lowest rank and, of equal ones, the leftmost. */
-PML__FN void pml__symbol_queue(pml__encoder *e, uint32_t i, uint32_t n) {
-  pml__symbol *s = e->symbol;
+PML__FN void pml__bpe_queue(pml__encoder *e, uint32_t i, uint32_t n) {
+  pml__bpe_symbol *s = e->symbol;
   s[i].rank = s[i].next < n ? pml__rank_of(e->t, s[i].id, s[s[i].next].id) : PML__NO_MERGE;
-  if (s[i].rank != PML__NO_MERGE) pml__heap_push(e, (uint64_t)(uint32_t)s[i].rank << 32 | i);
+  if (s[i].rank != PML__NO_MERGE) pml__bpe_push(e, (uint64_t)(uint32_t)s[i].rank << 32 | i);
 }
 
 /* The same merges as pml__bpe_short in O(n · log n).  A queued pair whose rank is
    no longer that of its symbol was changed by a neighbour and is skipped. */
 PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int32_t *out) {
   size_t twice = 2 * (size_t)n; /* each merge takes one from the queue and adds two at most */
-  pml__symbol *s = (pml__symbol *)pml__grow(e->symbol, &e->symbol_cap, n, sizeof *s);
+  pml__bpe_symbol *s = (pml__bpe_symbol *)pml__grow(e->symbol, &e->symbol_cap, n, sizeof *s);
   if (s) e->symbol = s;
   uint64_t *heap = s ? (uint64_t *)pml__grow(e->heap, &e->heap_cap, twice, sizeof *heap) : NULL;
   if (!heap) {
@@ -4268,10 +4268,10 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
   }
   e->heap = heap;
   e->n_heap = 0;
-  for (uint32_t i = 0; i < n; i++) s[i] = (pml__symbol){e->t->byte_id[(unsigned char)word[i]], 0, i - 1, i + 1};
-  for (uint32_t i = 0; i < n; i++) pml__symbol_queue(e, i, n);
+  for (uint32_t i = 0; i < n; i++) s[i] = (pml__bpe_symbol){e->t->byte_id[(unsigned char)word[i]], 0, i - 1, i + 1};
+  for (uint32_t i = 0; i < n; i++) pml__bpe_queue(e, i, n);
   while (e->n_heap) {
-    uint64_t top = pml__heap_pop(e);
+    uint64_t top = pml__bpe_pop(e);
     uint32_t i = (uint32_t)top, next = s[i].next;
     int32_t rank = (int32_t)(top >> 32);
     if (s[i].rank != rank) continue;
@@ -4279,8 +4279,8 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
     s[i].next = s[next].next;
     if (s[i].next < n) s[s[i].next].prev = i;
     s[next].rank = PML__NO_MERGE; /* gone */
-    pml__symbol_queue(e, i, n);
-    if (s[i].prev < n) pml__symbol_queue(e, s[i].prev, n);
+    pml__bpe_queue(e, i, n);
+    if (s[i].prev < n) pml__bpe_queue(e, s[i].prev, n);
   }
   size_t n_out = 0;
   for (uint32_t i = 0; i < n; i = s[i].next) out[n_out++] = s[i].id;
@@ -4385,23 +4385,23 @@ typedef struct {
   int32_t left, right, first, last; /* of the list, -1: empty */
   int64_t count;
   size_t step; /* the merge that touched it last */
-} pml__pair;
+} pml__bpe_pair;
 
 typedef struct {
   int32_t symbol, next;
-} pml__place;
+} pml__bpe_place;
 
 typedef struct {
   int32_t id, prev, next; /* -1: gone; the word ends here */
   uint32_t word;
-} pml__letter;
+} pml__bpe_letter;
 
 /* A candidate with the count it had when it was queued. */
 typedef struct {
   int64_t count;
   int32_t left, right;
   size_t pair;
-} pml__candidate;
+} pml__bpe_cand;
 
 typedef struct {
   const pml_bpe_options *opt;
@@ -4411,13 +4411,13 @@ typedef struct {
   int64_t *word_count;
   pml__strmap words;
   size_t n_words, word_cap, count_cap;
-  pml__letter *letter;       /* the symbols of all words, one after the other */
-  pml__pair *pair;
+  pml__bpe_letter *letter;       /* the symbols of all words, one after the other */
+  pml__bpe_pair *pair;
   uint32_t *pair_slot;       /* hash from (left, right) to pair index + 1 */
   size_t n_pairs, pair_cap, n_slots;
-  pml__place *place;
+  pml__bpe_place *place;
   size_t n_places, place_cap;
-  pml__candidate *heap;
+  pml__bpe_cand *heap;
   size_t n_heap, heap_cap;
   size_t *touched;           /* pairs that the current merge made more frequent */
   size_t n_touched, touched_cap, step;
@@ -4426,39 +4426,39 @@ typedef struct {
   size_t n_tokens, token_cap;
   int32_t (*merge)[2];
   size_t n_merges, merge_cap;
-} pml__trainer;
+} pml__bpe_trainer;
 
-PML__FN void pml__trainer_free(pml__trainer *r) {
+PML__FN void pml__bpe_trainer_free(pml__bpe_trainer *r) {
   void *owned[] = {r->word,  r->word_count, r->words.slot, r->letter,  r->pair,        r->pair_slot,
                    r->place, r->heap,       r->touched,    r->token,   r->tokens.slot, r->merge};
   for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) pml_free(owned[i]);
   pml_arena_free(&r->arena);
 }
 
-PML__FN bool pml__candidate_less(const pml__candidate *a, const pml__candidate *b) {
+PML__FN bool pml__bpe_cand_less(const pml__bpe_cand *a, const pml__bpe_cand *b) {
   if (a->count != b->count) return a->count < b->count;
   if (a->left != b->left) return a->left > b->left;
   return a->right > b->right;
 }
 
-PML__FN bool pml__candidate_push(pml__trainer *r, size_t pair) {
-  pml__candidate *h = (pml__candidate *)pml__grow(r->heap, &r->heap_cap, r->n_heap + 1, sizeof *h);
+PML__FN bool pml__bpe_cand_push(pml__bpe_trainer *r, size_t pair) {
+  pml__bpe_cand *h = (pml__bpe_cand *)pml__grow(r->heap, &r->heap_cap, r->n_heap + 1, sizeof *h);
   if (!h) return false;
   r->heap = h;
-  const pml__pair *p = &r->pair[pair];
-  pml__candidate x = {p->count, p->left, p->right, pair};
+  const pml__bpe_pair *p = &r->pair[pair];
+  pml__bpe_cand x = {p->count, p->left, p->right, pair};
   size_t i = r->n_heap++;
-  for (; i > 0 && pml__candidate_less(&h[(i - 1) / 2], &x); i = (i - 1) / 2) h[i] = h[(i - 1) / 2];
+  for (; i > 0 && pml__bpe_cand_less(&h[(i - 1) / 2], &x); i = (i - 1) / 2) h[i] = h[(i - 1) / 2];
   h[i] = x;
   return true;
 }
 
-PML__FN pml__candidate pml__candidate_pop(pml__trainer *r) {
-  pml__candidate *h = r->heap, top = h[0], x = h[--r->n_heap];
+PML__FN pml__bpe_cand pml__bpe_cand_pop(pml__bpe_trainer *r) {
+  pml__bpe_cand *h = r->heap, top = h[0], x = h[--r->n_heap];
   size_t i = 0;
   for (size_t child; (child = 2 * i + 1) < r->n_heap; i = child) {
-    if (child + 1 < r->n_heap && pml__candidate_less(&h[child], &h[child + 1])) child++;
-    if (!pml__candidate_less(&x, &h[child])) break;
+    if (child + 1 < r->n_heap && pml__bpe_cand_less(&h[child], &h[child + 1])) child++;
+    if (!pml__bpe_cand_less(&x, &h[child])) break;
     h[i] = h[child];
   }
   h[i] = x;
@@ -4466,7 +4466,7 @@ PML__FN pml__candidate pml__candidate_pop(pml__trainer *r) {
 }
 
 /* The index of the word, counted once more; a word of one byte has no pair. */
-PML__FN bool pml__train_word(pml__trainer *r, pml_str word) {
+PML__FN bool pml__bpe_train_word(pml__bpe_trainer *r, pml_str word) {
   if (word.len < 2) return true;
   int64_t i = pml__strmap_find(&r->words, r->word, word);
   if (i >= 0) {
@@ -4483,13 +4483,13 @@ PML__FN bool pml__train_word(pml__trainer *r, pml_str word) {
   return pml__strmap_add(&r->words, w, r->n_words++);
 }
 
-PML__FN bool pml__train_doc(pml__trainer *r, pml_str doc) {
+PML__FN bool pml__bpe_train_doc(pml__bpe_trainer *r, pml_str doc) {
   for (size_t at = 0; at < doc.len;) {
     int32_t id;
     size_t found, end = pml__special_next(&r->specials, doc.ptr, doc.len, at, &found, &id);
     while (at < end) {
       pml_str word = {doc.ptr + at, pml_pre_token(r->opt->pre, doc.ptr + at, end - at)};
-      if (!pml__train_word(r, word)) return false;
+      if (!pml__bpe_train_word(r, word)) return false;
       at += word.len;
     }
     at += found;
@@ -4497,16 +4497,16 @@ PML__FN bool pml__train_doc(pml__trainer *r, pml_str doc) {
   return true;
 }
 
-PML__FN size_t pml__pair_slot_of(const pml__trainer *r, int32_t left, int32_t right) {
+PML__FN size_t pml__bpe_pair_slot_of(const pml__bpe_trainer *r, int32_t left, int32_t right) {
   size_t i = pml__mix64((uint64_t)(uint32_t)left << 32 | (uint32_t)right) & (r->n_slots - 1);
   for (; r->pair_slot[i]; i = (i + 1) & (r->n_slots - 1)) {
-    const pml__pair *p = &r->pair[r->pair_slot[i] - 1];
+    const pml__bpe_pair *p = &r->pair[r->pair_slot[i] - 1];
     if (p->left == left && p->right == right) break;
   }
   return i;
 }
 
-PML__FN bool pml__pair_slots_grow(pml__trainer *r) {
+PML__FN bool pml__bpe_pair_slots_grow(pml__bpe_trainer *r) {
   size_t n = r->n_slots ? 2 * r->n_slots : 1024;
   uint32_t *slot = (uint32_t *)pml_calloc(n, sizeof *slot);
   if (!slot) return false;
@@ -4514,99 +4514,99 @@ PML__FN bool pml__pair_slots_grow(pml__trainer *r) {
   r->pair_slot = slot;
   r->n_slots = n;
   for (size_t i = 0; i < r->n_pairs; i++)
-    slot[pml__pair_slot_of(r, r->pair[i].left, r->pair[i].right)] = (uint32_t)i + 1;
+    slot[pml__bpe_pair_slot_of(r, r->pair[i].left, r->pair[i].right)] = (uint32_t)i + 1;
   return true;
 }
 
 /* The pair (left, right) occurs `count` times more, at this symbol. */
-PML__FN bool pml__pair_add(pml__trainer *r, int32_t left, int32_t right, int64_t count, int32_t symbol) {
-  if (r->n_pairs + 1 > r->n_slots / 2 && !pml__pair_slots_grow(r)) return false;
-  size_t slot = pml__pair_slot_of(r, left, right);
+PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right, int64_t count, int32_t symbol) {
+  if (r->n_pairs + 1 > r->n_slots / 2 && !pml__bpe_pair_slots_grow(r)) return false;
+  size_t slot = pml__bpe_pair_slot_of(r, left, right);
   if (!r->pair_slot[slot]) {
-    pml__pair *p = (pml__pair *)pml__grow(r->pair, &r->pair_cap, r->n_pairs + 1, sizeof *p);
+    pml__bpe_pair *p = (pml__bpe_pair *)pml__grow(r->pair, &r->pair_cap, r->n_pairs + 1, sizeof *p);
     if (!p) return false;
     r->pair = p;
-    p[r->n_pairs++] = (pml__pair){left, right, -1, -1, 0, SIZE_MAX};
+    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0, SIZE_MAX};
     r->pair_slot[slot] = (uint32_t)r->n_pairs;
   }
   size_t index = r->pair_slot[slot] - 1;
-  pml__place *places = (pml__place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
+  pml__bpe_place *places = (pml__bpe_place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
   if (places) r->place = places;
   size_t *touched = (size_t *)pml__grow(r->touched, &r->touched_cap, r->n_touched + 1, sizeof *touched);
   if (touched) r->touched = touched;
   if (!places || !touched) return false;
-  pml__pair *p = &r->pair[index];
+  pml__bpe_pair *p = &r->pair[index];
   if (p->last >= 0) places[p->last].next = (int32_t)r->n_places;
   else p->first = (int32_t)r->n_places;
   p->last = (int32_t)r->n_places;
-  places[r->n_places++] = (pml__place){symbol, -1};
+  places[r->n_places++] = (pml__bpe_place){symbol, -1};
   p->count += count;
   if (p->step != r->step) touched[r->n_touched++] = index;
   p->step = r->step;
   return true;
 }
 
-PML__FN void pml__pair_sub(pml__trainer *r, int32_t left, int32_t right, int64_t count) {
-  r->pair[r->pair_slot[pml__pair_slot_of(r, left, right)] - 1].count -= count;
+PML__FN void pml__bpe_pair_sub(pml__bpe_trainer *r, int32_t left, int32_t right, int64_t count) {
+  r->pair[r->pair_slot[pml__bpe_pair_slot_of(r, left, right)] - 1].count -= count;
 }
 
 /* Queues the pairs that the last step made more frequent. */
-PML__FN bool pml__train_queue(pml__trainer *r) {
+PML__FN bool pml__bpe_train_queue(pml__bpe_trainer *r) {
   for (size_t i = 0; i < r->n_touched; i++)
-    if (!pml__candidate_push(r, r->touched[i])) return false;
+    if (!pml__bpe_cand_push(r, r->touched[i])) return false;
   r->n_touched = 0;
   r->step++;
   return true;
 }
 
 /* Lays the words out as letters and counts their pairs. */
-PML__FN pml_status pml__train_count(pml__trainer *r) {
+PML__FN pml_status pml__bpe_train_count(pml__bpe_trainer *r) {
   size_t n = 0;
   for (size_t w = 0; w < r->n_words; w++)
     if (!pml_size_add(n, r->word[w].len, &n) || n > INT32_MAX / 3) /* two more places per merged letter */
       return pml_fail(PML_E_LIMIT, "the different words of the text are too long together: give fewer documents");
-  r->letter = (pml__letter *)pml_calloc(n + 1, sizeof *r->letter);
+  r->letter = (pml__bpe_letter *)pml_calloc(n + 1, sizeof *r->letter);
   if (!r->letter) return PML_E_MEMORY;
   int32_t at = 0;
   for (size_t w = 0; w < r->n_words; w++) {
     size_t len = r->word[w].len;
     for (size_t i = 0; i < len; i++, at++) {
       int32_t id = (unsigned char)r->word[w].ptr[i];
-      r->letter[at] = (pml__letter){id, i ? at - 1 : -1, i + 1 < len ? at + 1 : -1, (uint32_t)w};
-      if (i && !pml__pair_add(r, r->letter[at - 1].id, id, r->word_count[w], at - 1)) return PML_E_MEMORY;
+      r->letter[at] = (pml__bpe_letter){id, i ? at - 1 : -1, i + 1 < len ? at + 1 : -1, (uint32_t)w};
+      if (i && !pml__bpe_pair_add(r, r->letter[at - 1].id, id, r->word_count[w], at - 1)) return PML_E_MEMORY;
     }
   }
-  return pml__train_queue(r) ? PML_OK : PML_E_MEMORY;
+  return pml__bpe_train_queue(r) ? PML_OK : PML_E_MEMORY;
 }
 
 /* @bpe_train_merge */
 /* Replaces the pair by the token id everywhere.  Only the pairs with a neighbour
    change their counts: in  p left right q  the pairs (p, left) and (right, q)
    vanish, (p, id) and (id, q) appear. */
-PML__FN bool pml__train_merge(pml__trainer *r, size_t pair, int32_t id) {
+PML__FN bool pml__bpe_train_merge(pml__bpe_trainer *r, size_t pair, int32_t id) {
   int32_t left = r->pair[pair].left, right = r->pair[pair].right;
   for (int32_t o = r->pair[pair].first; o >= 0; o = r->place[o].next) {
-    pml__letter *s = r->letter;
+    pml__bpe_letter *s = r->letter;
     int32_t a = r->place[o].symbol, b = s[a].next;
     if (s[a].id != left || b < 0 || s[b].id != right) continue;
     int32_t p = s[a].prev, q = s[b].next;
     int64_t count = r->word_count[s[a].word];
-    if (p >= 0) pml__pair_sub(r, s[p].id, left, count);
-    if (q >= 0) pml__pair_sub(r, right, s[q].id, count);
+    if (p >= 0) pml__bpe_pair_sub(r, s[p].id, left, count);
+    if (q >= 0) pml__bpe_pair_sub(r, right, s[q].id, count);
     s[a].id = id;
     s[a].next = q;
     s[b].id = -1;
     if (q >= 0) s[q].prev = a;
-    if (p >= 0 && !pml__pair_add(r, s[p].id, id, count, p)) return false;
-    if (q >= 0 && !pml__pair_add(r, id, s[q].id, count, a)) return false;
+    if (p >= 0 && !pml__bpe_pair_add(r, s[p].id, id, count, p)) return false;
+    if (q >= 0 && !pml__bpe_pair_add(r, id, s[q].id, count, a)) return false;
   }
   r->pair[pair].count = 0;
-  return pml__train_queue(r);
+  return pml__bpe_train_queue(r);
 }
 /* @end */
 
 /* The id of the token left + right, added when it is new; -1 when memory runs out. */
-PML__FN int64_t pml__train_token(pml__trainer *r, pml_str left, pml_str right) {
+PML__FN int64_t pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
   char *bytes = (char *)pml_arena_alloc(&r->arena, left.len + right.len);
   if (!bytes) return -1;
   memcpy(bytes, left.ptr, left.len);
@@ -4623,29 +4623,29 @@ PML__FN int64_t pml__train_token(pml__trainer *r, pml_str left, pml_str right) {
 
 /* Learns one merge.  "ab" + "c" and "a" + "bc" make the same bytes, hence the
    same token: then the merge is new and the token is not. */
-PML__FN bool pml__train_learn(pml__trainer *r, size_t pair) {
+PML__FN bool pml__bpe_train_learn(pml__bpe_trainer *r, size_t pair) {
   int32_t left = r->pair[pair].left, right = r->pair[pair].right;
   int32_t(*merge)[2] = (int32_t(*)[2])pml__grow(r->merge, &r->merge_cap, r->n_merges + 1, sizeof *merge);
   if (!merge) return false;
   r->merge = merge;
   merge[r->n_merges][0] = left;
   merge[r->n_merges++][1] = right;
-  int64_t id = pml__train_token(r, r->token[left], r->token[right]);
-  return id >= 0 && pml__train_merge(r, pair, (int32_t)id);
+  int64_t id = pml__bpe_train_token(r, r->token[left], r->token[right]);
+  return id >= 0 && pml__bpe_train_merge(r, pair, (int32_t)id);
 }
 
-PML__FN pml_status pml__train_merges(pml__trainer *r) {
+PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
   size_t wanted = (size_t)(r->opt->n_vocab - r->opt->n_specials);
   while (r->n_tokens < wanted && r->n_heap) {
-    pml__candidate best = pml__candidate_pop(r);
+    pml__bpe_cand best = pml__bpe_cand_pop(r);
     int64_t count = r->pair[best.pair].count;
     if (count != best.count) {
       /* Counted again since: fewer go back into the queue, more are in it already. */
-      if (count < best.count && count > 1 && !pml__candidate_push(r, best.pair)) return PML_E_MEMORY;
+      if (count < best.count && count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
       continue;
     }
     if (count < 2) break;
-    if (!pml__train_learn(r, best.pair)) return PML_E_MEMORY;
+    if (!pml__bpe_train_learn(r, best.pair)) return PML_E_MEMORY;
     if (r->opt->progress &&
         !r->opt->progress(r->opt->user, (int)(r->n_tokens - 256), (int)(wanted - 256)))
       return pml_fail(PML_E_CANCELLED, "the tokenizer's training was stopped after %zu merges", r->n_merges);
@@ -4660,7 +4660,7 @@ PML__FN int pml__special_index(const pml_bpe_options *o, const char *name) {
 }
 
 /* Checks the options and prepares the trainer's specials. */
-PML__FN pml_status pml__train_options(pml__trainer *r, const pml_bpe_options *o) {
+PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_options *o) {
   r->opt = o;
   if (o->n_specials < 0 || (o->n_specials && !o->specials))
     return pml_fail(PML_E_USAGE, "%d special tokens, but no list of them", o->n_specials);
@@ -4686,22 +4686,22 @@ PML__FN pml_status pml__train_options(pml__trainer *r, const pml_bpe_options *o)
   return PML_OK;
 }
 
-PML__FN bool pml__train_bytes(pml__trainer *r) {
+PML__FN bool pml__bpe_train_bytes(pml__bpe_trainer *r) {
   for (int b = 0; b < 256; b++) {
     char byte = (char)b;
-    if (pml__train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0}) != b) return false;
+    if (pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0}) != b) return false;
   }
   return true;
 }
 
 /* The printable form of a raw text, in the trainer's arena; ptr NULL: no memory. */
-PML__FN pml_str pml__train_printable(pml__trainer *r, pml_str raw) {
+PML__FN pml_str pml__bpe_train_printable(pml__bpe_trainer *r, pml_str raw) {
   char *text = (char *)pml_arena_alloc(&r->arena, 2 * raw.len);
   return (pml_str){text, text ? pml__to_printable(raw, text) : 0};
 }
 
 /* "[unused300]" for id 300; a token or a special of that name gets brackets around it. */
-PML__FN pml_str pml__unused_name(pml__trainer *r, size_t id) {
+PML__FN pml_str pml__bpe_unused_name(pml__bpe_trainer *r, size_t id) {
   char *text = (char *)pml_arena_alloc(&r->arena, 64);
   pml_str name = {text, 0};
   if (!text) return name;
@@ -4716,11 +4716,11 @@ PML__FN pml_str pml__special_name(const pml_bpe_options *o, size_t i) {
 }
 
 /* tokens and types of the finished vocabulary: bytes and learned, unused, specials. */
-PML__FN bool pml__train_vocab(pml__trainer *r, pml_str *tokens, int32_t *types) {
+PML__FN bool pml__bpe_train_vocab(pml__bpe_trainer *r, pml_str *tokens, int32_t *types) {
   size_t n = (size_t)r->opt->n_vocab, n_specials = (size_t)r->opt->n_specials;
   for (size_t i = 0; i < n; i++) {
-    if (i < r->n_tokens) tokens[i] = pml__train_printable(r, r->token[i]);
-    else if (i < n - n_specials) tokens[i] = pml__unused_name(r, i);
+    if (i < r->n_tokens) tokens[i] = pml__bpe_train_printable(r, r->token[i]);
+    else if (i < n - n_specials) tokens[i] = pml__bpe_unused_name(r, i);
     else tokens[i] = pml__special_name(r->opt, i - (n - n_specials));
     types[i] = i < r->n_tokens ? 1 : i < n - n_specials ? 5 : 3;
     if (!tokens[i].ptr) return false;
@@ -4728,7 +4728,7 @@ PML__FN bool pml__train_vocab(pml__trainer *r, pml_str *tokens, int32_t *types) 
   return true;
 }
 
-PML__FN bool pml__train_merge_texts(pml__trainer *r, const pml_str *tokens, pml_str *merges) {
+PML__FN bool pml__bpe_train_merge_texts(pml__bpe_trainer *r, const pml_str *tokens, pml_str *merges) {
   for (size_t i = 0; i < r->n_merges; i++) {
     pml_str a = tokens[r->merge[i][0]], b = tokens[r->merge[i][1]];
     char *text = (char *)pml_arena_alloc(&r->arena, a.len + b.len + 1);
@@ -4741,13 +4741,13 @@ PML__FN bool pml__train_merge_texts(pml__trainer *r, const pml_str *tokens, pml_
   return true;
 }
 
-PML__FN pml_status pml__train_finish(pml__trainer *r, pml_tokenizer **out) {
+PML__FN pml_status pml__bpe_train_finish(pml__bpe_trainer *r, pml_tokenizer **out) {
   const pml_bpe_options *o = r->opt;
   pml_str *tokens = (pml_str *)pml_arena_calloc(&r->arena, (size_t)o->n_vocab, sizeof *tokens);
   pml_str *merges = (pml_str *)pml_arena_calloc(&r->arena, r->n_merges, sizeof *merges);
   int32_t *types = (int32_t *)pml_arena_calloc(&r->arena, (size_t)o->n_vocab, sizeof *types);
-  if (!tokens || !merges || !types || !pml__train_vocab(r, tokens, types) ||
-      !pml__train_merge_texts(r, tokens, merges))
+  if (!tokens || !merges || !types || !pml__bpe_train_vocab(r, tokens, types) ||
+      !pml__bpe_train_merge_texts(r, tokens, merges))
     return PML_E_MEMORY;
   int first = o->n_vocab - o->n_specials;
   pml_tokenizer_spec spec = {.pre = o->pre, .n_vocab = o->n_vocab, .tokens = tokens, .types = types,
@@ -4761,15 +4761,15 @@ PML__FN pml_status pml__train_finish(pml__trainer *r, pml_tokenizer **out) {
 
 PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs, const pml_bpe_options *o) {
   *out = NULL;
-  pml__trainer r = {0};
-  pml_status st = pml__train_options(&r, o);
-  if (st == PML_OK && !pml__train_bytes(&r)) st = PML_E_MEMORY;
+  pml__bpe_trainer r = {0};
+  pml_status st = pml__bpe_train_options(&r, o);
+  if (st == PML_OK && !pml__bpe_train_bytes(&r)) st = PML_E_MEMORY;
   for (size_t i = 0; i < n_docs && st == PML_OK; i++)
-    if (!pml__train_doc(&r, docs[i])) st = PML_E_MEMORY;
-  if (st == PML_OK) st = pml__train_count(&r);
-  if (st == PML_OK) st = pml__train_merges(&r);
-  if (st == PML_OK) st = pml__train_finish(&r, out);
-  pml__trainer_free(&r);
+    if (!pml__bpe_train_doc(&r, docs[i])) st = PML_E_MEMORY;
+  if (st == PML_OK) st = pml__bpe_train_count(&r);
+  if (st == PML_OK) st = pml__bpe_train_merges(&r);
+  if (st == PML_OK) st = pml__bpe_train_finish(&r, out);
+  pml__bpe_trainer_free(&r);
   return st;
 }
 #endif /* § 17 */
