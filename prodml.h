@@ -4998,7 +4998,7 @@ PML__FN const void *pml__str_find(const void *const *p, size_t n, const char *na
 }
 
 /* How much of a name a sentence shows: at most 80 bytes, whole characters. */
-PML__FN int pml__shown(pml_str s) {
+PML__FN int pml__gguf_shown(pml_str s) {
   size_t n = s.len < 80 ? s.len : 80;
   while (n < s.len && n > 0 && ((unsigned char)s.ptr[n] & 0xC0) == 0x80) n--;
   return (int)n;
@@ -5099,7 +5099,7 @@ PML__FN pml_status pml__gguf_strings(pml_gguf *g, pml_reader *r, pml__gguf_kv *k
     if (r->failed)
       return pml_fail(PML_E_FORMAT, "%s: '%.*s': a string of %" PRIu64 " bytes, only %zu are left: the "
                       "download was cut or the file is damaged, pull it again", g->name,
-                      pml__shown(kv->key), kv->key.ptr, len, left);
+                      pml__gguf_shown(kv->key), kv->key.ptr, len, left);
   }
   return PML_OK;
 }
@@ -5115,15 +5115,15 @@ PML__FN pml_status pml__gguf_value(pml_gguf *g, pml_reader *r, pml__gguf_kv *kv,
   if (r->failed) return pml__gguf_cut(g, "metadata entry", i, g->n_kv);
   if (type >= PML__GGUF_N_TYPES || elem >= PML__GGUF_N_TYPES)
     return pml_fail(PML_E_FORMAT, "%s: '%.*s' has the unknown value type %" PRIu32 ": the file is damaged or "
-                    "newer than this program", g->name, pml__shown(kv->key), kv->key.ptr,
+                    "newer than this program", g->name, pml__gguf_shown(kv->key), kv->key.ptr,
                     type == PML_GGUF_ARR ? elem : type);
   if (elem == PML_GGUF_ARR)
     return pml_fail(PML_E_UNSUPPORTED, "%s: '%.*s' is an array of arrays, which is not read", g->name,
-                    pml__shown(kv->key), kv->key.ptr);
+                    pml__gguf_shown(kv->key), kv->key.ptr);
   size_t each = elem == PML_GGUF_STR ? 8 : pml__gguf_size[elem], left = r->size - r->at;
   if (n > left / each)
     return pml_fail(PML_E_FORMAT, "%s: '%.*s' claims %" PRIu64 " values, only %zu bytes follow: the download "
-                    "was cut or the file is damaged, pull it again", g->name, pml__shown(kv->key),
+                    "was cut or the file is damaged, pull it again", g->name, pml__gguf_shown(kv->key),
                     kv->key.ptr, n, left);
   kv->type = (pml_gguf_type)type;
   kv->elem = (pml_gguf_type)elem;
@@ -5133,7 +5133,7 @@ PML__FN pml_status pml__gguf_value(pml_gguf *g, pml_reader *r, pml__gguf_kv *kv,
   for (size_t k = 0; elem == PML_GGUF_BOOL && k < kv->n; k++)
     if (kv->data[k] > 1)
       return pml_fail(PML_E_FORMAT, "%s: '%.*s' is a bool and holds %d: the file is damaged", g->name,
-                      pml__shown(kv->key), kv->key.ptr, kv->data[k]);
+                      pml__gguf_shown(kv->key), kv->key.ptr, kv->data[k]);
   return PML_OK;
 }
 /* @end */
@@ -5153,7 +5153,7 @@ PML__FN pml_status pml__gguf_read_kvs(pml_gguf *g, pml_reader *r) {
   const pml_str *twice = pml__str_twice(g->by_key, g->n_kv);
   if (twice)
     return pml_fail(PML_E_FORMAT, "%s: the key '%.*s' is there twice: the file is damaged", g->name,
-                    pml__shown(*twice), twice->ptr);
+                    pml__gguf_shown(*twice), twice->ptr);
   return PML_OK;
 }
 
@@ -5175,7 +5175,7 @@ PML__FN pml_status pml__gguf_read_alignment(pml_gguf *g) {
 PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
   const pml_dtype_info_t *info = pml_dtype_info(t->type);
   size_t block = info ? (size_t)info->block : 1, n = 1, bytes;
-  int shown = pml__shown(t->name);
+  int shown = pml__gguf_shown(t->name);
   bool fits = true;
   for (int d = 0; d < t->n_dims; d++) {
     if (t->ne[d] == 0)
