@@ -3689,9 +3689,9 @@ PML__FN bool pml__strmap_add(pml__strmap *m, const pml_str *keys, size_t index) 
 /* A text as an error sentence may show it: at most 40 bytes, no control characters. */
 typedef struct {
   char text[48];
-} pml__shown;
-PML__FN pml__shown pml__show(pml_str s) {
-  pml__shown out;
+} pml__gguf_shown;
+PML__FN pml__gguf_shown pml__show(pml_str s) {
+  pml__gguf_shown out;
   size_t n = s.len < 40 ? s.len : 40;
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)s.ptr[i];
@@ -5202,19 +5202,19 @@ PML__FN pml_status pml__gguf_read_info(pml_gguf *g, pml_reader *r, size_t i) {
   uint32_t n_dims = pml_read_u32(r);
   if (!r->failed && (n_dims < 1 || n_dims > 4))
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the file "
-                    "is damaged", g->name, pml__shown(t->name), t->name.ptr, n_dims);
+                    "is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, n_dims);
   for (uint32_t d = 0; d < 4; d++) t->ne[d] = d < n_dims ? pml_read_u64(r) : 1;
   uint32_t type = pml_read_u32(r);
   info->offset = pml_read_u64(r);
   if (r->failed) return pml__gguf_cut(g, "tensor", i, g->n_tensors);
   if (type > INT32_MAX)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is damaged",
-                    g->name, pml__shown(t->name), t->name.ptr, type);
+                    g->name, pml__gguf_shown(t->name), t->name.ptr, type);
   t->n_dims = (int)n_dims;
   t->type = (int)type;
   if (info->offset % g->alignment != 0)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the alignment "
-                    "%zu: the file is damaged", g->name, pml__shown(t->name), t->name.ptr, info->offset,
+                    "%zu: the file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, info->offset,
                     g->alignment);
   return pml__gguf_shape(g->name, t);
 }
@@ -5232,7 +5232,7 @@ PML__FN pml_status pml__gguf_read_infos(pml_gguf *g, pml_reader *r) {
   const pml_str *twice = pml__str_twice(g->by_name, g->n_tensors);
   if (twice)
     return pml_fail(PML_E_FORMAT, "%s: the tensor '%.*s' is there twice: the file is damaged", g->name,
-                    pml__shown(*twice), twice->ptr);
+                    pml__gguf_shown(*twice), twice->ptr);
   return PML_OK;
 }
 
@@ -5259,10 +5259,10 @@ PML__FN pml_status pml__gguf_place(pml_gguf *g, size_t header_end) {
     if (offset > room || t->size > room - offset)
       return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' needs %zu bytes at offset %" PRIu64 " of the tensor "
                       "data, the file ends at %zu: the download was cut, pull it again", g->name,
-                      pml__shown(t->name), t->name.ptr, t->size, offset, room);
+                      pml__gguf_shown(t->name), t->name.ptr, t->size, offset, room);
     if (next && t->size > next->offset - offset)
       return pml_fail(PML_E_FORMAT, "%s: the tensors '%.*s' and '%.*s' overlap: the file is damaged", g->name,
-                      pml__shown(t->name), t->name.ptr, pml__shown(next->t.name), next->t.name.ptr);
+                      pml__gguf_shown(t->name), t->name.ptr, pml__gguf_shown(next->t.name), next->t.name.ptr);
     if (t->size == 0) { /* an unknown type: all up to its neighbour */
       uint64_t end = next && next->offset < room ? next->offset : room;
       t->size = (size_t)(end - offset);
@@ -5772,7 +5772,7 @@ PML__FN pml_status pml__gguf_writer_unique(pml_gguf_writer *w) {
     twice = pml__str_twice(sorted, n_tensors);
   }
   if (!twice) return PML_OK;
-  return pml_fail(PML_E_USAGE, "GGUF writer: '%.*s' was added twice", pml__shown(*twice), twice->ptr);
+  return pml_fail(PML_E_USAGE, "GGUF writer: '%.*s' was added twice", pml__gguf_shown(*twice), twice->ptr);
 }
 
 /* Everything before the tensor data. */
