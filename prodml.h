@@ -3689,9 +3689,9 @@ PML__FN bool pml__strmap_add(pml__strmap *m, const pml_str *keys, size_t index) 
 /* A text as an error sentence may show it: at most 40 bytes, no control characters. */
 typedef struct {
   char text[48];
-} pml__gguf_shown;
-PML__FN pml__gguf_shown pml__show(pml_str s) {
-  pml__gguf_shown out;
+} pml__shown;
+PML__FN pml__shown pml__show(pml_str s) {
+  pml__shown out;
   size_t n = s.len < 40 ? s.len : 40;
   for (size_t i = 0; i < n; i++) {
     unsigned char c = (unsigned char)s.ptr[i];
