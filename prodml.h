@@ -4998,7 +4998,7 @@ PML__FN const void *pml__str_find(const void *const *p, size_t n, const char *na
 }
 
 /* How much of a name a sentence shows: at most 80 bytes, whole characters. */
-PML__FN int pml__shown(pml_str s) {
+PML__FN int pml__gguf_shown(pml_str s) {
   size_t n = s.len < 80 ? s.len : 80;
   while (n < s.len && n > 0 && ((unsigned char)s.ptr[n] & 0xC0) == 0x80) n--;
   return (int)n;
@@ -5099,7 +5099,7 @@ PML__FN pml_status pml__gguf_strings(pml_gguf *g, pml_reader *r, pml__gguf_kv *k
     if (r->failed)
       return pml_fail(PML_E_FORMAT, "%s: '%.*s': a string of %" PRIu64 " bytes, only %zu are left: the "
                       "download was cut or the file is damaged, pull it again", g->name,
-                      pml__shown(kv->key), kv->key.ptr, len, left);
+                      pml__gguf_shown(kv->key), kv->key.ptr, len, left);
   }
   return PML_OK;
 }
@@ -5115,15 +5115,15 @@ PML__FN pml_status pml__gguf_value(pml_gguf *g, pml_reader *r, pml__gguf_kv *kv,
   if (r->failed) return pml__gguf_cut(g, "metadata entry", i, g->n_kv);
   if (type >= PML__GGUF_N_TYPES || elem >= PML__GGUF_N_TYPES)
     return pml_fail(PML_E_FORMAT, "%s: '%.*s' has the unknown value type %" PRIu32 ": the file is damaged or "
-                    "newer than this program", g->name, pml__shown(kv->key), kv->key.ptr,
+                    "newer than this program", g->name, pml__gguf_shown(kv->key), kv->key.ptr,
                     type == PML_GGUF_ARR ? elem : type);
   if (elem == PML_GGUF_ARR)
     return pml_fail(PML_E_UNSUPPORTED, "%s: '%.*s' is an array of arrays, which is not read", g->name,
-                    pml__shown(kv->key), kv->key.ptr);
+                    pml__gguf_shown(kv->key), kv->key.ptr);
   size_t each = elem == PML_GGUF_STR ? 8 : pml__gguf_size[elem], left = r->size - r->at;
   if (n > left / each)
     return pml_fail(PML_E_FORMAT, "%s: '%.*s' claims %" PRIu64 " values, only %zu bytes follow: the download "
-                    "was cut or the file is damaged, pull it again", g->name, pml__shown(kv->key),
+                    "was cut or the file is damaged, pull it again", g->name, pml__gguf_shown(kv->key),
                     kv->key.ptr, n, left);
   kv->type = (pml_gguf_type)type;
   kv->elem = (pml_gguf_type)elem;
@@ -5133,7 +5133,7 @@ PML__FN pml_status pml__gguf_value(pml_gguf *g, pml_reader *r, pml__gguf_kv *kv,
   for (size_t k = 0; elem == PML_GGUF_BOOL && k < kv->n; k++)
     if (kv->data[k] > 1)
       return pml_fail(PML_E_FORMAT, "%s: '%.*s' is a bool and holds %d: the file is damaged", g->name,
-                      pml__shown(kv->key), kv->key.ptr, kv->data[k]);
+                      pml__gguf_shown(kv->key), kv->key.ptr, kv->data[k]);
   return PML_OK;
 }
 /* @end */
@@ -5153,7 +5153,7 @@ PML__FN pml_status pml__gguf_read_kvs(pml_gguf *g, pml_reader *r) {
   const pml_str *twice = pml__str_twice(g->by_key, g->n_kv);
   if (twice)
     return pml_fail(PML_E_FORMAT, "%s: the key '%.*s' is there twice: the file is damaged", g->name,
-                    pml__shown(*twice), twice->ptr);
+                    pml__gguf_shown(*twice), twice->ptr);
   return PML_OK;
 }
 
@@ -5175,7 +5175,7 @@ PML__FN pml_status pml__gguf_read_alignment(pml_gguf *g) {
 PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
   const pml_dtype_info_t *info = pml_dtype_info(t->type);
   size_t block = info ? (size_t)info->block : 1, n = 1, bytes;
-  int shown = pml__shown(t->name);
+  int shown = pml__gguf_shown(t->name);
   bool fits = true;
   for (int d = 0; d < t->n_dims; d++) {
     if (t->ne[d] == 0)
@@ -5202,19 +5202,19 @@ PML__FN pml_status pml__gguf_read_info(pml_gguf *g, pml_reader *r, size_t i) {
   uint32_t n_dims = pml_read_u32(r);
   if (!r->failed && (n_dims < 1 || n_dims > 4))
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the file "
-                    "is damaged", g->name, pml__shown(t->name), t->name.ptr, n_dims);
+                    "is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, n_dims);
   for (uint32_t d = 0; d < 4; d++) t->ne[d] = d < n_dims ? pml_read_u64(r) : 1;
   uint32_t type = pml_read_u32(r);
   info->offset = pml_read_u64(r);
   if (r->failed) return pml__gguf_cut(g, "tensor", i, g->n_tensors);
   if (type > INT32_MAX)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is damaged",
-                    g->name, pml__shown(t->name), t->name.ptr, type);
+                    g->name, pml__gguf_shown(t->name), t->name.ptr, type);
   t->n_dims = (int)n_dims;
   t->type = (int)type;
   if (info->offset % g->alignment != 0)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the alignment "
-                    "%zu: the file is damaged", g->name, pml__shown(t->name), t->name.ptr, info->offset,
+                    "%zu: the file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, info->offset,
                     g->alignment);
   return pml__gguf_shape(g->name, t);
 }
@@ -5232,7 +5232,7 @@ PML__FN pml_status pml__gguf_read_infos(pml_gguf *g, pml_reader *r) {
   const pml_str *twice = pml__str_twice(g->by_name, g->n_tensors);
   if (twice)
     return pml_fail(PML_E_FORMAT, "%s: the tensor '%.*s' is there twice: the file is damaged", g->name,
-                    pml__shown(*twice), twice->ptr);
+                    pml__gguf_shown(*twice), twice->ptr);
   return PML_OK;
 }
 
@@ -5259,10 +5259,10 @@ PML__FN pml_status pml__gguf_place(pml_gguf *g, size_t header_end) {
     if (offset > room || t->size > room - offset)
       return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' needs %zu bytes at offset %" PRIu64 " of the tensor "
                       "data, the file ends at %zu: the download was cut, pull it again", g->name,
-                      pml__shown(t->name), t->name.ptr, t->size, offset, room);
+                      pml__gguf_shown(t->name), t->name.ptr, t->size, offset, room);
     if (next && t->size > next->offset - offset)
       return pml_fail(PML_E_FORMAT, "%s: the tensors '%.*s' and '%.*s' overlap: the file is damaged", g->name,
-                      pml__shown(t->name), t->name.ptr, pml__shown(next->t.name), next->t.name.ptr);
+                      pml__gguf_shown(t->name), t->name.ptr, pml__gguf_shown(next->t.name), next->t.name.ptr);
     if (t->size == 0) { /* an unknown type: all up to its neighbour */
       uint64_t end = next && next->offset < room ? next->offset : room;
       t->size = (size_t)(end - offset);
@@ -5433,14 +5433,14 @@ PML_API bool pml_gguf_get_arr_str(const pml_gguf *g, const char *key, size_t i, 
 }
 
 /* A character that may reach a terminal as it is: no control, no reordering mark. */
-PML__FN bool pml__printable(uint32_t cp) {
+PML__FN bool pml__gguf_printable(uint32_t cp) {
   bool control = cp < 0x20 || (cp >= 0x7F && cp < 0xA0);
   bool reorders = (cp >= 0x200B && cp <= 0x200F) || (cp >= 0x2028 && cp <= 0x202E) ||
                   (cp >= 0x2060 && cp <= 0x206F) || cp == 0xFEFF;
   return !control && !reorders && cp < 0xE0000;
 }
 
-PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
+PML__FN void pml__gguf_quote(pml_str s, size_t limit, pml_buf *out) {
   size_t i = 0;
   pml_buf_puts(out, "\"");
   while (i < s.len && i < limit) {
@@ -5448,7 +5448,7 @@ PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
     int n = pml_utf8_decode(s.ptr + i, s.len - i, &cp);
     if (s.ptr[i] == '"' || s.ptr[i] == '\\') pml_buf_printf(out, "\\%c", s.ptr[i]);
     else if (s.ptr[i] == '\n') pml_buf_puts(out, "\\n");
-    else if (pml__printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
+    else if (pml__gguf_printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
     else
       for (int k = 0; k < n; k++) pml_buf_printf(out, "\\x%02x", (unsigned char)s.ptr[i + (size_t)k]);
     i += (size_t)n;
@@ -5459,7 +5459,7 @@ PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
 PML__FN void pml__gguf_elem_text(const pml__gguf_kv *kv, size_t i, pml_buf *out) {
   int64_t whole;
   double real = 0;
-  if (kv->elem == PML_GGUF_STR) pml__quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
+  if (kv->elem == PML_GGUF_STR) pml__gguf_quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
   else if (kv->elem == PML_GGUF_BOOL) pml_buf_puts(out, kv->data[i] ? "true" : "false");
   else if (pml__gguf_int_at(kv, i, &whole)) pml_buf_printf(out, "%" PRId64, whole);
   else if (pml__gguf_float_at(kv, i, &real))
@@ -5497,7 +5497,7 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
   pml_buf quoted = {0};
   pml_status st = PML_OK;
   if (!pml_str_eq(model, "gpt2")) {
-    pml__quote(model, 40, &quoted);
+    pml__gguf_quote(model, 40, &quoted);
     st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is written "
                   "yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
   } else {
@@ -5506,7 +5506,7 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
     while (i < n && !pml_str_eq(name, known[i].name)) i++;
     if (i < n) *pre = known[i].pre;
     else {
-      pml__quote(name, 40, &quoted);
+      pml__gguf_quote(name, 40, &quoted);
       st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and Qwen2 "
                     "are", g->name, quoted.data ? quoted.data : "?");
     }
@@ -5772,7 +5772,7 @@ PML__FN pml_status pml__gguf_writer_unique(pml_gguf_writer *w) {
     twice = pml__str_twice(sorted, n_tensors);
   }
   if (!twice) return PML_OK;
-  return pml_fail(PML_E_USAGE, "GGUF writer: '%.*s' was added twice", pml__shown(*twice), twice->ptr);
+  return pml_fail(PML_E_USAGE, "GGUF writer: '%.*s' was added twice", pml__gguf_shown(*twice), twice->ptr);
 }
 
 /* Everything before the tensor data. */
