@@ -5433,14 +5433,14 @@ PML_API bool pml_gguf_get_arr_str(const pml_gguf *g, const char *key, size_t i, 
 }
 
 /* A character that may reach a terminal as it is: no control, no reordering mark. */
-PML__FN bool pml__printable(uint32_t cp) {
+PML__FN bool pml__gguf_printable(uint32_t cp) {
   bool control = cp < 0x20 || (cp >= 0x7F && cp < 0xA0);
   bool reorders = (cp >= 0x200B && cp <= 0x200F) || (cp >= 0x2028 && cp <= 0x202E) ||
                   (cp >= 0x2060 && cp <= 0x206F) || cp == 0xFEFF;
   return !control && !reorders && cp < 0xE0000;
 }
 
-PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
+PML__FN void pml__gguf_quote(pml_str s, size_t limit, pml_buf *out) {
   size_t i = 0;
   pml_buf_puts(out, "\"");
   while (i < s.len && i < limit) {
@@ -5448,7 +5448,7 @@ PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
     int n = pml_utf8_decode(s.ptr + i, s.len - i, &cp);
     if (s.ptr[i] == '"' || s.ptr[i] == '\\') pml_buf_printf(out, "\\%c", s.ptr[i]);
     else if (s.ptr[i] == '\n') pml_buf_puts(out, "\\n");
-    else if (pml__printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
+    else if (pml__gguf_printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
     else
       for (int k = 0; k < n; k++) pml_buf_printf(out, "\\x%02x", (unsigned char)s.ptr[i + (size_t)k]);
     i += (size_t)n;
@@ -5459,7 +5459,7 @@ PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
 PML__FN void pml__gguf_elem_text(const pml__gguf_kv *kv, size_t i, pml_buf *out) {
   int64_t whole;
   double real = 0;
-  if (kv->elem == PML_GGUF_STR) pml__quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
+  if (kv->elem == PML_GGUF_STR) pml__gguf_quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
   else if (kv->elem == PML_GGUF_BOOL) pml_buf_puts(out, kv->data[i] ? "true" : "false");
   else if (pml__gguf_int_at(kv, i, &whole)) pml_buf_printf(out, "%" PRId64, whole);
   else if (pml__gguf_float_at(kv, i, &real))
@@ -5497,7 +5497,7 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
   pml_buf quoted = {0};
   pml_status st = PML_OK;
   if (!pml_str_eq(model, "gpt2")) {
-    pml__quote(model, 40, &quoted);
+    pml__gguf_quote(model, 40, &quoted);
     st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is written "
                   "yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
   } else {
@@ -5506,7 +5506,7 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
     while (i < n && !pml_str_eq(name, known[i].name)) i++;
     if (i < n) *pre = known[i].pre;
     else {
-      pml__quote(name, 40, &quoted);
+      pml__gguf_quote(name, 40, &quoted);
       st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and Qwen2 "
                     "are", g->name, quoted.data ? quoted.data : "?");
     }
