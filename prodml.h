@@ -4078,7 +4078,7 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
   r->opt = o;
   if (o->n_specials < 0 || (o->n_specials && !o->specials))
     return pml_fail(PML_E_USAGE, "%d special tokens, but no list of them", o->n_specials);
-  if (o->n_vocab - o->n_specials < 256)
+  if ((int64_t)o->n_vocab - o->n_specials < 256)
     return pml_fail(PML_E_USAGE, "a vocabulary of %d is too small: 256 bytes and %d special tokens need %" PRId64,
                     o->n_vocab, o->n_specials, (int64_t)o->n_specials + 256);
   if (o->pre != PML_PRE_GPT2 && o->pre != PML_PRE_QWEN2)
