@@ -30,13 +30,13 @@ static void check_split(pml_pre pre, const char *split) {
 
 static void test_split(void) {
   static const char *const gpt2[] = {
-      "", "a", "Hello| world", "Hello|  | world", " | two|  | spaces| ", " ", "   ",
+      "", "a", "Hello| world", "Hello|  | world", "I|'m| 42", " | two|  | spaces| ", " ", "   ",
       "it|'s| they|'re| we|'ve| I|'m| he|'ll| she|'d| '|t", "'|S| IT|'|S", "'d|ont", "a|1|b| 22|c",
       "x|=|1|;|\n\n|\n|y", "tab|\t|stop", "end|\n\n", "a|\r\n|\n|b", "caf\xC3\xA9| na\xC3\xAFve",
       "\xE4\xBD\xA0\xE5\xA5\xBD|\xEF\xBC\x8C|\xE4\xB8\x96", "x|\xC2\xB2\xE2\x85\xA7|y", "a|\xC2\xA0|b",
       "a|\xC2\xA0\xE3\x80\x80|\xE2\x80\x83|b", "a| \xFF\xFE|b", "\xC3(|a", "e|\xCC\x81!", "...'|s", "don|'t|'t|''"};
   static const char *const qwen2[] = {
-      "", "Hello| world", "IT|'S| they|'RE| we|'vE|l", "'\xC5\xBF|o", "1|2|3|a", " |1| ", " | |1", "a|.b|(c|)",
+      "", "I|'m| |4|2", "Hello| world", "IT|'S| they|'RE| we|'vE|l", "'\xC5\xBF|o", "1|2|3|a", " |1| ", " | |1", "a|.b|(c|)",
       "x|=|1|;\n\n|y", "\n|a", "a|  \n \n| | b", "a|\n|\tb", "\tb|\t|1", "a|  \r\n", "a|   ", " ,|a", " ,\r\n|a",
       "\xC2\xA0" "a", "a|\xC2\xA0|1", "\r|a", "_a|__|b", "...\n|a", " '|s", "'s|\xC3\xA9", "\xFF" "a|\xFF\xFF|a",
       "a|\xE3\x80\x80\n|\xE3\x80\x80" "b", " |  "};
@@ -359,6 +359,20 @@ static void check_naive(const char *text, size_t len, int n_vocab) {
   pml_tokenizer_free(t);
 }
 
+typedef struct {
+  const pml_tokenizer *t;
+  pml_buf *out;
+} shown_steps;
+
+static void show_step(void *user, const int32_t *ids, size_t n, int32_t rank) {
+  shown_steps *s = (shown_steps *)user;
+  pml_buf_printf(s->out, "%d:", (int)rank);
+  for (size_t i = 0; i < n; i++) {
+    pml_str b = pml_token_bytes(s->t, ids[i]);
+    pml_buf_printf(s->out, "%.*s%s", (int)b.len, b.ptr, i + 1 < n ? " " : ";");
+  }
+}
+
 static void test_train(void) {
   TEST("training equals its definition");
   check_naive(corpus, sizeof corpus - 1, 360);
@@ -385,6 +399,15 @@ static void test_train(void) {
     CHECK_MSG(s->merges[i].len == strlen(want[i]) && !memcmp(s->merges[i].ptr, want[i], s->merges[i].len),
               "merge %zu is %.*s", i, (int)s->merges[i].len, s->merges[i].ptr);
   CHECK(s->eos == 266 && s->eot == 268 && s->bos == -1 && s->pad == -1 && !s->add_bos);
+
+  TEST("the steps that the chapter shows");
+  pml_buf steps = {0};
+  shown_steps show = {t, &steps};
+  CHECK(pml_bpe_steps(t, "lowest", 6, show_step, &show) == PML_OK);
+  CHECK_MSG(!strcmp(steps.data, "-1:l o w e s t;0:l o w es t;1:l o w est;2:lo w est;3:low est;"), "%s", steps.data);
+  pml_buf_free(&steps);
+  check_ids(t, "lowest", 6, 0, "259 257");
+  check_ids(t, "\xF0\x9F\x98\x80", 4, 0, "240 159 152 128");
   pml_tokenizer_free(t);
 }
 
