@@ -78,7 +78,7 @@ test: ## all tests, plain and under sanitizers, fuzzing, layers, lessons
 test-%: ## one test, plain and under sanitizers: make test-json
 	@tests/run.sh one $(subst -,_,$*)
 
-# ── one object per variant ──────────────────────────────────────────────────────────
+# ── one object per variant; a new one removes the programs that were linked to the old ──────────────────────────────────────────────────────────
 SAN := -g -O1 -fno-omit-frame-pointer
 VARIANTS := gcc-O0 gcc-O2 gcc-O3 clang-O0 clang-O2 clang-O3 asan tsan gcov fuzz
 CC_gcc-O0 = $(GCC) -O0
@@ -96,9 +96,11 @@ define variant
 $(OUT)/obj/$(1)/prodml_impl.o: tests/prodml_impl.c prodml.h
 	@echo "CC  prodml.h ($(1))"
 	@mkdir -p $$(@D)
+	@rm -f $$(@D)/*
 	$(Q)$$(CC_$(1)) $(STD) -DPML_GIT_SHA='"$(SHA)"' -DPML_CFLAGS='"$(1)"' -c $$< -o $$@
 $(OUT)/obj/$(1)/test_%: tests/test_%.c $(OUT)/obj/$(1)/prodml_impl.o tests/test.h
 	@echo "CC  $$< ($(1))"
+	@rm -f $$@
 	$(Q)$$(CC_$(1)) $(STD) $$< $(OUT)/obj/$(1)/prodml_impl.o -o $$@ $(LIBS)
 endef
 $(foreach v,$(VARIANTS),$(eval $(call variant,$(v))))

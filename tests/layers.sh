@@ -75,8 +75,8 @@ check_contents() { # DIR
 }
 
 check_needs() { # DIR
-  local n title needs state x bad
-  while IFS=$'\t' read -r n title needs state; do
+  local n needs x bad
+  while read -r n needs; do
     bad=
     for x in $needs; do
       case $x in
@@ -86,7 +86,7 @@ check_needs() { # DIR
       esac
     done
     if [ -n "$bad" ]; then say FAILED "§ $n needs" "$bad"; fi
-  done < "$1/index" > "$1/needs"
+  done < <(cut -f1,3 "$1/index") > "$1/needs"
   if [ -s "$1/needs" ]; then cat "$1/needs"; else say ok "needs name chapters above"; fi
 }
 

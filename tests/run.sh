@@ -5,7 +5,7 @@
 #   tests/run.sh variants V …        every tests/test_*.c in these variants
 #   tests/run.sh demo|fuzz|svg|headers|coverage
 # Two jobs run at a time, each with a time limit; the log of job NAME is
-# out/test/NAME.log.  The last line is "N passed, N failed"; the status is 0 when
+# out/test/NAME.GROUP.log.  The last line is "N passed, N failed"; the status is 0 when
 # nothing failed and something passed.
 set -u
 cd "$(dirname "$0")/.." || exit 1
@@ -16,7 +16,7 @@ FUZZ_SECONDS=${FUZZ_SECONDS:-20}
 JOBS=${JOBS:-2}
 DIR=$OUT/test
 export OUT GCC CLANG FUZZ_SECONDS DIR
-unset PML_CPU
+unset PML_CPU MAKEFLAGS MFLAGS MAKELEVEL
 mkdir -p "$DIR"
 
 limit() { # SECONDS CMD …
@@ -29,7 +29,7 @@ limit() { # SECONDS CMD …
 # A program ends with "N passed, N failed, …"; a script prints "ok …" and "FAILED …"
 # lines; a CMD that says nothing counts as one.  A crash is one failure more.
 job() { # GROUP NAME SECONDS CMD
-  local group=$1 name=$2 log=$DIR/$2.log t0=$SECONDS rc p f s line
+  local group=$1 name=$2 log=$DIR/$2.$1.log t0=$SECONDS rc p f s line
   limit "$3" bash -c "$4" > "$log" 2>&1 < /dev/null
   rc=$?
   line=$(grep -aE '[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
@@ -56,7 +56,7 @@ job() { # GROUP NAME SECONDS CMD
 
 # Runs the jobs on standard input, "GROUP|NAME|SECONDS|CMD" each, N at a time.
 jobs_run() { # N
-  tr '\n' '\0' | xargs -0 -P "$1" -I{} "$0" --job {}
+  tr '\n' '\0' | xargs -0 -n 1 -P "$1" tests/run.sh --job
 }
 
 binary() { # PATH: a command that runs it, or says that it did not compile
@@ -64,10 +64,9 @@ binary() { # PATH: a command that runs it, or says that it did not compile
 }
 
 build_tests() { # variants
-  # Old binaries must not stand in for ones that no longer compile: make removes nothing it cannot remake.
-  make --no-print-directory -k -j "$JOBS" TEST_VARIANTS="$*" test-build > "$DIR/build.log" 2>&1 ||
-    { grep -E 'error|Error' "$DIR/build.log" | head -n 12; find "$OUT"/obj -name 'test_*' -o -name 'fuzz_*' |
-      while read -r b; do [ "$b" -nt prodml.h ] || rm -f "$b"; done; }
+  if ! make --no-print-directory -k -j "$JOBS" TEST_VARIANTS="$*" test-build > "$DIR/build.log" 2>&1; then
+    grep -E 'error' "$DIR/build.log" | head -n 12
+  fi
 }
 
 jobs_tests() { # variants
@@ -215,10 +214,6 @@ svg() {
   return $rc
 }
 
-group() { # JOBS-AT-A-TIME, jobs on stdin
-  jobs_run "$1"
-}
-
 case ${1:-} in
   --job) IFS='|' read -r g n s c <<< "$2"; job "$g" "$n" "$s" "$c"; exit 0 ;;
   --lesson) lesson "$2"; exit ;;
@@ -246,10 +241,10 @@ case ${1:-} in
     if [ -f "tests/test_$name.c" ]; then
       make --no-print-directory "$OUT/obj/gcc-O2/test_$name" "$OUT/obj/asan/test_$name" || exit 1
       jobs_tests gcc-O2 asan | grep "|test_$name|" | jobs_run "$JOBS"
-      cat "$DIR/test_$name.log"
+      cat "$DIR/test_$name.gcc-O2.log"
     elif [ -f "tests/test_$name.sh" ]; then
       jobs_scripts | grep "|test_$name|" | jobs_run 1
-      cat "$DIR/test_$name.log"
+      cat "$DIR/test_$name.script.log"
     else
       echo "there is no tests/test_$name.c and no tests/test_$name.sh" >&2
       exit 2
@@ -268,7 +263,7 @@ case ${1:-} in
     jobs_fuzz | jobs_run "$JOBS"
     summary
     ;;
-  svg) echo "svg|svg|300|tests/run.sh --svg" | jobs_run 1; grep -a '^FAILED' "$DIR/svg.log"; summary ;;
+  svg) echo "svg|svg|300|tests/run.sh --svg" | jobs_run 1; grep -a '^FAILED' "$DIR/svg.svg.log"; summary ;;
   coverage)
     find "$OUT/obj/gcov" -name '*.gcda' -delete 2> /dev/null
     build_tests gcov
