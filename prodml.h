@@ -1571,13 +1571,13 @@ __attribute__((target("sha,sse4.1"))) PML__FN void pml__sha256_blocks_ni(uint32_
     __m128i abef0 = abef, cdgh0 = cdgh, w[4];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) { /* four rounds each; w[i & 3] holds w[4i … 4i+3] */
-      __m128i last = w[(i + 3) & 3], x;
+      __m128i x;
       if (i < 4) {
         x = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)), swap);
       } else {
         x = _mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]);
-        x = _mm_add_epi32(x, _mm_alignr_epi8(last, w[(i + 2) & 3], 4));
-        x = _mm_sha256msg2_epu32(x, last);
+        x = _mm_add_epi32(x, _mm_alignr_epi8(w[(i + 3) & 3], w[(i + 2) & 3], 4));
+        x = _mm_sha256msg2_epu32(x, w[(i + 3) & 3]);
       }
       w[i & 3] = x;
       x = _mm_add_epi32(x, _mm_loadu_si128((const __m128i *)(const void *)(pml__sha256_k + 4 * i)));
