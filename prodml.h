@@ -2458,18 +2458,19 @@ PML_API void pml_scale(float *y, float a, size_t n);
      registers   a tile of C, 14 × 32 numbers, in 28 of the 32 AVX-512 registers.
                  One step of k loads 32 numbers of B (2 registers) and 14 of A
                  (each spread over a register) and does 14·32·2 = 896 operations:
-                 184 bytes, 0.2 a operation instead of 4.  Why 14 × 32: two
+                 184 bytes, 0.2 an operation instead of 4.  Why 14 × 32: two
                  multiply-adds start each cycle and take 4 cycles, so at least 8
-                 must be in flight; 28 are.  Loads per multiply-add are
-                 (14 + 2) / 28; taller and wider tiles do not fit, 32 × 14 would
-                 need 32 + 1 loads.  The last registers hold B (2), A, a product.
+                 must be in flight; 28 are.  They need 14 + 2 loads, and two
+                 loads start each cycle too.  28 × 16 fills as many registers
+                 and would need 28 + 1.  The last four hold B (2), A, a product.
      L1          the sliver of A, 14 rows × 256 k, 16 KB, is used by all columns.
      L2          the panel of B, 256 k × up to 768 columns, 768 KB, is used by
                  all rows.  It streams through the tile: 128 bytes in 14 cycles.
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -2488,8 +2489,8 @@ PML_API void pml_scale(float *y, float a, size_t n);
    machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere a software fmaf would take 20 times longer, so there the
-   scalar default equals strict.
+   ARM64); elsewhere it is a function call per product, so there the scalar
+   default equals strict.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -2547,6 +2548,11 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 #else
 #define PML__GEMM_UNROLL _Pragma("GCC unroll 16")
 #endif
+#if defined(__FP_FAST_FMAF)
+#define PML__GEMM_FMA(a, b, c) fmaf(a, b, c)
+#else
+#define PML__GEMM_FMA(a, b, c) ((c) + (a) * (b))
+#endif
 #define PML__GEMM_INLINE static inline PML__UNUSED __attribute__((always_inline))
 
 /* c[mr,nr] = (load ? c : 0) + Σ_k a[k,stride] ⊗ b[k,nr], for a full tile. */
@@ -2571,21 +2577,15 @@ typedef struct {
 /* @gemm_tile_scalar */
 PML__GEMM_INLINE void pml__gemm_tile_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc,
                                             bool load, bool strict) {
-  float acc[4][16];
+  float acc[4][8];
   for (size_t m = 0; m < 4; m++)
-    for (size_t n = 0; n < 16; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
-  for (size_t k = 0; k < kc; k++, a += 4, b += 16)
-    for (size_t m = 0; m < 4; m++)
-      for (size_t n = 0; n < 16; n++) {
-#if defined(__FP_FAST_FMAF)
-        acc[m][n] = strict ? acc[m][n] + a[m] * b[n] : fmaf(a[m], b[n], acc[m][n]);
-#else
-        (void)strict;
-        acc[m][n] += a[m] * b[n];
-#endif
-      }
+    for (size_t n = 0; n < 8; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 8)
+    PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+      PML__GEMM_UNROLL for (size_t n = 0; n < 8; n++)
+        acc[m][n] = strict ? acc[m][n] + a[m] * b[n] : PML__GEMM_FMA(a[m], b[n], acc[m][n]);
   for (size_t m = 0; m < 4; m++)
-    for (size_t n = 0; n < 16; n++) c[m * ldc + n] = acc[m][n];
+    for (size_t n = 0; n < 8; n++) c[m * ldc + n] = acc[m][n];
 }
 /* @end */
 
@@ -2731,7 +2731,7 @@ PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
                               pml__gemm_turn_avx2, pml__gemm_copy_avx2};
 #endif
   (void)level;
-  return (pml__gemm_kernel){4, 16, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
+  return (pml__gemm_kernel){4, 8, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
                             pml__gemm_turn_scalar, pml__gemm_copy_scalar};
 }
 
