@@ -200,6 +200,12 @@ static bool write_text(void *user, const char *text, size_t len) {
   return ok && !interrupted;
 }
 
+static bool print_token(void *user, int32_t token, const float *logits) {
+  (void)logits;
+  printf("%s%d", (*(int *)user)++ ? " " : "", token);
+  return !interrupted;
+}
+
 static pml_generate_options gen_options(const gen_args *g, pml_generate_stats *stats) {
   pml_generate_options o = pml_generate_defaults();
   o.max_tokens = g->max_tokens;
@@ -242,10 +248,36 @@ static pml_status prompt_ids(const pml_model *m, const gen_args *g, const char *
   return pml_encode(m->tokenizer, text, len, flags, ids, n);
 }
 
+/* "1,2,3" or "1 2 3". */
+static pml_status parse_ids(const char *text, int32_t **ids, size_t *n) {
+  pml_buf b = {0};
+  for (const char *p = text; *p;) {
+    char *end;
+    errno = 0;
+    long v = strtol(p, &end, 10);
+    if (end == p || errno || v < 0 || v > INT32_MAX) {
+      pml_buf_free(&b);
+      return pml_fail(PML_E_USAGE, "--ids '%.40s': give token numbers separated by commas", text);
+    }
+    int32_t id = (int32_t)v;
+    pml_buf_add(&b, &id, sizeof id);
+    for (p = end; *p == ',' || *p == ' '; p++) {}
+  }
+  *n = b.len / sizeof(int32_t);
+  *ids = (int32_t *)(void *)b.data;
+  if (*n == 0) return pml_fail(PML_E_USAGE, "--ids is empty: give token numbers separated by commas");
+  return PML_OK;
+}
+
 static int cmd_run(const command *c, int argc, char **argv) {
   common o = {0};
   gen_args g = gen_defaults();
+  const char *ids_text = NULL;
+  bool print_ids = false;
+  int printed = 0;
   arg args[] = {{"--prompt", "-p", ARG_TEXT, &g.prompt, "the text; without it stdin is read"},
+                {"--ids", NULL, ARG_TEXT, &ids_text, "token ids separated by commas instead of a text"},
+                {"--print-ids", NULL, ARG_FLAG, &print_ids, "print token ids instead of text"},
                 {"--system", NULL, ARG_TEXT, &g.system, "a system message for a chat model"},
                 GEN_ARGS(g),
                 {"--chat", NULL, ARG_FLAG, &g.chat, "insist on the chat template (default for chat models)"},
@@ -261,6 +293,7 @@ static int cmd_run(const command *c, int argc, char **argv) {
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (n_pos == 2 && g.prompt) return usage_error(c->name, "two prompts: '%s' and --prompt", pos[1]);
   if (n_pos == 2) g.prompt = pos[1];
+  if (ids_text && g.prompt) return usage_error(c->name, "--ids and --prompt exclude each other");
   if (g.chat && g.raw) return usage_error(c->name, "--chat and --raw exclude each other");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
   if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
@@ -273,8 +306,14 @@ static int cmd_run(const command *c, int argc, char **argv) {
   pml_generate_stats stats = {0};
   pml_context_options co = {.n_ctx = o.ctx, .cancel = &cancel_flag};
   pml_generate_options go = gen_options(&g, &stats);
-  pml_status st = g.prompt ? PML_OK : read_stream(stdin, "stdin", &text, &len);
-  if (st == PML_OK) st = prompt_ids(m, &g, g.prompt ? g.prompt : text, len, &ids, &n);
+  if (print_ids) {
+    go.on_text = NULL;
+    go.on_token = print_token;
+    go.user = &printed;
+  }
+  pml_status st = g.prompt || ids_text ? PML_OK : read_stream(stdin, "stdin", &text, &len);
+  if (st == PML_OK)
+    st = ids_text ? parse_ids(ids_text, &ids, &n) : prompt_ids(m, &g, g.prompt ? g.prompt : text, len, &ids, &n);
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, &co);
   if (st == PML_OK) st = pml_generate(s, ids, n, &go);
   if (st == PML_OK) {
@@ -641,27 +680,6 @@ static void trace_span(void *user, const pml_span *s) {
     printf("%-10s %5d %10.3f %11.4f %10.4f %11.4f %11.4f %6zu\n", s->name, s->layer, ms, mean, sd, lo, hi, bad);
   else printf("%-10s %5s %10.3f %11.4f %10.4f %11.4f %11.4f %6zu\n", s->name, "", ms, mean, sd, lo, hi, bad);
   o->n++;
-}
-
-/* "1,2,3" or "1 2 3". */
-static pml_status parse_ids(const char *text, int32_t **ids, size_t *n) {
-  pml_buf b = {0};
-  for (const char *p = text; *p;) {
-    char *end;
-    errno = 0;
-    long v = strtol(p, &end, 10);
-    if (end == p || errno || v < 0 || v > INT32_MAX) {
-      pml_buf_free(&b);
-      return pml_fail(PML_E_USAGE, "--ids '%.40s': give token numbers separated by commas", text);
-    }
-    int32_t id = (int32_t)v;
-    pml_buf_add(&b, &id, sizeof id);
-    for (p = end; *p == ',' || *p == ' '; p++) {}
-  }
-  *n = b.len / sizeof(int32_t);
-  *ids = (int32_t *)(void *)b.data;
-  if (*n == 0) return pml_fail(PML_E_USAGE, "--ids is empty: give token numbers separated by commas");
-  return PML_OK;
 }
 
 static void trace_top(const pml_model *m, const float *logits, bool json) {
