@@ -978,13 +978,13 @@ static int cmd_train(const command *c, int argc, char **argv) {
   if (!t.out) return usage_error(c->name, "where to? give -o FILE.gguf");
   if (seed < 0 || steps < 0 || eval_every < 0) return usage_error(c->name, "numbers must not be negative");
   if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
-  char command[160], kept[1024];
-  snprintf(command, sizeof command, "apr train --preset %s --seed %d%s", t.preset, seed, o.strict ? " --strict" : "");
+  char remake[160], kept[1024];
+  snprintf(remake, sizeof remake, "apr train --preset %s --seed %d%s", t.preset, seed, o.strict ? " --strict" : "");
   snprintf(kept, sizeof kept, "%s.checkpoint", t.out);
   if (!t.checkpoint) t.checkpoint = kept;
   train_state state = {.terminal = isatty(2), .quiet = quiet};
   pml_tutor_report r;
-  t.command = command;
+  t.command = remake;
   t.strict = o.strict;
   t.seed = (uint64_t)seed;
   t.steps = steps;
@@ -993,7 +993,7 @@ static int cmd_train(const command *c, int argc, char **argv) {
   t.user = &state;
   pml_status st = pml_train_tutor(&t, &r);
   if (st == PML_E_CANCELLED) {
-    fprintf(stderr, "\napr: stopped; go on with: %s --resume --checkpoint %s -o %s\n", command, t.checkpoint, t.out);
+    fprintf(stderr, "\napr: stopped; go on with: %s --resume --checkpoint %s -o %s\n", remake, t.checkpoint, t.out);
     return 130;
   }
   if (st != PML_OK) return fail();
