@@ -1573,13 +1573,13 @@ __attribute__((target("sha,sse4.1"))) PML__FN void pml__sha256_blocks_ni(uint32_
     __m128i abef0 = abef, cdgh0 = cdgh, w[4];
 #pragma GCC unroll 16
     for (int i = 0; i < 16; i++) { /* four rounds each; w[i & 3] holds w[4i … 4i+3] */
-      __m128i last = w[(i + 3) & 3], x;
+      __m128i x;
       if (i < 4) {
         x = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(const void *)(p + 16 * i)), swap);
       } else {
         x = _mm_sha256msg1_epu32(w[i & 3], w[(i + 1) & 3]);
-        x = _mm_add_epi32(x, _mm_alignr_epi8(last, w[(i + 2) & 3], 4));
-        x = _mm_sha256msg2_epu32(x, last);
+        x = _mm_add_epi32(x, _mm_alignr_epi8(w[(i + 3) & 3], w[(i + 2) & 3], 4));
+        x = _mm_sha256msg2_epu32(x, w[(i + 3) & 3]);
       }
       w[i & 3] = x;
       x = _mm_add_epi32(x, _mm_loadu_si128((const __m128i *)(const void *)(pml__sha256_k + 4 * i)));
@@ -1755,35 +1755,320 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
 /* ═════════════════════════════════════════════════════════════════════════════
    § 8  NUMBERS                                                        needs § 1
    ─────────────────────────────────────────────────────────────────────────────
-   F16, bf16, strict mathematics.
+   A weight is stored in as few bits as the model tolerates and computed with in
+   32.  Three formats, all "sign, exponent, fraction":
+
+     f32    1 + 8 + 23 bits   largest 3.4e38   24 significant bits
+     f16    1 + 5 + 10        largest 65504    11 bits; below 6.1e-5 it thins out
+     bf16   1 + 8 + 7         largest 3.4e38    8 bits; the upper half of an f32
+
+   Going down rounds to the nearest value, ties to the even one.  That is plain
+   integer work: the bits of a positive float, read as an integer, are in the
+   same order as the floats, so a rounding carry runs into the exponent by itself.
+
+   The second half is mathematics that gives the same bits everywhere.  IEEE 754
+   fixes the result of +, -, ·, / and sqrt to the last bit, but not of exp or
+   sin: two C libraries may differ, and a model trained on one machine could not
+   be retrained byte for byte on another.  So exp, log, sin, cos and tanh are
+   built here from those operations.  All follow one plan: bring the argument
+   into a small interval by a symmetry of the function, put a polynomial there,
+   undo the symmetry.
+
+     exp   x = n·ln2 + r, |r| <= 0.35:  e^x = 2^n · e^r
+     log   x = 2^n · m, m in [0.71, 1.41]:  log x = n·ln2 + log m
+     sin   x = n·π/2 + r, |r| <= 0.79:  the quarter turn n picks ±sin r or ±cos r
+
+   Cost: expf is 13 multiplications and additions; a vector kernel does the same
+   ones in the same order on 8 numbers at once (§ 11).
+   The trap: r is the small difference of two large numbers.  With n·ln2 rounded
+   to a float, r keeps few true bits.  So ln2 is split: the upper part has so few
+   bits that n times it is exact, the lower part carries the rest.  The test
+   compares with the C library in double precision and counts units in the last
+   place (ulp); a lost bit shows at once.
+   The other trap: a compiler may fuse a·b + c into one rounding where the
+   machine can.  The pragma at the head of the implementation forbids it; the
+   test hashes a million results and holds one constant for every compiler,
+   optimisation level and machine.
+   Source: Muller et al. 2018, Handbook of Floating-Point Arithmetic; Cody and
+   Waite 1980, Software Manual for the Elementary Functions.
    ═════════════════════════════════════════════════════════════════════════════ */
 
+/* Exact: every f16 and bf16 is a float.  A signalling NaN becomes quiet in
+   pml_f16_to_f32, as the processor's own instruction does it. */
 PML_API float pml_f16_to_f32(uint16_t h);
-PML_API uint16_t pml_f32_to_f16(float f);   /* round to nearest even */
 PML_API float pml_bf16_to_f32(uint16_t h);
-PML_API uint16_t pml_f32_to_bf16(float f);  /* round to nearest even, NaN stays NaN */
+
+/* Nearest, ties to even.  Too large becomes infinity (from 65520 in f16), too
+   small becomes a subnormal or a signed zero, NaN stays NaN. */
+PML_API uint16_t pml_f32_to_f16(float f);
+PML_API uint16_t pml_f32_to_bf16(float f);
 
 /* Strict mode: the same bits on every processor (see the prose above).  Global;
-   set it once before work starts. */
+   set it once before work starts.  The environment variable PML_STRICT=1 turns
+   it on before the first pml_strict_set. */
 PML_API void pml_strict_set(bool on);
 PML_API bool pml_strict(void);
 
-/* Elementary functions made of +, -, *, / and bit moves only: no libm, no fused
-   multiply-add, so the same bits everywhere and in every vector width.  The
-   stated error holds over the whole range. */
-PML_API float pml_expf(float x);
-PML_API float pml_logf(float x);
-PML_API float pml_tanhf(float x);
-PML_API float pml_sigmoidf(float x);
-PML_API float pml_sinf(float x);   /* |x| up to 1e6 radians */
-PML_API float pml_cosf(float x);
-PML_API double pml_expd(double x);
-PML_API double pml_logd(double x);
-PML_API double pml_sind(double x);
+/* Elementary functions made of +, -, ·, / and bit moves only: no libm, no fused
+   multiply-add, so the same bits everywhere and in every vector width.  Each
+   line states the largest error over the whole range, in units in the last
+   place of the result; NaN gives NaN everywhere. */
+PML_API float pml_expf(float x);       /* 1 ulp; x > 88.73 inf, x < -103.98 zero */
+PML_API float pml_logf(float x);       /* 0.51 ulp; log 0 = -inf, x < 0 NaN */
+PML_API float pml_tanhf(float x);      /* 2 ulp */
+PML_API float pml_sigmoidf(float x);   /* 3 ulp, for x far below 0 too: 1 / (1 + e^-x) */
+PML_API float pml_sinf(float x);       /* 0.51 ulp; |x| > 1e6 radians gives NaN, */
+PML_API float pml_cosf(float x);       /* since so little of such an angle is known */
+PML_API double pml_expd(double x);     /* 1 ulp */
+PML_API double pml_logd(double x);     /* 1 ulp */
+PML_API double pml_sind(double x);     /* 1 ulp for |x| <= 1e6, NaN beyond */
 PML_API double pml_cosd(double x);
-PML_API double pml_powd(double x, double y); /* x > 0 */
+/* x^y = e^(y·log x) for x > 0 (else NaN; 0^y is 0, 1 or inf).  The error of the
+   logarithm is multiplied: at most 2 + 2·|y·log x| ulp, 10 at 1e6^-0.3. */
+PML_API double pml_powd(double x, double y);
 
 #ifdef PML__IMPL
+
+PML__FN uint32_t pml__bits_f32(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  return u;
+}
+
+PML__FN float pml__f32_of(uint32_t u) {
+  float f;
+  memcpy(&f, &u, 4);
+  return f;
+}
+
+PML__FN uint64_t pml__bits_f64(double d) {
+  uint64_t u;
+  memcpy(&u, &d, 8);
+  return u;
+}
+
+PML__FN double pml__f64_of(uint64_t u) {
+  double d;
+  memcpy(&d, &u, 8);
+  return d;
+}
+
+/* @f16 */
+PML_API float pml_f16_to_f32(uint16_t h) {
+  uint32_t sign = (uint32_t)(h & 0x8000) << 16, e = (h >> 10) & 31, m = h & 0x3FF;
+  if (e == 31) return pml__f32_of(sign | 0x7F800000 | (m ? 0x400000 | m << 13 : 0));
+  if (e == 0) { /* subnormal: m · 2^-24, exact in a float */
+    float f = (float)m * 0x1p-24f;
+    return sign ? -f : f;
+  }
+  return pml__f32_of(sign | (e + 112) << 23 | m << 13); /* 112 = 127 - 15, the two biases */
+}
+
+PML_API uint16_t pml_f32_to_f16(float f) {
+  uint32_t u = pml__bits_f32(f), a = u & 0x7FFFFFFF, r;
+  uint16_t sign = (uint16_t)((u >> 16) & 0x8000);
+  if (a > 0x7F800000) r = 0x7E00 | ((a >> 13) & 0x3FF);
+  else if (a >= 0x47800000) r = 0x7C00;  /* 65536 and above */
+  else if (a >= 0x38800000) {            /* normal: 2^-14 and above */
+    r = a - (112u << 23);
+    r = (r + 0xFFF + ((r >> 13) & 1)) >> 13;
+  } else if (a < 0x33000000) r = 0;      /* below half of the smallest subnormal */
+  else {                                 /* subnormal: drop 14 to 24 bits of the significand */
+    uint32_t m = (a & 0x7FFFFF) | 0x800000, drop = 126 - (a >> 23);
+    uint32_t rest = m & ((1u << drop) - 1), half = 1u << (drop - 1);
+    r = m >> drop;
+    if (rest > half || (rest == half && (r & 1))) r++;
+  }
+  return (uint16_t)(sign | r);
+}
+/* @end */
+
+PML_API float pml_bf16_to_f32(uint16_t h) { return pml__f32_of((uint32_t)h << 16); }
+
+PML_API uint16_t pml_f32_to_bf16(float f) {
+  uint32_t u = pml__bits_f32(f);
+  if ((u & 0x7FFFFFFF) > 0x7F800000) return (uint16_t)(u >> 16 | 0x40);
+  return (uint16_t)((u + 0x7FFF + ((u >> 16) & 1)) >> 16);
+}
+
+static atomic_int pml__strict_flag = -1; /* -1: nobody has asked yet */
+
+PML_API void pml_strict_set(bool on) { atomic_store(&pml__strict_flag, on ? 1 : 0); }
+
+PML_API bool pml_strict(void) {
+  int flag = atomic_load_explicit(&pml__strict_flag, memory_order_relaxed);
+  if (flag < 0) {
+    const char *env = getenv("PML_STRICT");
+    int wanted = env && *env && strcmp(env, "0") != 0, unset = -1;
+    atomic_compare_exchange_strong(&pml__strict_flag, &unset, wanted);
+    flag = atomic_load(&pml__strict_flag);
+  }
+  return flag != 0;
+}
+
+/* The constants of expf; § 11 uses the same ones in vectors.  The polynomial is
+   1 + r + r²·(c2 + c3·r + … + c6·r⁴): the Taylor coefficients 1/2, 1/6, 1/24 …
+   nudged so that the error is spread evenly over |r| <= 0.3467 (at most 3.1e-9). */
+#define PML__EXP_LOG2E 1.44269504f
+#define PML__EXP_LN2_HI 0.693145752f   /* 14 bits: exact times any |n| < 1024 */
+#define PML__EXP_LN2_LO 1.42860677e-6f
+#define PML__EXP_ROUND 12582912.0f     /* 1.5·2^23: adding it rounds to an integer */
+#define PML__EXP_C2 0.49999994f
+#define PML__EXP_C3 0.166665211f
+#define PML__EXP_C4 0.041668389f
+#define PML__EXP_C5 0.00836874451f
+#define PML__EXP_C6 0.00138145697f
+
+/* @expf */
+PML_API float pml_expf(float x) {
+  x = -104.0f > x ? -104.0f : x; /* written so that NaN passes through */
+  x = 89.0f < x ? 89.0f : x;
+  float t = x * PML__EXP_LOG2E + PML__EXP_ROUND; /* the low bits of t now hold n */
+  float n = t - PML__EXP_ROUND;
+  float r = x - n * PML__EXP_LN2_HI;
+  r = r - n * PML__EXP_LN2_LO;
+  float p = PML__EXP_C6;
+  p = p * r + PML__EXP_C5;
+  p = p * r + PML__EXP_C4;
+  p = p * r + PML__EXP_C3;
+  p = p * r + PML__EXP_C2;
+  p = p * (r * r) + r;
+  p = p + 1.0f;
+  /* 2^n in two factors: n reaches from -150 to 128, an exponent field only from
+     -126 to 127.  The second product rounds once, into the subnormals if need be. */
+  uint32_t k = pml__bits_f32(t) - pml__bits_f32(PML__EXP_ROUND);
+  uint32_t k1 = (uint32_t)((int32_t)k >> 1), k2 = k - k1;
+  return p * pml__f32_of((k1 + 127) << 23) * pml__f32_of((k2 + 127) << 23);
+}
+/* @end */
+
+/* e^-|x| never overflows, and e^x / (1 + e^x) keeps its digits where 1 - 1/(…) loses them. */
+PML_API float pml_sigmoidf(float x) {
+  float e = pml_expf(x < 0 ? x : -x);
+  return (x < 0 ? e : 1.0f) / (1.0f + e);
+}
+
+/* tanh x = 1 - 2/(e^2x + 1) cancels near 0; there an odd polynomial serves.  Both
+   work on |x|, and the sign bit is put back: tanh(-x) = -tanh x to the last bit. */
+PML_API float pml_tanhf(float x) {
+  uint32_t sign = pml__bits_f32(x) & 0x80000000;
+  float a = pml__f32_of(pml__bits_f32(x) ^ sign), t;
+  if (a < 0.625f) {
+    float z = a * a, p = -0.00571704702f;
+    p = p * z + 0.0206505898f;
+    p = p * z - 0.0537435003f;
+    p = p * z + 0.133314908f;
+    p = p * z - 0.333332837f;
+    t = a + a * (z * p);
+  } else t = 1.0f - 2.0f / (pml_expf(2.0f * a) + 1.0f);
+  return pml__f32_of(pml__bits_f32(t) | sign);
+}
+
+/* ln 2 in 32 and 53 more bits. */
+#define PML__LN2_HI 0x1.62e42fee00000p-1
+#define PML__LN2_LO 0x1.a39ef35793c76p-33
+#define PML__ROUND64 0x1.8p52
+
+/* The Taylor series to r^13; the next term is below 5e-18. */
+PML_API double pml_expd(double x) {
+  static const double inv[] = {1.0 / 6227020800, 1.0 / 479001600, 1.0 / 39916800, 1.0 / 3628800,
+                               1.0 / 362880,     1.0 / 40320,     1.0 / 5040,     1.0 / 720,
+                               1.0 / 120,        1.0 / 24,        1.0 / 6,        1.0 / 2};
+  x = -746.0 > x ? -746.0 : x;
+  x = 710.0 < x ? 710.0 : x;
+  double t = x * 0x1.71547652b82fep0 + PML__ROUND64, n = t - PML__ROUND64;
+  double hi = x - n * PML__LN2_HI, lo = n * PML__LN2_LO, r = hi - lo, p = inv[0];
+  for (int i = 1; i < 12; i++) p = p * r + inv[i];
+  double tail = (hi - r) - lo; /* what rounding r lost */
+  p = 1.0 + (r + (p * (r * r) + tail));
+  uint64_t k = pml__bits_f64(t) - pml__bits_f64(PML__ROUND64);
+  uint64_t k1 = (uint64_t)((int64_t)k >> 1), k2 = k - k1;
+  return p * pml__f64_of((k1 + 1023) << 52) * pml__f64_of((k2 + 1023) << 52);
+}
+
+/* With f = m - 1 and s = f/(2 + f):  log m = 2·atanh s = 2s + s·R(s²), where
+   R = 2z/3 + 2z²/5 + …, z = s².  Since 2s = f - s·f the large part f is exact,
+   and everything else is a correction to it. */
+PML_API double pml_logd(double x) {
+  uint64_t u = pml__bits_f64(x), a = u & ~((uint64_t)1 << 63);
+  if (a == 0) return -HUGE_VAL;
+  if (a > 0x7FF0000000000000 || u == 0x7FF0000000000000) return x;
+  if (u >> 63) return pml__f64_of(0x7FF8000000000000);
+  int n = 0;
+  if (u < 0x0010000000000000) { /* subnormal: scale it up */
+    u = pml__bits_f64(x * 0x1p54);
+    n = -54;
+  }
+  n += (int)(u >> 52) - 1023;
+  double m = pml__f64_of((u & 0x000FFFFFFFFFFFFF) | 0x3FF0000000000000);
+  if (m > 1.4142135623730951) {
+    m *= 0.5;
+    n++;
+  }
+  double f = m - 1.0, s = f / (2.0 + f), z = s * s, R = 2.0 / 23;
+  for (int k = 21; k >= 3; k -= 2) R = R * z + 2.0 / k;
+  R *= z;
+  double half = 0.5 * f * f, dn = n;
+  return dn * PML__LN2_HI - ((half - (s * (half + R) + dn * PML__LN2_LO)) - f);
+}
+
+/* Takes whole quarter turns from x: returns n mod 4, leaves the rest, |r| <= π/4,
+   as an unevaluated sum r[0] + r[1].  π/2 is split into 32, 33 and 53 bits, so the
+   first two products are exact for n < 2^20. */
+PML__FN int pml__quarter_turns(double x, double r[2]) {
+  double t = x * 0x1.45f306dc9c883p-1 + PML__ROUND64, n = t - PML__ROUND64;
+  double a = x - n * 0x1.921fb54400000p0, b = n * 0x1.0b4611a600000p-34;
+  double c = a - b, lost = (a - c) - b, d = n * 0x1.3198a2e037073p-69 - lost;
+  r[0] = c - d;
+  r[1] = (c - r[0]) - d;
+  return (int)(pml__bits_f64(t) & 3);
+}
+
+/* sin and cos of r[0] + r[1] by their Taylor series, the small part to first order. */
+PML__FN double pml__sin_part(const double r[2]) {
+  double x = r[0], z = x * x, p = 1.0 / 355687428096000;
+  static const double inv[] = {-1.0 / 1307674368000, 1.0 / 6227020800, -1.0 / 39916800, 1.0 / 362880,
+                               -1.0 / 5040,          1.0 / 120,        -1.0 / 6};
+  for (int i = 0; i < 7; i++) p = p * z + inv[i];
+  return x + (x * z * p + r[1] * (1.0 - 0.5 * z));
+}
+
+PML__FN double pml__cos_part(const double r[2]) {
+  double x = r[0], z = x * x, p = 1.0 / 20922789888000;
+  static const double inv[] = {-1.0 / 87178291200, 1.0 / 479001600, -1.0 / 3628800,
+                               1.0 / 40320,        -1.0 / 720,      1.0 / 24};
+  for (int i = 0; i < 6; i++) p = p * z + inv[i];
+  double half = 0.5 * z, w = 1.0 - half;
+  return w + (((1.0 - w) - half) + (z * z * p - x * r[1]));
+}
+
+PML_API double pml_sind(double x) {
+  if (!(x >= -1e6 && x <= 1e6)) return pml__f64_of(0x7FF8000000000000);
+  if (x > -0x1p-27 && x < 0x1p-27) return x; /* keeps -0 */
+  double r[2];
+  int q = pml__quarter_turns(x, r);
+  double v = q & 1 ? pml__cos_part(r) : pml__sin_part(r);
+  return q & 2 ? -v : v;
+}
+
+PML_API double pml_cosd(double x) {
+  if (!(x >= -1e6 && x <= 1e6)) return pml__f64_of(0x7FF8000000000000);
+  double r[2];
+  int q = pml__quarter_turns(x, r) + 1;
+  double v = q & 1 ? pml__cos_part(r) : pml__sin_part(r);
+  return q & 2 ? -v : v;
+}
+
+PML_API double pml_powd(double x, double y) {
+  if (x == 0) return y > 0 ? 0.0 : y < 0 ? HUGE_VAL : y == 0 ? 1.0 : y;
+  return y == 0 ? 1.0 : pml_expd(y * pml_logd(x));
+}
+
+/* In double precision the float is right up to one unlucky rounding. */
+PML_API float pml_logf(float x) { return (float)pml_logd((double)x); }
+PML_API float pml_sinf(float x) { return (float)pml_sind((double)x); }
+PML_API float pml_cosf(float x) { return (float)pml_cosd((double)x); }
+
 #endif /* § 8 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -2175,18 +2460,19 @@ PML_API void pml_scale(float *y, float a, size_t n);
      registers   a tile of C, 14 × 32 numbers, in 28 of the 32 AVX-512 registers.
                  One step of k loads 32 numbers of B (2 registers) and 14 of A
                  (each spread over a register) and does 14·32·2 = 896 operations:
-                 184 bytes, 0.2 a operation instead of 4.  Why 14 × 32: two
+                 184 bytes, 0.2 an operation instead of 4.  Why 14 × 32: two
                  multiply-adds start each cycle and take 4 cycles, so at least 8
-                 must be in flight; 28 are.  Loads per multiply-add are
-                 (14 + 2) / 28; taller and wider tiles do not fit, 32 × 14 would
-                 need 32 + 1 loads.  The last registers hold B (2), A, a product.
+                 must be in flight; 28 are.  They need 14 + 2 loads, and two
+                 loads start each cycle too.  28 × 16 fills as many registers
+                 and would need 28 + 1.  The last four hold B (2), A, a product.
      L1          the sliver of A, 14 rows × 256 k, 16 KB, is used by all columns.
      L2          the panel of B, 256 k × up to 768 columns, 768 KB, is used by
                  all rows.  It streams through the tile: 128 bytes in 14 cycles.
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -2205,8 +2491,8 @@ PML_API void pml_scale(float *y, float a, size_t n);
    machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere a software fmaf would take 20 times longer, so there the
-   scalar default equals strict.
+   ARM64); elsewhere it is a function call per product, so there the scalar
+   default equals strict.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -2264,6 +2550,11 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 #else
 #define PML__GEMM_UNROLL _Pragma("GCC unroll 16")
 #endif
+#if defined(__FP_FAST_FMAF)
+#define PML__GEMM_FMA(a, b, c) fmaf(a, b, c)
+#else
+#define PML__GEMM_FMA(a, b, c) ((c) + (a) * (b))
+#endif
 #define PML__GEMM_INLINE static inline PML__UNUSED __attribute__((always_inline))
 
 /* c[mr,nr] = (load ? c : 0) + Σ_k a[k,stride] ⊗ b[k,nr], for a full tile. */
@@ -2288,21 +2579,15 @@ typedef struct {
 /* @gemm_tile_scalar */
 PML__GEMM_INLINE void pml__gemm_tile_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc,
                                             bool load, bool strict) {
-  float acc[4][16];
+  float acc[4][8];
   for (size_t m = 0; m < 4; m++)
-    for (size_t n = 0; n < 16; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
-  for (size_t k = 0; k < kc; k++, a += 4, b += 16)
-    for (size_t m = 0; m < 4; m++)
-      for (size_t n = 0; n < 16; n++) {
-#if defined(__FP_FAST_FMAF)
-        acc[m][n] = strict ? acc[m][n] + a[m] * b[n] : fmaf(a[m], b[n], acc[m][n]);
-#else
-        (void)strict;
-        acc[m][n] += a[m] * b[n];
-#endif
-      }
+    for (size_t n = 0; n < 8; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 8)
+    PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+      PML__GEMM_UNROLL for (size_t n = 0; n < 8; n++)
+        acc[m][n] = strict ? acc[m][n] + a[m] * b[n] : PML__GEMM_FMA(a[m], b[n], acc[m][n]);
   for (size_t m = 0; m < 4; m++)
-    for (size_t n = 0; n < 16; n++) c[m * ldc + n] = acc[m][n];
+    for (size_t n = 0; n < 8; n++) c[m * ldc + n] = acc[m][n];
 }
 /* @end */
 
@@ -2448,7 +2733,7 @@ PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
                               pml__gemm_turn_avx2, pml__gemm_copy_avx2};
 #endif
   (void)level;
-  return (pml__gemm_kernel){4, 16, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
+  return (pml__gemm_kernel){4, 8, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
                             pml__gemm_turn_scalar, pml__gemm_copy_scalar};
 }
 
@@ -3433,6 +3718,12 @@ static const uint32_t pml__width_table[] PML__UNUSED = {
   0x380400,0x3807C1,
 };
 /* generated: end */
+/* The same for ASCII: one row is 32 characters, controls, then digits, A to Z, a to z. */
+static const uint8_t pml__ascii_class[128] PML__UNUSED = {
+  0,0,0,0,0,0,0,0,0,3,3,3,3,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,
+  3,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,2,2,2,2,2,2,2,2,2,2,0,0,0,0,0,0,
+  0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,0,0,0,0,0,
+  0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,0,0,0,0,0};
 /* clang-format on */
 
 /* Entry i of a table holds from its code point up to that of entry i + 1. */
@@ -3450,11 +3741,7 @@ PML__FN unsigned pml__table_value(const uint32_t *table, size_t n, uint32_t cp) 
 enum { PML__OTHER, PML__LETTER, PML__NUMBER, PML__SPACE };
 
 PML__FN int pml__class_of(uint32_t cp) {
-  if (cp < 128) {
-    if ((cp | 32) - 'a' < 26) return PML__LETTER;
-    if (cp - '0' < 10) return PML__NUMBER;
-    return cp == ' ' || cp - '\t' < 5 ? PML__SPACE : PML__OTHER;
-  }
+  if (cp < 128) return pml__ascii_class[cp];
   if (cp > 0x10FFFF) return PML__OTHER;
   return (int)pml__table_value(pml__class_table, sizeof pml__class_table / sizeof pml__class_table[0], cp);
 }
@@ -3509,7 +3796,64 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
 /* ═════════════════════════════════════════════════════════════════════════════
    § 17  TOKENIZER                                             needs § 2 § 6 § 16
    ─────────────────────────────────────────────────────────────────────────────
-   TEXT.
+   A model computes with numbers, so text must become a sequence of ids.  Letters
+   make long sequences, and every position costs time.  Whole words make short
+   ones, but no list of words is ever complete.  Byte-pair encoding lies between:
+   begin with the 256 bytes, and again and again let the two neighbours that
+   occur together most often become one new token.  Frequent words end up as one
+   token, rare ones as a few pieces.
+
+   Learning, from "low" 5 times, "lower" 2, "newest" 6, "widest" 3:
+
+     rank 0   e  + s   9 times, in newest and widest; s + t too: a tie, and the
+     rank 1   es + t   9   smaller pair of ids (101,115) wins over (115,116)
+     rank 2   l  + o   7
+     rank 3   lo + w   7   ...
+
+   Encoding "lowest", which the text never had.  The lowest rank goes first, not
+   the longest match and not left to right:
+
+     l o w e s t    →  l o w es t   →  l o w est   →  lo w est   →  low est
+               rank 0          rank 1         rank 2        rank 3
+
+   Why there is no unknown token: a character outside the text, say 😀, is four
+   bytes, and each byte is a token.  So decode(encode(x)) = x for any bytes x,
+   even for bytes that are no text.  Files want tokens as text, so each byte is
+   written as a character with a picture: A as A, the space as Ġ, the line feed
+   as Ċ.  " the" is stored as "Ġthe".
+
+   First the text is cut into words, and no merge crosses a cut; otherwise
+   "dog.", "dog!" and "dog?" would all become tokens.  The rule is part of the
+   tokenizer, for a model has only seen text cut by its own:
+
+     GPT-2    's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+
+              |\s+(?!\S)|\s+                      I'm 42  →  I|'m| 42
+     Qwen2    (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}
+              | ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+
+                                                  I'm 42  →  I|'m| |4|2
+
+   A space belongs to the word after it.  Bytes that are not UTF-8 count as
+   characters that are neither letter, number nor space.
+
+   Cost: a word of n bytes needs at most n - 1 merges.  Up to 64 bytes we search
+   the lowest rank anew each time, n² comparisons of neighbours in one cache
+   line; a longer word keeps its pairs in a priority queue, n · log n.  So a
+   megabyte of "a", one single word, takes half a second and not an hour.  A call
+   with a long text remembers the words it met: English runs at some 30 MB/s.
+   Training touches only the pairs beside each merge: 1 MB of English and 1,280
+   tokens take a tenth of a second.
+
+   Where it goes wrong.  Control tokens such as <|im_end|> end a turn of a chat.
+   If their text in a user's message became the token, the user could speak as
+   the system.  So text never yields one unless PML_ENCODE_SPECIAL is given, and
+   pml_tokenizer_create refuses a vocabulary whose merges could spell one.  And
+   ties: if the winner hangs on the order of a hash table, the same text trains a
+   different tokenizer on every run; here the smaller ids win, and the test
+   compares with a trainer that counts everything anew.
+   Source: Gage 1994, A New Algorithm for Data Compression; Sennrich, Haddow and
+   Birch 2016, Neural Machine Translation of Rare Words with Subword Units
+   (arXiv:1508.07909); Radford et al. 2019, Language Models are Unsupervised
+   Multitask Learners, for the bytes and the cutting rule.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* The splitting rule before merging. */
@@ -3531,12 +3875,13 @@ PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, p
 typedef struct {
   pml_pre pre;
   int n_vocab;
-  const pml_str *tokens;       /* [n_vocab] */
-  const int32_t *types;        /* [n_vocab] 1 normal 2 unknown 3 control 4 user-defined 5 unused 6 byte; NULL: all 1 */
+  const pml_str *tokens; /* [n_vocab] */
+  /* [n_vocab] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte (read like 1); NULL: all 1 */
+  const int32_t *types;
   size_t n_merges;
-  const pml_str *merges;       /* [n_merges] */
-  int bos, eos, eot, pad;      /* -1: none */
-  bool add_bos;                /* what the file asks for; pml_encode asks its flags only */
+  const pml_str *merges;  /* [n_merges] */
+  int bos, eos, eot, pad; /* -1: none */
+  bool add_bos;           /* what the file asks for; pml_encode asks its flags only */
 } pml_tokenizer_spec;
 
 typedef struct pml_tokenizer pml_tokenizer;
@@ -3564,15 +3909,16 @@ enum {
    gives back exactly the bytes.  *ids is from pml_alloc, pml_free it; empty text
    gives *n = 0 and a valid pointer.  Errors: PML_E_LIMIT over 2^31-1 bytes,
    PML_E_MEMORY.  Time: O(len · log len) at worst. */
-PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ids,
-                              size_t *n);
+PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags,
+                              int32_t **ids, size_t *n);
 
 /* Appends the exact bytes of ids[n] to out.  Control, unknown and unused tokens
    give their text with PML_ENCODE_SPECIAL, nothing without; other flags mean
    nothing here.  PML_E_USAGE for an id outside the vocabulary: out is then
    untouched.  A token may end inside a character: collect the bytes before
    showing them. */
-PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, pml_buf *out);
+PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t n, unsigned flags,
+                              pml_buf *out);
 
 /* The raw bytes of one token, {NULL,0} out of range; lives as long as t. */
 PML_API pml_str pml_token_bytes(const pml_tokenizer *t, int32_t id);
@@ -3584,14 +3930,15 @@ PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text);
    rank -1, then after each merge with what is left and the rank of the merge.
    ids belongs to the library.  Time O(len²): for showing, not for encoding. */
 typedef void (*pml_merge_fn)(void *user, const int32_t *ids, size_t n, int32_t rank);
-PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen, void *user);
+PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen,
+                                 void *user);
 
 typedef struct {
-  int n_vocab;                 /* wanted, specials included; >= 256 + n_specials */
+  int n_vocab; /* wanted, specials included; >= 256 + n_specials */
   pml_pre pre;
   const char *const *specials; /* control tokens, get the last ids */
   int n_specials;
-  const char *bos, *eos, *eot, *pad; /* names among specials, or NULL */
+  const char *bos, *eos, *eot, *pad;                 /* names among specials, or NULL */
   bool (*progress)(void *user, int done, int total); /* may be NULL; false cancels */
   void *user;
 } pml_bpe_options;
@@ -3606,7 +3953,8 @@ typedef struct {
    Free with pml_tokenizer_free.  PML_E_USAGE for options that make no sense,
    PML_E_CANCELLED when progress says so, PML_E_LIMIT when the different words
    hold more than 2^31-1 bytes together. */
-PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs, const pml_bpe_options *o);
+PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs,
+                                 const pml_bpe_options *o);
 
 #ifdef PML__IMPL
 
@@ -3707,7 +4055,11 @@ PML__FN pml__shown pml__show(pml_str s) {
 
 /* The length of the character at s[at], and its class. */
 PML__FN size_t pml__char_at(const char *s, size_t len, size_t at, int *class_of) {
-  uint32_t cp;
+  uint32_t cp = (unsigned char)s[at];
+  if (cp < 128) {
+    *class_of = pml__ascii_class[cp];
+    return 1;
+  }
   int n = pml_utf8_decode(s + at, len - at, &cp);
   *class_of = pml__class_of(cp);
   return (size_t)n;
@@ -3912,8 +4264,8 @@ PML__FN size_t pml__special_match(const pml__specials *list, const char *s, size
 }
 
 /* Where the next special begins at or after `at`; len when there is none. */
-PML__FN size_t pml__special_next(const pml__specials *list, const char *s, size_t len, size_t at, size_t *found,
-                                 int32_t *id) {
+PML__FN size_t pml__special_next(const pml__specials *list, const char *s, size_t len, size_t at,
+                                 size_t *found, int32_t *id) {
   *found = 0;
   if (list->n == 0) return len;
   for (; at < len; at++)
@@ -3930,15 +4282,15 @@ typedef struct {
 } pml__merge_slot;
 
 struct pml_tokenizer {
-  pml_tokenizer_spec spec;  /* points into the arena */
+  pml_tokenizer_spec spec; /* points into the arena */
   pml_arena arena;
-  pml_str *bytes;           /* [n_vocab] raw */
-  pml__strmap by_text;      /* from spec.tokens to ids */
+  pml_str *bytes;      /* [n_vocab] raw */
+  pml__strmap by_text; /* from spec.tokens to ids */
   int32_t byte_id[256];
-  pml__merge_slot *merge;   /* [merge_mask + 1] pair to rank */
+  pml__merge_slot *merge; /* [merge_mask + 1] pair to rank */
   size_t merge_mask;
-  int32_t *merged;          /* [n_merges] rank to the id of left + right */
-  pml__specials user, all;  /* user-defined tokens; those and control tokens */
+  int32_t *merged;         /* [n_merges] rank to the id of left + right */
+  pml__specials user, all; /* user-defined tokens; those and control tokens */
 };
 
 enum { PML__NO_MERGE = INT32_MAX, PML__MAX_SPECIAL = 1024 };
@@ -3978,8 +4330,7 @@ PML__FN pml_status pml__spec_check(const pml_tokenizer_spec *s) {
     return pml_fail(PML_E_USAGE, "a tokenizer needs at least one token, %d given", s->n_vocab);
   if (s->pre != PML_PRE_GPT2 && s->pre != PML_PRE_QWEN2)
     return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)s->pre);
-  if (s->n_merges >= INT32_MAX)
-    return pml_fail(PML_E_LIMIT, "%zu merges are more than 2^31-1", s->n_merges);
+  if (s->n_merges >= INT32_MAX) return pml_fail(PML_E_LIMIT, "%zu merges are more than 2^31-1", s->n_merges);
   if (s->n_merges && !s->merges) return pml_fail(PML_E_USAGE, "%zu merges, but no list of them", s->n_merges);
   const struct {
     const char *name;
@@ -3987,8 +4338,8 @@ PML__FN pml_status pml__spec_check(const pml_tokenizer_spec *s) {
   } ids[] = {{"bos", s->bos}, {"eos", s->eos}, {"eot", s->eot}, {"pad", s->pad}};
   for (int i = 0; i < 4; i++)
     if (ids[i].id < -1 || ids[i].id >= s->n_vocab)
-      return pml_fail(PML_E_USAGE, "the %s token has id %d, the vocabulary has ids 0 to %d", ids[i].name, ids[i].id,
-                      s->n_vocab - 1);
+      return pml_fail(PML_E_USAGE, "the %s token has id %d, the vocabulary has ids 0 to %d", ids[i].name,
+                      ids[i].id, s->n_vocab - 1);
   if (s->add_bos && s->bos < 0) return pml_fail(PML_E_USAGE, "add_bos is set, but there is no bos token");
   return PML_OK;
 }
@@ -4021,7 +4372,8 @@ PML__FN pml_status pml__index_tokens(pml_tokenizer *t) {
     if (text.len == 0) return pml_fail(PML_E_FORMAT, "token %zu is empty", i);
     int64_t other = pml__strmap_find(&t->by_text, t->spec.tokens, text);
     if (other >= 0)
-      return pml_fail(PML_E_FORMAT, "token %zu '%s' is the same as token %" PRId64, i, pml__show(text).text, other);
+      return pml_fail(PML_E_FORMAT, "token %zu '%s' is the same as token %" PRId64, i, pml__show(text).text,
+                      other);
     if (!pml__strmap_add(&t->by_text, t->spec.tokens, i)) return PML_E_MEMORY;
     size_t len = text.len;
     if (pml__is_literal(t->spec.types[i])) memcpy(raw, text.ptr, len);
@@ -4035,7 +4387,8 @@ PML__FN pml_status pml__index_tokens(pml_tokenizer *t) {
   }
   for (int b = 0; b < 256; b++)
     if (t->byte_id[b] < 0)
-      return pml_fail(PML_E_FORMAT, "no token stands for byte 0x%02X: byte-level BPE needs all 256", (unsigned)b);
+      return pml_fail(PML_E_FORMAT, "no token stands for byte 0x%02X: byte-level BPE needs all 256",
+                      (unsigned)b);
   return PML_OK;
 }
 
@@ -4044,7 +4397,8 @@ PML__FN pml_status pml__merge_parse(const pml_tokenizer *t, size_t rank, pml_buf
   pml_str m = t->spec.merges[rank], part[3];
   const char *space = m.len > 1 ? (const char *)memchr(m.ptr + 1, ' ', m.len - 1) : NULL;
   if (!space || space + 1 == m.ptr + m.len)
-    return pml_fail(PML_E_FORMAT, "merge %zu '%s' is not two tokens with a space between", rank, pml__show(m).text);
+    return pml_fail(PML_E_FORMAT, "merge %zu '%s' is not two tokens with a space between", rank,
+                    pml__show(m).text);
   part[0].ptr = m.ptr;
   part[0].len = (size_t)(space - m.ptr);
   part[1].ptr = space + 1;
@@ -4068,8 +4422,8 @@ PML__FN pml_status pml__merge_parse(const pml_tokenizer *t, size_t rank, pml_buf
 PML__FN pml_status pml__merge_check(const pml_tokenizer *t, size_t rank, const int32_t id[3]) {
   pml_str a = t->bytes[id[0]], b = t->bytes[id[1]], c = t->bytes[id[2]];
   if (t->spec.types[id[2]] == 3)
-    return pml_fail(PML_E_FORMAT, "merge %zu makes the control token %d '%s': plain text could then spell it", rank,
-                    (int)id[2], pml__show(c).text);
+    return pml_fail(PML_E_FORMAT, "merge %zu makes the control token %d '%s': plain text could then spell it",
+                    rank, (int)id[2], pml__show(c).text);
   if (a.len + b.len != c.len || memcmp(c.ptr, a.ptr, a.len) != 0 || memcmp(c.ptr + a.len, b.ptr, b.len) != 0)
     return pml_fail(PML_E_FORMAT, "merge %zu makes token %d '%s', which has other bytes than its parts", rank,
                     (int)id[2], pml__show(c).text);
@@ -4172,8 +4526,8 @@ PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text) {
 /* Merges ids[n] in place and returns how many are left.  ranks[n] is scratch:
    ranks[i] belongs to the pair (ids[i], ids[i+1]).  The lowest rank goes first,
    of equal ones the leftmost. */
-PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, int32_t *ranks, size_t n, pml_merge_fn seen,
-                              void *user) {
+PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, int32_t *ranks, size_t n,
+                              pml_merge_fn seen, void *user) {
   for (size_t i = 0; i + 1 < n; i++) ranks[i] = pml__rank_of(t, ids[i], ids[i + 1]);
   while (n > 1) {
     size_t best = 0;
@@ -4224,8 +4578,8 @@ typedef struct {
   const pml_tokenizer *t;
   int32_t *ids;
   size_t n, cap;
-  pml__known_word *known; /* [PML__KNOWN_WORDS], NULL for a short text */
-  pml__bpe_symbol *symbol;    /* scratch of long words */
+  pml__known_word *known;  /* [PML__KNOWN_WORDS], NULL for a short text */
+  pml__bpe_symbol *symbol; /* scratch of long words */
   uint64_t *heap;
   size_t n_heap, symbol_cap, heap_cap;
   bool failed;
@@ -4270,7 +4624,8 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
   }
   e->heap = heap;
   e->n_heap = 0;
-  for (uint32_t i = 0; i < n; i++) s[i] = (pml__bpe_symbol){e->t->byte_id[(unsigned char)word[i]], 0, i - 1, i + 1};
+  for (uint32_t i = 0; i < n; i++)
+    s[i] = (pml__bpe_symbol){e->t->byte_id[(unsigned char)word[i]], 0, i - 1, i + 1};
   for (uint32_t i = 0; i < n; i++) pml__bpe_queue(e, i, n);
   while (e->n_heap) {
     uint64_t top = pml__bpe_pop(e);
@@ -4329,11 +4684,12 @@ PML__FN void pml__encode_id(pml__encoder *e, int32_t id) {
   ids[e->n++] = id;
 }
 
-PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags, int32_t **ids,
-                              size_t *n) {
+PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags,
+                              int32_t **ids, size_t *n) {
   *ids = NULL;
   *n = 0;
-  if (len > INT32_MAX) return pml_fail(PML_E_LIMIT, "a text of %zu bytes: encode at most 2^31-1 at once", len);
+  if (len > INT32_MAX)
+    return pml_fail(PML_E_LIMIT, "a text of %zu bytes: encode at most 2^31-1 at once", len);
   if ((flags & PML_ENCODE_BOS) && t->spec.bos < 0)
     return pml_fail(PML_E_USAGE, "a BOS token was asked for, but this tokenizer has none");
   const pml__specials *specials = flags & PML_ENCODE_SPECIAL ? &t->all : &t->user;
@@ -4365,11 +4721,12 @@ PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t l
   return PML_OK;
 }
 
-PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t n, unsigned flags, pml_buf *out) {
+PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t n, unsigned flags,
+                              pml_buf *out) {
   for (size_t i = 0; i < n; i++)
     if (ids[i] < 0 || ids[i] >= t->spec.n_vocab)
-      return pml_fail(PML_E_USAGE, "id %d at position %zu is outside the vocabulary of %d tokens", (int)ids[i], i,
-                      t->spec.n_vocab);
+      return pml_fail(PML_E_USAGE, "id %d at position %zu is outside the vocabulary of %d tokens",
+                      (int)ids[i], i, t->spec.n_vocab);
   for (size_t i = 0; i < n; i++) {
     int32_t type = t->spec.types[ids[i]];
     bool silent = type == 2 || type == 3 || type == 5;
@@ -4409,21 +4766,21 @@ typedef struct {
   const pml_bpe_options *opt;
   pml_arena arena;
   pml__specials specials;
-  pml_str *word;             /* different words, borrowed from the docs */
+  pml_str *word; /* different words, borrowed from the docs */
   int64_t *word_count;
   pml__strmap words;
   size_t n_words, word_cap, count_cap;
-  pml__bpe_letter *letter;       /* the symbols of all words, one after the other */
+  pml__bpe_letter *letter; /* the symbols of all words, one after the other */
   pml__bpe_pair *pair;
-  uint32_t *pair_slot;       /* hash from (left, right) to pair index + 1 */
+  uint32_t *pair_slot; /* hash from (left, right) to pair index + 1 */
   size_t n_pairs, pair_cap, n_slots;
   pml__bpe_place *place;
   size_t n_places, place_cap;
   pml__bpe_cand *heap;
   size_t n_heap, heap_cap;
-  size_t *touched;           /* pairs that the current merge made more frequent */
+  size_t *touched; /* pairs that the current merge made more frequent */
   size_t n_touched, touched_cap, step;
-  pml_str *token;            /* raw bytes of each token, in the arena */
+  pml_str *token; /* raw bytes of each token, in the arena */
   pml__strmap tokens;
   size_t n_tokens, token_cap;
   int32_t (*merge)[2];
@@ -4431,8 +4788,8 @@ typedef struct {
 } pml__bpe_trainer;
 
 PML__FN void pml__bpe_trainer_free(pml__bpe_trainer *r) {
-  void *owned[] = {r->word,  r->word_count, r->words.slot, r->letter,  r->pair,        r->pair_slot,
-                   r->place, r->heap,       r->touched,    r->token,   r->tokens.slot, r->merge};
+  void *owned[] = {r->word,  r->word_count, r->words.slot, r->letter, r->pair,        r->pair_slot,
+                   r->place, r->heap,       r->touched,    r->token,  r->tokens.slot, r->merge};
   for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) pml_free(owned[i]);
   pml_arena_free(&r->arena);
 }
@@ -4521,7 +4878,8 @@ PML__FN bool pml__bpe_pair_slots_grow(pml__bpe_trainer *r) {
 }
 
 /* The pair (left, right) occurs `count` times more, at this symbol. */
-PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right, int64_t count, int32_t symbol) {
+PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right, int64_t count,
+                               int32_t symbol) {
   if (r->n_pairs + 1 > r->n_slots / 2 && !pml__bpe_pair_slots_grow(r)) return false;
   size_t slot = pml__bpe_pair_slot_of(r, left, right);
   if (!r->pair_slot[slot]) {
@@ -4532,7 +4890,8 @@ PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right,
     r->pair_slot[slot] = (uint32_t)r->n_pairs;
   }
   size_t index = r->pair_slot[slot] - 1;
-  pml__bpe_place *places = (pml__bpe_place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
+  pml__bpe_place *places =
+      (pml__bpe_place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
   if (places) r->place = places;
   size_t *touched = (size_t *)pml__grow(r->touched, &r->touched_cap, r->n_touched + 1, sizeof *touched);
   if (touched) r->touched = touched;
@@ -4566,7 +4925,8 @@ PML__FN pml_status pml__bpe_train_count(pml__bpe_trainer *r) {
   size_t n = 0;
   for (size_t w = 0; w < r->n_words; w++)
     if (!pml_size_add(n, r->word[w].len, &n) || n > INT32_MAX / 3) /* two more places per merged letter */
-      return pml_fail(PML_E_LIMIT, "the different words of the text are too long together: give fewer documents");
+      return pml_fail(PML_E_LIMIT,
+                      "the different words of the text are too long together: give fewer documents");
   r->letter = (pml__bpe_letter *)pml_calloc(n + 1, sizeof *r->letter);
   if (!r->letter) return PML_E_MEMORY;
   int32_t at = 0;
@@ -4648,8 +5008,7 @@ PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
     }
     if (count < 2) break;
     if (!pml__bpe_train_learn(r, best.pair)) return PML_E_MEMORY;
-    if (r->opt->progress &&
-        !r->opt->progress(r->opt->user, (int)(r->n_tokens - 256), (int)(wanted - 256)))
+    if (r->opt->progress && !r->opt->progress(r->opt->user, (int)(r->n_tokens - 256), (int)(wanted - 256)))
       return pml_fail(PML_E_CANCELLED, "the tokenizer's training was stopped after %zu merges", r->n_merges);
   }
   return PML_OK;
@@ -4666,8 +5025,9 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
   r->opt = o;
   if (o->n_specials < 0 || (o->n_specials && !o->specials))
     return pml_fail(PML_E_USAGE, "%d special tokens, but no list of them", o->n_specials);
-  if (o->n_vocab - o->n_specials < 256)
-    return pml_fail(PML_E_USAGE, "a vocabulary of %d is too small: 256 bytes and %d special tokens need %" PRId64,
+  if ((int64_t)o->n_vocab - o->n_specials < 256)
+    return pml_fail(PML_E_USAGE,
+                    "a vocabulary of %d is too small: 256 bytes and %d special tokens need %" PRId64,
                     o->n_vocab, o->n_specials, (int64_t)o->n_specials + 256);
   if (o->pre != PML_PRE_GPT2 && o->pre != PML_PRE_QWEN2)
     return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)o->pre);
@@ -4752,8 +5112,12 @@ PML__FN pml_status pml__bpe_train_finish(pml__bpe_trainer *r, pml_tokenizer **ou
       !pml__bpe_train_merge_texts(r, tokens, merges))
     return PML_E_MEMORY;
   int first = o->n_vocab - o->n_specials;
-  pml_tokenizer_spec spec = {.pre = o->pre, .n_vocab = o->n_vocab, .tokens = tokens, .types = types,
-                             .n_merges = r->n_merges, .merges = merges};
+  pml_tokenizer_spec spec = {.pre = o->pre,
+                             .n_vocab = o->n_vocab,
+                             .tokens = tokens,
+                             .types = types,
+                             .n_merges = r->n_merges,
+                             .merges = merges};
   spec.bos = o->bos ? first + pml__special_index(o, o->bos) : -1;
   spec.eos = o->eos ? first + pml__special_index(o, o->eos) : -1;
   spec.eot = o->eot ? first + pml__special_index(o, o->eot) : -1;
@@ -4761,7 +5125,8 @@ PML__FN pml_status pml__bpe_train_finish(pml__bpe_trainer *r, pml_tokenizer **ou
   return pml_tokenizer_create(out, &spec);
 }
 
-PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs, const pml_bpe_options *o) {
+PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs,
+                                 const pml_bpe_options *o) {
   *out = NULL;
   pml__bpe_trainer r = {0};
   pml_status st = pml__bpe_train_options(&r, o);
@@ -5435,14 +5800,14 @@ PML_API bool pml_gguf_get_arr_str(const pml_gguf *g, const char *key, size_t i, 
 }
 
 /* A character that may reach a terminal as it is: no control, no reordering mark. */
-PML__FN bool pml__printable(uint32_t cp) {
+PML__FN bool pml__gguf_printable(uint32_t cp) {
   bool control = cp < 0x20 || (cp >= 0x7F && cp < 0xA0);
   bool reorders = (cp >= 0x200B && cp <= 0x200F) || (cp >= 0x2028 && cp <= 0x202E) ||
                   (cp >= 0x2060 && cp <= 0x206F) || cp == 0xFEFF;
   return !control && !reorders && cp < 0xE0000;
 }
 
-PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
+PML__FN void pml__gguf_quote(pml_str s, size_t limit, pml_buf *out) {
   size_t i = 0;
   pml_buf_puts(out, "\"");
   while (i < s.len && i < limit) {
@@ -5450,7 +5815,7 @@ PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
     int n = pml_utf8_decode(s.ptr + i, s.len - i, &cp);
     if (s.ptr[i] == '"' || s.ptr[i] == '\\') pml_buf_printf(out, "\\%c", s.ptr[i]);
     else if (s.ptr[i] == '\n') pml_buf_puts(out, "\\n");
-    else if (pml__printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
+    else if (pml__gguf_printable(cp)) pml_buf_add(out, s.ptr + i, (size_t)n);
     else
       for (int k = 0; k < n; k++) pml_buf_printf(out, "\\x%02x", (unsigned char)s.ptr[i + (size_t)k]);
     i += (size_t)n;
@@ -5461,7 +5826,7 @@ PML__FN void pml__quote(pml_str s, size_t limit, pml_buf *out) {
 PML__FN void pml__gguf_elem_text(const pml__gguf_kv *kv, size_t i, pml_buf *out) {
   int64_t whole;
   double real = 0;
-  if (kv->elem == PML_GGUF_STR) pml__quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
+  if (kv->elem == PML_GGUF_STR) pml__gguf_quote(kv->strings[i], kv->type == PML_GGUF_ARR ? 24 : 60, out);
   else if (kv->elem == PML_GGUF_BOOL) pml_buf_puts(out, kv->data[i] ? "true" : "false");
   else if (pml__gguf_int_at(kv, i, &whole)) pml_buf_printf(out, "%" PRId64, whole);
   else if (pml__gguf_float_at(kv, i, &real))
@@ -5499,7 +5864,7 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
   pml_buf quoted = {0};
   pml_status st = PML_OK;
   if (!pml_str_eq(model, "gpt2")) {
-    pml__quote(model, 40, &quoted);
+    pml__gguf_quote(model, 40, &quoted);
     st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is written "
                   "yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
   } else {
@@ -5508,7 +5873,7 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
     while (i < n && !pml_str_eq(name, known[i].name)) i++;
     if (i < n) *pre = known[i].pre;
     else {
-      pml__quote(name, 40, &quoted);
+      pml__gguf_quote(name, 40, &quoted);
       st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and Qwen2 "
                     "are", g->name, quoted.data ? quoted.data : "?");
     }
