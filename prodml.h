@@ -12431,6 +12431,8 @@ PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output);
 PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt);
+/* The question is plain text (`code` may stand in it, a formula may not), the answer
+   Markdown. */
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer);
 /* An entry of the sources; "arXiv:1706.03762" becomes a link. */
 PML_API void pml_page_source(pml_page *p, const char *text, size_t len);
@@ -12852,8 +12854,7 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   int found = 0;
   for (int n = 1; n < 100; n++) {
     size_t begin, end;
-    if (!pml__section_prose(p, n, &begin, &end) || begin > at) break;
-    found = n;
+    if (pml__section_prose(p, n, &begin, &end) && begin < at) found = n;
   }
   return found;
 }
@@ -12895,7 +12896,16 @@ PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt) {
 }
 
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer) {
-  pml_buf_printf(&p->part[PML_PAGE_CHECK], "<details>\n<summary>%s</summary>\n\n%s\n\n</details>\n\n", question, answer);
+  pml_buf *b = &p->part[PML_PAGE_CHECK];
+  bool code = false;
+  pml_buf_puts(b, "<details>\n<summary>");
+  for (const char *q = question; *q; q++) { /* a summary is HTML, not Markdown */
+    if (*q == '<') pml_buf_puts(b, "&lt;");
+    else if (*q == '&') pml_buf_puts(b, "&amp;");
+    else if (*q == '`') pml_buf_puts(b, (code = !code) ? "<code>" : "</code>");
+    else pml_buf_add(b, q, 1);
+  }
+  pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {

@@ -77,8 +77,7 @@ pandoc_book() { # OUTPUT flags …
   shift
   pandoc "$WORK/book.md" -f gfm+tex_math_dollars+attributes -s --mathml --toc --toc-depth=2 \
     --highlight-style=tests/book.theme --lua-filter=tests/book.lua --resource-path="notes:." \
-    -M lang=en -M title="prodml.h" -M subtitle="One header, one production-ML course" \
-    -M date="version $VERSION" "$@" -o "$to"
+    -M lang=en -M title="prodml.h" -M subtitle="One header, one production-ML course" "$@" -o "$to"
 }
 
 browser() {
@@ -90,12 +89,13 @@ browser() {
 }
 
 html() {
-  pandoc_book "$WORK/index.html" -t html5 --self-contained -c tests/book.css -M prefix="../../" &&
+  pandoc_book "$WORK/index.html" -t html5 --self-contained -c tests/book.css -M date="version $VERSION" -M prefix="../../" &&
     mv "$WORK/index.html" "$BOOK/index.html" && echo "  $BOOK/index.html"
 }
 
-epub() {
-  pandoc_book "$WORK/prodml.epub" -t epub3 --css tests/book.css -M identifier="urn:uuid:6d0a2f4e-5b6c-5f0a-9a55-0f1d7c9e4b11" \
+epub() { # readers bring their own pages and know no @page boxes
+  sed '/^@page/,$d' tests/book.css > "$WORK/epub.css"
+  pandoc_book "$WORK/prodml.epub" -t epub3 --css "$WORK/epub.css" -M identifier="urn:uuid:6d0a2f4e-5b6c-5f0a-9a55-0f1d7c9e4b11" \
     --epub-chapter-level=2 && mv "$WORK/prodml.epub" "$BOOK/prodml.epub" && echo "  $BOOK/prodml.epub"
 }
 
@@ -105,7 +105,7 @@ pdf() {
   [ -n "$b" ] || { echo "  skipped the PDF: no chromium (apt install chromium-headless-shell, brew install --cask google-chrome)"; return; }
   here=$(pwd)
   # On paper nothing can be unfolded.
-  pandoc_book "$WORK/print.html" -t html5 --self-contained -c tests/book.css || return 1
+  pandoc_book "$WORK/print.html" -t html5 --self-contained -c tests/book.css -M date="version $VERSION" || return 1
   sed 's/<details>/<details open="open">/' "$WORK/print.html" > "$WORK/paper.html"
   case $WORK in /*) here="" ;; *) here=$here/ ;; esac
   "$b" --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync \
