@@ -2560,7 +2560,8 @@ typedef void (*pml__gemm_tile_fn)(size_t kc, const float *a, const float *b, flo
 
 /* dst[k,stride] = src[r,ld] transposed: dst[k·stride + r] = src[r·ld + k] for
    r < rows, 0 for rows <= r < stride. */
-typedef void (*pml__gemm_turn_fn)(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc);
+typedef void (*pml__gemm_turn_fn)(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
+                                  size_t kc);
 
 /* dst[k,stride] = src[k,ld]: `rows` numbers of each, 0 up to stride. */
 typedef pml__gemm_turn_fn pml__gemm_copy_fn;
@@ -2592,16 +2593,19 @@ PML__GEMM_INLINE void pml__gemm_tile_scalar(size_t kc, const float *a, const flo
 PML__FN void pml__gemm_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, false);
 }
-PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                     bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
 }
 
-PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
+                                  size_t kc) {
   for (size_t k = 0; k < kc; k++)
     for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[r * ld + k] : 0.0f;
 }
 
-PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
+                                  size_t kc) {
   for (size_t k = 0; k < kc; k++)
     for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[k * ld + r] : 0.0f;
 }
@@ -2611,8 +2615,9 @@ PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, 
 #define PML__GEMM_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
 
 /* @gemm_tile_avx512 */
-PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const float *a, const float *b, float *c,
-                                                             size_t ldc, bool load, bool strict) {
+PML__GEMM_AVX512
+PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                            bool load, bool strict) {
   __m512 acc[14][2];
   PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
     acc[m][0] = load ? _mm512_loadu_ps(c + (size_t)m * ldc) : _mm512_setzero_ps();
@@ -2622,8 +2627,10 @@ PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const fl
     __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + 16);
     PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
       __m512 am = _mm512_set1_ps(a[m]);
-      acc[m][0] = strict ? _mm512_add_ps(acc[m][0], _mm512_mul_ps(am, b0)) : _mm512_fmadd_ps(am, b0, acc[m][0]);
-      acc[m][1] = strict ? _mm512_add_ps(acc[m][1], _mm512_mul_ps(am, b1)) : _mm512_fmadd_ps(am, b1, acc[m][1]);
+      acc[m][0] = strict ? _mm512_add_ps(acc[m][0], _mm512_mul_ps(am, b0))
+                         : _mm512_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm512_add_ps(acc[m][1], _mm512_mul_ps(am, b1))
+                         : _mm512_fmadd_ps(am, b1, acc[m][1]);
     }
   }
   PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
@@ -2633,17 +2640,19 @@ PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const fl
 }
 /* @end */
 
-PML__GEMM_AVX512 PML__FN void pml__gemm_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc,
-                                               bool load) {
+PML__GEMM_AVX512
+PML__FN void pml__gemm_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
   pml__gemm_tile_avx512(kc, a, b, c, ldc, load, false);
 }
-PML__GEMM_AVX512 PML__FN void pml__gemm_avx512_strict(size_t kc, const float *a, const float *b, float *c,
-                                                      size_t ldc, bool load) {
+PML__GEMM_AVX512
+PML__FN void pml__gemm_avx512_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                     bool load) {
   pml__gemm_tile_avx512(kc, a, b, c, ldc, load, true);
 }
 
-PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float *a, const float *b, float *c,
-                                                         size_t ldc, bool load, bool strict) {
+PML__GEMM_AVX2
+PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                          bool load, bool strict) {
   __m256 acc[6][2];
   PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
     acc[m][0] = load ? _mm256_loadu_ps(c + (size_t)m * ldc) : _mm256_setzero_ps();
@@ -2653,8 +2662,10 @@ PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float 
     __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
     PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
       __m256 am = _mm256_broadcast_ss(a + m);
-      acc[m][0] = strict ? _mm256_add_ps(acc[m][0], _mm256_mul_ps(am, b0)) : _mm256_fmadd_ps(am, b0, acc[m][0]);
-      acc[m][1] = strict ? _mm256_add_ps(acc[m][1], _mm256_mul_ps(am, b1)) : _mm256_fmadd_ps(am, b1, acc[m][1]);
+      acc[m][0] = strict ? _mm256_add_ps(acc[m][0], _mm256_mul_ps(am, b0))
+                         : _mm256_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm256_add_ps(acc[m][1], _mm256_mul_ps(am, b1))
+                         : _mm256_fmadd_ps(am, b1, acc[m][1]);
     }
   }
   PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
@@ -2663,12 +2674,13 @@ PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float 
   }
 }
 
-PML__GEMM_AVX2 PML__FN void pml__gemm_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc,
-                                           bool load) {
+PML__GEMM_AVX2
+PML__FN void pml__gemm_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
   pml__gemm_tile_avx2(kc, a, b, c, ldc, load, false);
 }
-PML__GEMM_AVX2 PML__FN void pml__gemm_avx2_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
-                                                  bool load) {
+PML__GEMM_AVX2
+PML__FN void pml__gemm_avx2_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                   bool load) {
   pml__gemm_tile_avx2(kc, a, b, c, ldc, load, true);
 }
 
@@ -2823,18 +2835,20 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   pml_status st = pml__gemm_check(C, ldc, A, lda, ta, B, ldb, tb, M, N, K);
   if (st != PML_OK || M == 0 || N == 0) return st;
   if (K == 0) {
-    for (size_t m = 0; m < (size_t)M && !accumulate; m++) memset(C + m * (size_t)ldc, 0, (size_t)N * sizeof *C);
+    for (size_t m = 0; m < (size_t)M && !accumulate; m++)
+      memset(C + m * (size_t)ldc, 0, (size_t)N * sizeof *C);
     return PML_OK;
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f, A,
-                lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
+                A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
   }
 #endif
   pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
-                     .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M, .ta = ta, .tb = tb};
+                     .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M,
+                     .ta = ta, .tb = tb};
   size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
   size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
   j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
