@@ -1,5 +1,6 @@
 /* § 17: splitting, merging, special tokens, training, and a peer's vocabulary.
-   The peer's files: $PRODML_SHARED/data/ggml-vocab-gpt-2.gguf with .inp and .out. */
+   The peer's files: $PRODML_SHARED/data/ggml-vocab-gpt-2.gguf with .inp and .out.
+   `test_tokenizer --corpus DIR` writes the seeds of the fuzz target instead. */
 #include "prodml.h"
 #include "test.h"
 
@@ -729,7 +730,34 @@ static void test_peer(void) {
   free(out);
 }
 
-int main(void) {
+/* ── Seeds for the fuzz target: the first byte is its mode ──────────────────── */
+
+static int write_corpus(const char *dir) {
+  static const struct {
+    const char *name, *text;
+  } seeds[] = {
+      {"english", "0I've told him: they'll see 42 tokens, don't they?\n\n  end  "},
+      {"special", "0a<|end|>b<|e<|end|"},
+      {"unicode", "1caf\xC3\xA9 \xE4\xBD\xA0\xE5\xA5\xBD\xF0\x9F\x98\x80 \xC2\xB2 'S'\xC5\xBF\r\n\xE3\x80\x80\xFF\xC3"},
+      {"long", "0aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"},
+      {"spaces", "1 \n \r\n\t x\n\n\n   y\xC2\xA0z"},
+      {"vocabulary", "2T1ab\nT1abc\nT3<|x|>\nT4tool\nT5[unused0]\na b\nab c\nabc abcab tool <|x|>"},
+      {"bad_merge", "2T3ab\na b\n"},
+      {"train", "3low low low lower newest newest widest <|end|> abc ab bc abcabc"},
+  };
+  for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++) {
+    char path[1024];
+    snprintf(path, sizeof path, "%s/%s", dir, seeds[i].name);
+    if (pml_file_write(path, seeds[i].text, strlen(seeds[i].text)) != PML_OK) {
+      fprintf(stderr, "%s\n", pml_error());
+      return 1;
+    }
+  }
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc == 3 && !strcmp(argv[1], "--corpus")) return write_corpus(argv[2]);
   TEST("splitting into words");
   test_split();
   test_merge_order();
