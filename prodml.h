@@ -223,9 +223,11 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -10580,6 +10582,9 @@ typedef struct pml_svg pml_svg;
    pml_svg_check reports it.  All of them accept only finite numbers. */
 PML_API pml_status pml_svg_create(pml_svg **out, const pml_svg_head *head);
 PML_API void pml_svg_free(pml_svg *s);
+/* Sets title and description and draws the bars, for a picture made without them. */
+PML_API void pml_svg_head_set(pml_svg *s, const pml_svg_head *head);
+PML_API const char *pml_svg_title(const pml_svg *s);
 PML_API pml_box pml_svg_body(const pml_svg *s); /* the free space between the bars: 60,110 1800×860 */
 
 /* Primitives.  PML_NO_COLOUR leaves a fill or a stroke out.  xy holds n pairs. */
@@ -11091,7 +11096,7 @@ PML__FN void pml__svg_bars(pml_svg *s, const pml_svg_head *h) {
   double tag = h->tag ? pml_text_width(h->tag, &muted) : 0;
   if (h->tag) pml_svg_text(s, PML_SVG_W - 60, 49, muted, h->tag);
   pml_box title = {60, 8, PML_SVG_W - 120 - (tag > 0 ? tag + 50 : 0), 64};
-  pml_svg_text_in(s, title, (pml_font){.size = 38, .weight = 600}, PML_MIDDLE, h->title);
+  pml_svg_text_in(s, title, (pml_font){.size = 38, .weight = 600}, PML_MIDDLE, h->title ? h->title : "");
   pml_font foot = {.size = 22, .colour = PML_MUTED};
   double baseline = PML_SVG_H - PML_SVG_BAR / 2 + 8;
   if (h->source) pml_svg_text(s, 60, baseline, foot, h->source);
@@ -11099,14 +11104,22 @@ PML__FN void pml__svg_bars(pml_svg *s, const pml_svg_head *h) {
   if (h->measured) pml_svg_text(s, PML_SVG_W - 60, baseline, foot, h->measured);
 }
 
+PML_API void pml_svg_head_set(pml_svg *s, const pml_svg_head *head) {
+  const char *title = head->title ? head->title : "";
+  const char *copy = pml__svg_strdup(s, title), *desc = pml__svg_strdup(s, head->desc ? head->desc : title);
+  s->title = copy ? copy : "";
+  s->desc = desc ? desc : "";
+  pml__svg_bars(s, head);
+}
+
+PML_API const char *pml_svg_title(const pml_svg *s) { return s->title; }
+
 PML_API pml_status pml_svg_create(pml_svg **out, const pml_svg_head *head) {
   *out = NULL;
   pml_svg *s = (pml_svg *)pml_calloc(1, sizeof *s);
   if (!s) return PML_E_MEMORY;
-  const char *title = head && head->title ? head->title : "";
-  s->title = pml__svg_strdup(s, title);
-  s->desc = pml__svg_strdup(s, head && head->desc ? head->desc : title);
-  if (head) pml__svg_bars(s, head);
+  s->title = s->desc = "";
+  if (head) pml_svg_head_set(s, head);
   if (s->failed) {
     pml_svg_free(s);
     return PML_E_MEMORY;
@@ -12337,19 +12350,1486 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
 #endif /* § 49 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 50  PAGES                                                    needs § 2 § 49
+   § 50  PAGES                                                 needs § 6 § 10 § 15
    ─────────────────────────────────────────────────────────────────────────────
-   Markdown from a run.
+   Documentation drifts because it is copied.  A reading page copies nothing by
+   hand: its prose is the banner of a chapter, its code lies between two marks of a
+   source file, its output is what the program printed a moment ago, and its numbers
+   come from the run.  All of it is read when the page is written.
+
+     what you will be able to do     the lesson says it
+     the idea                        the chapter's banner, from prodml.h
+     the mechanism                   code between the marks @name and @end
+     run it                          the command and the real output
+     the diagram                     written by the same run
+     break it                        a fault to inject and what you should see
+     check yourself                  questions with folded answers
+     sources                         the banner's "Source:" lines and more
+
+   A banner becomes Markdown by three rules: lines indented by two or more are
+   preformatted, a paragraph that begins "The trap:" or "Cost:" stands out, "Source:"
+   moves to the last section.  Formulas may be TeX ($…$), which the book turns into
+   MathML.
+
+   Two kinds of numbers.  What is computed is the same on every machine.  What is
+   measured is not: it is recorded once, with machine, date, compiler and spread, in
+   notes/measured/NAME.json, and pages render the record.  So a page is a function of
+   the repository, and regenerating it changes no byte.
+
+   The trap: a mark that was renamed.  A page that quotes it is then refused with the
+   name of the mark, instead of being written without its code.
+   Source: Knuth 1984, Literate Programming.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 50: not written yet */
+/* One measured quantity: median, 95 % interval, number of samples. */
+typedef struct {
+  char name[48], unit[24];
+  double median, lo, hi;
+  int n;
+} pml_number;
+
+enum { PML_RECORD_MAX = 256 };
+typedef struct {
+  char machine[128];  /* "AMD EPYC 9R14, 2 cores" */
+  char date[16];      /* "2026-11-20" */
+  char compiler[48];  /* "gcc 12.2.0" */
+  int n;
+  pml_number number[PML_RECORD_MAX];
+} pml_record;
+
+/* Fills machine, date and compiler from this machine, n = 0. */
+PML_API void pml_record_start(pml_record *r);
+/* Adds a number, or replaces the one of the same name.  PML_E_LIMIT when full. */
+PML_API pml_status pml_record_add(pml_record *r, const pml_number *x);
+PML_API const pml_number *pml_record_find(const pml_record *r, const char *name); /* NULL: none */
+/* JSON, one number a line; written atomically. */
+PML_API pml_status pml_record_write(const pml_record *r, const char *path);
+PML_API pml_status pml_record_read(pml_record *r, const char *path);
+/* "31.2 tok/s (30.8 to 31.9, n 20)": three significant digits. */
+PML_API void pml_number_show(char out[128], const pml_number *x);
+
+typedef enum {
+  PML_PAGE_CAN = 0, PML_PAGE_IDEA, PML_PAGE_MECHANISM, PML_PAGE_RUN, PML_PAGE_DIAGRAM, PML_PAGE_BREAK,
+  PML_PAGE_CHECK, PML_PAGE_SOURCES, PML_PAGE_PARTS
+} pml_page_part;
+
+/* A page under construction.  header is the text of prodml.h, lesson that of the
+   lesson's source; both are read by pml_page_create.  What fails later is kept in
+   `fault` and reported by pml_page_render. */
+typedef struct {
+  char title[160], summary[480], lead[400];
+  char *header, *lesson;
+  size_t header_len, lesson_len;
+  char read_with[320];           /* links to the sections whose banners are quoted */
+  pml_buf part[PML_PAGE_PARTS];
+  char fault[512];
+} pml_page;
+
+/* lesson_path may be NULL when no code of a lesson is quoted. */
+PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
+                                   const char *header_path, const char *lesson_path);
+PML_API void pml_page_free(pml_page *p);
+
+/* A paragraph and a list item, as Markdown. */
+PML_API void pml_page_text(pml_page *p, pml_page_part part, const char *fmt, ...) PML__PRINTF(3, 4);
+PML_API void pml_page_item(pml_page *p, pml_page_part part, const char *fmt, ...) PML__PRINTF(3, 4);
+/* A displayed formula in TeX. */
+PML_API void pml_page_formula(pml_page *p, pml_page_part part, const char *tex);
+/* cells[rows,cols], row 0 is the head; align as in pml_svg_table. */
+PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *cells, int rows, int cols,
+                            const char *align);
+/* The banner of § n: prose into the idea, its sources into the sources. */
+PML_API void pml_page_idea(pml_page *p, int section);
+/* The code between the marks @mark and @end of prodml.h, or of the lesson. */
+PML_API void pml_page_quote(pml_page *p, const char *mark);
+PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
+PML_API void pml_page_run(pml_page *p, const char *command, const char *output);
+PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt);
+PML_API void pml_page_question(pml_page *p, const char *question, const char *answer);
+/* An entry of the sources; "arXiv:1706.03762" becomes a link. */
+PML_API void pml_page_source(pml_page *p, const char *text, size_t len);
+
+/* Appends text with Markdown's special characters escaped. */
+PML_API void pml_md_escape(pml_buf *out, const char *text, size_t len);
+/* The Markdown.  PML_E_CHECK when a section is empty or a quote was not found. */
+PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out);
+PML_API pml_status pml_page_save(const pml_page *p, const char *path);
+
+#ifdef PML__IMPL
+
+/* ── Records ──────────────────────────────────────────────────────────────── */
+
+PML_API void pml_record_start(pml_record *r) {
+  time_t now = time(NULL);
+  struct tm day;
+  memset(r, 0, sizeof *r);
+  int cores = pml_cpu_count();
+  snprintf(r->machine, sizeof r->machine, "%.100s, %d core%s", pml_cpu_model(), cores, cores == 1 ? "" : "s");
+  snprintf(r->compiler, sizeof r->compiler, "%s", pml__compiler());
+  if (gmtime_r(&now, &day)) strftime(r->date, sizeof r->date, "%Y-%m-%d", &day);
+}
+
+PML_API const pml_number *pml_record_find(const pml_record *r, const char *name) {
+  for (int i = 0; i < r->n; i++)
+    if (strcmp(r->number[i].name, name) == 0) return &r->number[i];
+  return NULL;
+}
+
+PML_API pml_status pml_record_add(pml_record *r, const pml_number *x) {
+  int i = 0;
+  while (i < r->n && strcmp(r->number[i].name, x->name) != 0) i++;
+  if (i == PML_RECORD_MAX)
+    return pml_fail(PML_E_LIMIT, "a record holds at most %d numbers, '%s' is one too many", PML_RECORD_MAX, x->name);
+  r->number[i] = *x;
+  if (i == r->n) r->n++;
+  return PML_OK;
+}
+
+PML__FN void pml__put_field(pml_buf *out, const char *before, const char *key, const char *value) {
+  pml_buf_printf(out, "%s\"%s\": ", before, key);
+  pml_json_put_str(out, value, strlen(value));
+}
+
+PML_API pml_status pml_record_write(const pml_record *r, const char *path) {
+  pml_buf out = {0};
+  pml__put_field(&out, "{\n  ", "machine", r->machine);
+  pml__put_field(&out, ",\n  ", "date", r->date);
+  pml__put_field(&out, ",\n  ", "compiler", r->compiler);
+  pml_buf_puts(&out, ",\n  \"numbers\": [");
+  for (int i = 0; i < r->n; i++) {
+    const pml_number *x = &r->number[i];
+    pml__put_field(&out, i ? ",\n    {" : "\n    {", "name", x->name);
+    pml__put_field(&out, ", ", "unit", x->unit);
+    pml_buf_puts(&out, ", \"median\": ");
+    pml_json_put_num(&out, x->median);
+    pml_buf_puts(&out, ", \"lo\": ");
+    pml_json_put_num(&out, x->lo);
+    pml_buf_puts(&out, ", \"hi\": ");
+    pml_json_put_num(&out, x->hi);
+    pml_buf_printf(&out, ", \"n\": %d}", x->n);
+  }
+  pml_buf_puts(&out, "\n  ]\n}\n");
+  pml_status st = out.failed ? PML_E_MEMORY : pml_file_write(path, out.data, out.len);
+  pml_buf_free(&out);
+  return st;
+}
+
+/* A string member into a fixed field; false when it is absent or too long. */
+PML__FN bool pml__record_text(pml_json v, const char *key, char *out, size_t cap) {
+  pml_buf text = {0};
+  bool ok = pml_json_text(pml_json_get(v, key), &text) && text.len < cap;
+  if (ok) memcpy(out, text.data ? text.data : "", text.len + 1);
+  pml_buf_free(&text);
+  return ok;
+}
+
+PML__FN bool pml__record_number(pml_json v, pml_number *x) {
+  int64_t n = 0;
+  memset(x, 0, sizeof *x);
+  bool ok = pml__record_text(v, "name", x->name, sizeof x->name) && pml__record_text(v, "unit", x->unit, sizeof x->unit) &&
+            pml_json_double(pml_json_get(v, "median"), &x->median) && pml_json_double(pml_json_get(v, "lo"), &x->lo) &&
+            pml_json_double(pml_json_get(v, "hi"), &x->hi) && pml_json_int(pml_json_get(v, "n"), &n) && n > 0 && n < INT_MAX;
+  x->n = (int)n;
+  return ok;
+}
+
+PML_API pml_status pml_record_read(pml_record *r, const char *path) {
+  char *text;
+  size_t len;
+  pml_json root;
+  memset(r, 0, sizeof *r);
+  pml_status st = pml_file_read(path, &text, &len);
+  if (st != PML_OK) return st;
+  st = pml_json_open(&root, text, len, path);
+  if (st == PML_OK && !(pml__record_text(root, "machine", r->machine, sizeof r->machine) &&
+                        pml__record_text(root, "date", r->date, sizeof r->date) &&
+                        pml__record_text(root, "compiler", r->compiler, sizeof r->compiler)))
+    st = pml_fail(PML_E_FORMAT, "%s: machine, date or compiler is missing: make benchmark-notes writes it anew", path);
+  for (pml_json_iter it = pml_json_each(pml_json_get(root, "numbers")); st == PML_OK && pml_json_next(&it);) {
+    pml_number x;
+    if (pml__record_number(it.value, &x)) st = pml_record_add(r, &x);
+    else st = pml_fail(PML_E_FORMAT, "%s: number %zu is not {name, unit, median, lo, hi, n}", path, it.index);
+  }
+  pml_free(text);
+  return st;
+}
+
+PML__FN int pml__digits_for(double v) { return v >= 100 || v == 0 ? 0 : v >= 10 ? 1 : v >= 1 ? 2 : v >= 0.1 ? 3 : 4; }
+
+PML_API void pml_number_show(char out[128], const pml_number *x) {
+  char m[48], lo[48], hi[48];
+  int d = pml__digits_for(fabs(x->median));
+  pml_number_text(m, x->median, d);
+  pml_number_text(lo, x->lo, d);
+  pml_number_text(hi, x->hi, d);
+  if (x->n > 1) snprintf(out, 128, "%.24s%s%s (%.24s to %.24s, n %d)", m, *x->unit ? " " : "", x->unit, lo, hi, x->n);
+  else snprintf(out, 128, "%s%s%s", m, *x->unit ? " " : "", x->unit);
+}
+
+/* ── Markdown ─────────────────────────────────────────────────────────────── */
+
+/* Between backquotes nothing is escaped; they must pair up within `text`. */
+PML_API void pml_md_escape(pml_buf *out, const char *text, size_t len) {
+  bool code = false;
+  size_t ticks = 0;
+  for (size_t i = 0; i < len; i++) ticks += text[i] == '`';
+  for (size_t i = 0; i < len; i++) {
+    char c = text[i];
+    bool pairs = ticks % 2 == 0;
+    if (c == '`' && pairs) code = !code;
+    if (!code && (strchr("\\*_[]<>$^~|", c) || (c == '`' && !pairs) || (c == '#' && i == 0))) pml_buf_puts(out, "\\");
+    pml_buf_add(out, &c, 1);
+  }
+}
+
+/* Escaped text in which "arXiv:NNNN.NNNNN" is a link. */
+PML__FN void pml__md_linked(pml_buf *out, const char *text, size_t len) {
+  size_t from = 0;
+  for (size_t i = 0; i + 6 < len; i++) {
+    if (memcmp(text + i, "arXiv:", 6) != 0) continue;
+    size_t end = i + 6;
+    while (end < len && ((text[end] >= '0' && text[end] <= '9') || (text[end] == '.' && end + 1 < len && text[end + 1] >= '0' && text[end + 1] <= '9'))) end++;
+    if (end == i + 6) continue;
+    pml_md_escape(out, text + from, i - from);
+    pml_buf_printf(out, "[%.*s](https://arxiv.org/abs/%.*s)", (int)(end - i), text + i, (int)(end - i - 6), text + i + 6);
+    from = i = end;
+  }
+  pml_md_escape(out, text + from, len - from);
+}
+
+/* A fenced block; the fence is longer than any run of backquotes inside. */
+PML__FN void pml__md_fence(pml_buf *out, const char *language, const char *text, size_t len) {
+  size_t run = 0, longest = 2;
+  for (size_t i = 0; i < len; i++) {
+    run = text[i] == '`' ? run + 1 : 0;
+    if (run > longest) longest = run;
+  }
+  for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
+  pml_buf_printf(out, "%s\n", language);
+  pml_buf_add(out, text, len);
+  if (len && text[len - 1] != '\n') pml_buf_puts(out, "\n");
+  for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
+  pml_buf_puts(out, "\n\n");
+}
+
+PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
+                                   const char *header_path, const char *lesson_path) {
+  *out = NULL;
+  pml_page *p = (pml_page *)pml_calloc(1, sizeof *p);
+  if (!p) return PML_E_MEMORY;
+  snprintf(p->title, sizeof p->title, "%s", title);
+  snprintf(p->lead, sizeof p->lead, "%s", lead);
+  snprintf(p->summary, sizeof p->summary, "%s", summary);
+  pml_status st = pml_file_read(header_path, &p->header, &p->header_len);
+  if (st == PML_OK && lesson_path) st = pml_file_read(lesson_path, &p->lesson, &p->lesson_len);
+  if (st != PML_OK) pml_page_free(p);
+  else *out = p;
+  return st;
+}
+
+PML_API void pml_page_free(pml_page *p) {
+  if (!p) return;
+  for (int i = 0; i < PML_PAGE_PARTS; i++) pml_buf_free(&p->part[i]);
+  pml_free(p->header);
+  pml_free(p->lesson);
+  pml_free(p);
+}
+
+PML__FN void pml__page_add(pml_page *p, pml_page_part part, const char *before, const char *after, const char *fmt,
+                           va_list ap) {
+  char *text = NULL;
+  va_list again;
+  va_copy(again, ap);
+  int n = vsnprintf(NULL, 0, fmt, ap);
+  if (n >= 0) text = (char *)pml_alloc((size_t)n + 1);
+  if (text) vsnprintf(text, (size_t)n + 1, fmt, again);
+  va_end(again);
+  pml_buf_puts(&p->part[part], before);
+  pml_buf_puts(&p->part[part], text ? text : "");
+  pml_buf_puts(&p->part[part], after);
+  if (!text) p->part[part].failed = true;
+  pml_free(text);
+}
+
+PML_API void pml_page_text(pml_page *p, pml_page_part part, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  pml__page_add(p, part, "", "\n\n", fmt, ap);
+  va_end(ap);
+}
+
+/* Items follow each other without a blank line: the one that ended the last goes. */
+PML_API void pml_page_item(pml_page *p, pml_page_part part, const char *fmt, ...) {
+  pml_buf *b = &p->part[part];
+  size_t line = b->len > 1 ? b->len - 2 : 0;
+  while (line > 0 && b->data[line - 1] != '\n') line--;
+  if (b->len > 2 && !b->failed && !strncmp(b->data + line, "- ", 2)) b->data[--b->len] = 0;
+  va_list ap;
+  va_start(ap, fmt);
+  pml__page_add(p, part, "- ", "\n\n", fmt, ap);
+  va_end(ap);
+}
+
+PML_API void pml_page_formula(pml_page *p, pml_page_part part, const char *tex) {
+  pml_buf_printf(&p->part[part], "$$%s$$\n\n", tex);
+}
+
+PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *cells, int rows, int cols,
+                            const char *align) {
+  pml_buf *b = &p->part[part];
+  for (int i = 0; i < rows; i++) {
+    for (int j = 0; j < cols; j++) {
+      pml_buf_puts(b, j ? " " : "| ");
+      pml_md_escape(b, cells[i * cols + j], strlen(cells[i * cols + j]));
+      pml_buf_puts(b, " |");
+    }
+    pml_buf_puts(b, "\n");
+    for (int j = 0; i == 0 && j < cols; j++) {
+      char a = align[j] >= 'a' ? align[j] : (char)(align[j] + 32);
+      pml_buf_puts(b, j ? "" : "|");
+      pml_buf_puts(b, a == 'r' ? "---:|" : a == 'c' ? ":---:|" : ":---|");
+    }
+    if (i == 0) pml_buf_puts(b, "\n");
+  }
+  pml_buf_puts(b, "\n");
+}
+
+/* ── Quoting prodml.h ─────────────────────────────────────────────────────── */
+
+PML__FN size_t pml__line_end(const char *text, size_t len, size_t at) {
+  const char *nl = at < len ? (const char *)memchr(text + at, '\n', len - at) : NULL;
+  return nl ? (size_t)(nl - text) : len;
+}
+
+/* The title of § n in its own spelling, from the table of contents. */
+PML__FN bool pml__section_title(const pml_page *p, int n, char out[80]) {
+  char key[32];
+  snprintf(key, sizeof key, "\n       § %-3d ", n);
+  const char *at = strstr(p->header, key);
+  if (!at) return false;
+  const char *s = at + strlen(key), *end = s;
+  while (*end && *end != '\n' && !(end[0] == ' ' && end[1] == ' ')) end++;
+  snprintf(out, 80, "%.*s", (int)(end - s), s);
+  return true;
+}
+
+/* The prose of § n's banner: from after its ruler to before the closing one. */
+PML__FN bool pml__section_prose(const pml_page *p, int n, size_t *begin, size_t *end) {
+  char key[32];
+  snprintf(key, sizeof key, "═\n   § %d  ", n);
+  const char *at = strstr(p->header, key), *rule = at ? strstr(at + 4, "\n   ─") : NULL;
+  const char *close = rule ? strstr(rule, "\n   ═") : NULL;
+  if (!close) return false;
+  *begin = pml__line_end(p->header, p->header_len, (size_t)(rule - p->header) + 1) + 1;
+  *end = (size_t)(close - p->header) + 1;
+  return *begin <= *end;
+}
+
+PML__FN void pml__page_fault(pml_page *p, const char *what, const char *name) {
+  if (!*p->fault) snprintf(p->fault, sizeof p->fault, "%.200s '%.200s'", what, name);
+}
+
+/* The kinds of lines in a banner. */
+typedef enum { PML__PROSE_TEXT, PML__PROSE_ITEM, PML__PROSE_CODE, PML__PROSE_BLANK } pml__prose;
+
+PML__FN pml__prose pml__prose_kind(const char *line, size_t len, pml__prose last) {
+  size_t indent = 0;
+  while (indent < len && line[indent] == ' ') indent++;
+  if (indent == len) return PML__PROSE_BLANK;
+  if (indent == 0 && len > 2 && line[0] == '-' && line[1] == ' ') return PML__PROSE_ITEM;
+  if (indent >= 2) return last == PML__PROSE_ITEM ? PML__PROSE_ITEM : PML__PROSE_CODE;
+  return PML__PROSE_TEXT;
+}
+
+PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind, bool first) {
+  static const char *const lead[] = {"The trap:", "The traps:", "The trap.", "The traps.", "Cost:"};
+  size_t indent = 0, bold = 0;
+  while (indent < len && line[indent] == ' ') indent++;
+  for (int i = 0; first && i < 5; i++)
+    if (len >= strlen(lead[i]) && !strncmp(line, lead[i], strlen(lead[i]))) bold = strlen(lead[i]);
+  if (bold) pml_buf_printf(b, "**%.*s**", (int)bold, line);
+  if (kind == PML__PROSE_ITEM) pml_buf_puts(b, line[0] == '-' ? "- " : "  ");
+  size_t from = kind == PML__PROSE_ITEM && line[0] == '-' ? 2 : indent;
+  pml_md_escape(b, line + from + bold, len - from - bold);
+  pml_buf_puts(b, "\n");
+}
+
+/* Sources: one paragraph "Source: a; b; c." becomes one entry each. */
+PML__FN void pml__prose_sources(pml_page *p, const char *text, size_t len) {
+  size_t from = 0;
+  int depth = 0;
+  for (size_t i = 0; i <= len; i++) {
+    if (i < len && text[i] == '(') depth++;
+    if (i < len && text[i] == ')') depth--;
+    if (i < len && (text[i] != ';' || depth > 0)) continue;
+    while (from < i && text[from] == ' ') from++;
+    pml_page_source(p, text + from, i - from);
+    from = i + 1;
+  }
+}
+
+PML_API void pml_page_source(pml_page *p, const char *text, size_t len) {
+  while (len && (text[len - 1] == '.' || text[len - 1] == ' ')) len--;
+  if (!len) return;
+  pml_buf line = {0}, *b = &p->part[PML_PAGE_SOURCES];
+  pml_buf_puts(&line, "- ");
+  pml__md_linked(&line, text, len);
+  pml_buf_puts(&line, ".\n");
+  if (!line.data || !b->data || !strstr(b->data, line.data)) pml_buf_puts(b, line.data ? line.data : "");
+  pml_buf_free(&line);
+}
+
+PML_API void pml_page_idea(pml_page *p, int section) {
+  char title[80], name[16];
+  size_t at, end, used = strlen(p->read_with);
+  snprintf(name, sizeof name, "§ %d", section);
+  if (!pml__section_title(p, section, title) || !pml__section_prose(p, section, &at, &end)) {
+    pml__page_fault(p, "prodml.h has no section", name);
+    return;
+  }
+  snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "", section, title);
+  pml_buf *b = &p->part[PML_PAGE_IDEA], sources = {0};
+  pml_buf_printf(b, "### § %d %s\n\n", section, title);
+  pml__prose last = PML__PROSE_BLANK;
+  bool in_code = false, in_source = false;
+  for (size_t next; at < end; at = next) {
+    size_t stop = pml__line_end(p->header, end, at);
+    next = stop + 1;
+    const char *line = p->header + at + 3;
+    size_t len = stop - at >= 3 ? stop - at - 3 : 0;
+    if (len >= 7 && !strncmp(line, "Source:", 7)) in_source = true, line += 7, len -= 7;
+    if (in_source) {
+      pml_buf_add(&sources, line, len);
+      pml_buf_puts(&sources, " ");
+      continue;
+    }
+    pml__prose kind = pml__prose_kind(line, len, last);
+    if (kind == PML__PROSE_CODE && !in_code) pml_buf_puts(b, last == PML__PROSE_BLANK ? "```text\n" : "\n```text\n");
+    if (kind != PML__PROSE_CODE && in_code) pml_buf_puts(b, kind == PML__PROSE_BLANK ? "```\n" : "```\n\n");
+    in_code = kind == PML__PROSE_CODE;
+    if (in_code) {
+      pml_buf_add(b, line + 2, len - 2);
+      pml_buf_puts(b, "\n");
+    } else if (kind == PML__PROSE_BLANK) pml_buf_puts(b, "\n");
+    else pml__prose_line(b, line, len, kind, last == PML__PROSE_BLANK || last == PML__PROSE_CODE || !strncmp(line, "The trap", 8));
+    last = kind;
+  }
+  pml_buf_puts(b, in_code ? "```\n\n" : "\n");
+  if (sources.len) pml__prose_sources(p, sources.data, sources.len);
+  pml_buf_free(&sources);
+}
+
+/* The lines between the marks, without marks and common indentation. */
+PML__FN bool pml__marked(const char *text, size_t len, const char *mark, pml_buf *out, size_t *where) {
+  char key[96];
+  snprintf(key, sizeof key, "/* @%s */", mark);
+  const char *open = text ? strstr(text, key) : NULL, *close = open ? strstr(open, "/* @end */") : NULL;
+  if (!close) return false;
+  size_t begin = pml__line_end(text, len, (size_t)(open - text)) + 1, end = (size_t)(close - text), indent = 100;
+  *where = (size_t)(open - text);
+  for (int pass = 0; pass < 2; pass++)
+    for (size_t at = begin, next; at < end; at = next) {
+      size_t stop = pml__line_end(text, len, at), i = at;
+      next = stop + 1;
+      while (i < stop && text[i] == ' ') i++;
+      if (stop >= end || (i < stop && !strncmp(text + i, "/* @", 4))) continue;
+      if (pass == 0 && i < stop && i - at < indent) indent = i - at;
+      if (pass == 1 && i < stop) pml_buf_add(out, text + at + indent, stop - at - indent);
+      if (pass == 1) pml_buf_puts(out, "\n");
+    }
+  return true;
+}
+
+/* The number of the section that holds byte `at` of the header. */
+PML__FN int pml__section_at(const pml_page *p, size_t at) {
+  int found = 0;
+  for (int n = 1; n < 100; n++) {
+    size_t begin, end;
+    if (!pml__section_prose(p, n, &begin, &end) || begin > at) break;
+    found = n;
+  }
+  return found;
+}
+
+PML_API void pml_page_quote(pml_page *p, const char *mark) {
+  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+  size_t where;
+  if (pml__marked(p->header, p->header_len, mark, &code, &where)) {
+    char title[80] = "";
+    int n = pml__section_at(p, where);
+    pml__section_title(p, n, title);
+    pml_buf_printf(b, "From [prodml.h](../prodml.h), § %d %s:\n\n", n, title);
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  } else pml__page_fault(p, "prodml.h has no code between the marks @end and", mark);
+  pml_buf_free(&code);
+}
+
+PML_API void pml_page_quote_lesson(pml_page *p, const char *mark) {
+  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+  size_t where;
+  if (pml__marked(p->lesson, p->lesson_len, mark, &code, &where)) {
+    pml_buf_puts(b, "From the lesson:\n\n");
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  } else pml__page_fault(p, "the lesson has no code between the marks @end and", mark);
+  pml_buf_free(&code);
+}
+
+PML_API void pml_page_run(pml_page *p, const char *command, const char *output) {
+  pml_buf *b = &p->part[PML_PAGE_RUN];
+  pml__md_fence(b, "sh", command, strlen(command));
+  pml__md_fence(b, "text", output, strlen(output));
+}
+
+PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt) {
+  pml_buf *b = &p->part[PML_PAGE_DIAGRAM];
+  pml_buf_puts(b, "![");
+  pml_md_escape(b, alt, strlen(alt));
+  pml_buf_printf(b, "](%s)\n\n", file);
+}
+
+PML_API void pml_page_question(pml_page *p, const char *question, const char *answer) {
+  pml_buf_printf(&p->part[PML_PAGE_CHECK], "<details>\n<summary>%s</summary>\n\n%s\n\n</details>\n\n", question, answer);
+}
+
+PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
+  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do", "The idea", "The mechanism", "Run it",
+                                                      "The diagram", "Break it", "Check yourself", "Sources"};
+  if (*p->fault) return pml_fail(PML_E_CHECK, "page '%s': %s", p->title, p->fault);
+  pml_buf_printf(out, "# %s\n\n*%s*\n\n%s\n\n", p->title, p->lead, p->summary);
+  if (*p->read_with) pml_buf_printf(out, "Read with it: %s.\n\n", p->read_with);
+  for (int i = 0; i < PML_PAGE_PARTS; i++) {
+    const pml_buf *b = &p->part[i];
+    size_t len = b->len;
+    if (b->failed) return PML_E_MEMORY;
+    while (len && b->data[len - 1] == '\n') len--;
+    if (!len) return pml_fail(PML_E_CHECK, "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title, heading[i]);
+    pml_buf_printf(out, "## %s\n\n", heading[i]);
+    pml_buf_add(out, b->data, len);
+    pml_buf_puts(out, i + 1 < PML_PAGE_PARTS ? "\n\n" : "\n");
+  }
+  return out->failed ? PML_E_MEMORY : PML_OK;
+}
+
+PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
+  pml_buf out = {0};
+  pml_status st = pml_page_render(p, &out);
+  if (st == PML_OK) st = pml_file_write(path, out.data, out.len);
+  pml_buf_free(&out);
+  return st;
+}
+
+#endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS                                            needs § 10 § 49 § 50
+   § 51  LESSONS                         needs § 5 § 6 § 8 § 9 § 10 § 16 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
-   Arguments, outputs, checks.
+   A lesson is a small program around one mechanism.  It states what it is in a
+   pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
+   diagram, page.
+
+     run    uses the mechanism and fills the lesson's result
+     draw   says how the result becomes a diagram
+     page   says how it becomes a reading page
+     bench  is one iteration of --benchmark
+
+   What a lesson prints goes through pml_say and its relatives.  In a terminal it is
+   coloured, elsewhere plain and 80 columns wide, whatever COLUMNS says, so that the
+   same run gives the same bytes; with --output json one object replaces it.  All of
+   it is also kept, and the page's "Run it" shows that text.
+
+   Claims are made with pml_expect(ctx, condition, "…measured numbers…").  Exit status:
+   0 every claim held, 1 one failed or the lesson could not run, 2 bad usage.
+
+   Times go through pml_measure.  When a page or a diagram is written, the recorded
+   measurement takes the place of the fresh one (see § 50), so the files do not depend
+   on the machine that builds them.
+
+   The trap: a lesson that prints a time with pml_say.  Its page would differ in every
+   build, and the check of generated files fails.
+   Source: Popper 1934, Logik der Forschung: a claim is worth what its test could
+   have refuted.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 51: not written yet */
+typedef struct pml_ctx pml_ctx;
+
+typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING } pml_flag_kind;
+
+/* A flag of one lesson.  Give --name value or --name=value; a bool also bare.  The
+   value starts as the default. */
+typedef struct {
+  const char *name;      /* "iterations", or "iterations|i" with a one-letter form */
+  const char *help;
+  pml_flag_kind kind;
+  void *value;           /* bool *, int *, double *, const char ** */
+} pml_flag;
+
+/* A second picture: NN_name_topic.svg. */
+typedef struct {
+  const char *topic;
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);
+} pml_picture;
+
+typedef struct {
+  const char *number;    /* "05": the part and the place in it */
+  const char *name;      /* "attention" */
+  const char *title;     /* "Attention" */
+  const char *summary;   /* one or two sentences */
+  const char *file;      /* __FILE__ */
+  int sections[6];       /* chapters to read with it, ended by 0 */
+  const pml_flag *flags;
+  int n_flags;
+  void *result;          /* the lesson's own struct, found again as ctx->result */
+  pml_status (*run)(pml_ctx *ctx);
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);   /* may be NULL */
+  pml_status (*page)(pml_ctx *ctx, pml_page *page); /* may be NULL */
+  pml_status (*bench)(pml_ctx *ctx);                /* NULL: run, without its output */
+  pml_picture pictures[4];
+} pml_lesson;
+
+typedef enum { PML_OUTPUT_STDOUT = 0, PML_OUTPUT_TUI, PML_OUTPUT_JSON } pml_output;
+typedef enum { PML_TIER_TINY = 0, PML_TIER_SMALL, PML_TIER_MEDIUM, PML_TIER_LARGE } pml_tier;
+
+typedef struct { bool ok; char *text; } pml__claim;
+typedef struct { char name[64], unit[24]; double value; } pml__value;
+
+struct pml_ctx {
+  const pml_lesson *lesson;
+  void *result;
+  uint64_t seed;
+  pml_output output;
+  pml_tier tier;
+  bool tier_given, strict, full, benchmark;
+  int threads;               /* 0: one per core */
+  int width;                 /* columns of the output */
+  bool colour, quiet;        /* quiet: nothing is printed or kept (benchmark, json) */
+  const char *diagram, *note, *png, *record; /* paths, NULL: not asked for */
+  bool publish;              /* a page or picture is written: records replace measurements */
+  bool recorded;             /* old holds the committed record */
+  pml_record old, fresh;
+  pml_buf text;              /* everything printed, without colours */
+  pml__claim *claims;
+  pml__value *values;
+  int n_claims, n_failed, n_values;
+  char *argv0, *diagram_alt;
+  char path[1024];
+};
+
+/* The main function of every lesson. */
+PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
+
+/* Finds a file of the course: "models/tutor.gguf" below lessons/, "../prodml.h" beside
+   it.  Looks in PRODML_HOME, the directory of the lesson's source, ./lessons,
+   ../lessons, and around the program.  NULL with a sentence when it is nowhere; else
+   valid until the next call. */
+PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
+/* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
+PML_API bool pml_cancelled(void);
+
+/* Output.  pml_say prints a line and wraps it at words, continued under its indent. */
+PML_API void pml_say(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
+PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
+/* Bytes as they are, without a line end: streamed text. */
+PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
+/* cells[rows,cols], row 0 is the head; align one of l r c per column.  A table that is
+   wider than the output is shown row by row instead. */
+PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
+PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
+/* values[rows,cols] with names beside them (may be NULL). */
+PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
+                             int decimals, const char *const *row_names, const char *const *col_names);
+/* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
+PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
+
+/* Claims and numbers.  pml_expect returns its condition. */
+PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit); /* into the JSON */
+
+/* false when the record will be used anyway: the lesson may skip its timing loop. */
+PML_API bool pml_measures(const pml_ctx *ctx);
+/* Summarises n >= 1 samples, prints them as one line and returns what a page or
+   diagram may use: the fresh number, or when publishing the recorded one (n = 0 in
+   the result when there is no record yet).  samples may be NULL if !pml_measures. */
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n);
+
+/* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
+   first in draw. */
+PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) PML__PRINTF(3, 4);
+
+#ifdef PML__IMPL
+
+/* ── Finding files, Ctrl-C ────────────────────────────────────────────────── */
+
+static volatile sig_atomic_t pml__interrupted;
+
+PML__FN void pml__on_interrupt(int sig) {
+  pml__interrupted = 1;
+  signal(sig, SIG_DFL); /* a second Ctrl-C ends the program */
+}
+
+PML_API bool pml_cancelled(void) { return pml__interrupted != 0; }
+
+/* dir/sub/relative into ctx->path; true when that file is there. */
+PML__FN bool pml__try_path(pml_ctx *ctx, const char *dir, size_t dir_len, const char *sub, const char *relative) {
+  int n = snprintf(ctx->path, sizeof ctx->path, "%.*s%s%s", (int)dir_len, dir, sub, relative);
+  return n > 0 && (size_t)n < sizeof ctx->path && pml_file_exists(ctx->path);
+}
+
+PML__FN size_t pml__dir_len(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative) {
+  const char *home = getenv("PRODML_HOME"), *file = ctx->lesson->file;
+  char exe[1024];
+  ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+  if (n > 0) exe[n] = 0;
+  else snprintf(exe, sizeof exe, "%s", ctx->argv0 ? ctx->argv0 : "");
+  if (home && *home && (pml__try_path(ctx, home, strlen(home), "/lessons/", relative) ||
+                        pml__try_path(ctx, home, strlen(home), "/", relative)))
+    return ctx->path;
+  size_t own = pml__dir_len(file), dir = pml__dir_len(exe);
+  if (pml__try_path(ctx, file, own, own ? "" : "./", relative)) return ctx->path;
+  if (pml__try_path(ctx, "", 0, "lessons/", relative) || pml__try_path(ctx, "", 0, "../lessons/", relative)) return ctx->path;
+  static const char *const around[] = {"", "lessons/", "../lessons/", "../../lessons/"};
+  for (int i = 0; i < 4 && dir; i++)
+    if (pml__try_path(ctx, exe, dir, around[i], relative)) return ctx->path;
+  pml_fail(PML_E_IO, "%s was not found beside %s, in ./lessons, ../lessons or around the program: run from the repository, "
+           "or set PRODML_HOME to it", relative, file);
+  return NULL;
+}
+
+/* ── Output ───────────────────────────────────────────────────────────────── */
+
+PML__FN int pml__columns(const char *s, size_t len) {
+  int w = 0;
+  for (size_t at = 0; at < len;) {
+    uint32_t cp;
+    at += (size_t)pml_utf8_decode(s + at, len - at, &cp);
+    w += cp == 0xFFFFFFFFu ? 1 : pml_display_width(cp);
+  }
+  return w;
+}
+
+/* Keeps the text and prints it, in a colour when the output has colours. */
+PML__FN void pml__print(pml_ctx *ctx, const char *sgr, const char *text, size_t len) {
+  if (ctx->quiet) return;
+  pml_buf_add(&ctx->text, text, len);
+  if (ctx->output == PML_OUTPUT_JSON) return;
+  bool paint = ctx->colour && *sgr && len;
+  if (paint) printf("\033[%sm", sgr);
+  fwrite(text, 1, len, stdout);
+  if (paint) printf("\033[0m");
+}
+
+/* Prints text as lines of at most ctx->width columns, broken at spaces; a broken line
+   goes on two columns right of its own indent. */
+PML__FN void pml__print_wrapped(pml_ctx *ctx, const char *sgr, const char *text, size_t len) {
+  size_t indent = 0, at = 0;
+  while (indent < len && text[indent] == ' ') indent++;
+  for (bool first = true; first || at < len; first = false) {
+    int room = ctx->width - (first ? 0 : (int)indent + 2), w = 0;
+    size_t i = at, cut = 0;
+    while (i < len && w <= room) {
+      uint32_t cp;
+      size_t step = (size_t)pml_utf8_decode(text + i, len - i, &cp);
+      if (cp == ' ' && i > at + (first ? indent : 0)) cut = i;
+      w += cp == 0xFFFFFFFFu ? 1 : pml_display_width(cp);
+      i += step;
+    }
+    if (w <= room || !cut) cut = w <= room ? len : i;
+    if (!first) {
+      char pad[80];
+      int n = snprintf(pad, sizeof pad, "%*s", (int)(indent + 2 < 40 ? indent + 2 : 40), "");
+      pml__print(ctx, "", pad, (size_t)n);
+    }
+    pml__print(ctx, sgr, text + at, cut - at);
+    pml__print(ctx, "", "\n", 1);
+    at = cut;
+    while (at < len && text[at] == ' ') at++;
+  }
+}
+
+PML__FN void pml__say(pml_ctx *ctx, const char *sgr, const char *prefix, const char *fmt, va_list ap) {
+  pml_buf line = {0};
+  va_list again;
+  pml_buf_puts(&line, prefix);
+  va_copy(again, ap);
+  int n = vsnprintf(NULL, 0, fmt, ap);
+  if (n >= 0 && pml__buf_reserve(&line, (size_t)n)) {
+    vsnprintf(line.data + line.len, (size_t)n + 1, fmt, again);
+    line.len += (size_t)n;
+  }
+  va_end(again);
+  for (size_t at = 0; line.data && at <= line.len;) {
+    size_t end = pml__line_end(line.data, line.len, at);
+    pml__print_wrapped(ctx, sgr, line.data + at, end - at);
+    at = end + 1;
+  }
+  pml_buf_free(&line);
+  if (!ctx->quiet) fflush(stdout);
+}
+
+PML_API void pml_say(pml_ctx *ctx, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  pml__say(ctx, "", "", fmt, ap);
+  va_end(ap);
+}
+
+PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) {
+  va_list ap;
+  if (ctx->text.len) pml__print(ctx, "", "\n", 1);
+  va_start(ap, fmt);
+  pml__say(ctx, "1;36", "", fmt, ap);
+  va_end(ap);
+}
+
+PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len) {
+  pml__print(ctx, "", bytes, len);
+  if (!ctx->quiet) fflush(stdout);
+}
+
+/* A cell padded to `width` columns. */
+PML__FN void pml__pad(pml_buf *out, const char *cell, int width, char align) {
+  int w = pml__columns(cell, strlen(cell)), left = align == 'r' ? width - w : align == 'c' ? (width - w) / 2 : 0;
+  int right = width - w - left;
+  pml_buf_printf(out, "%*s%s%*s", left > 0 ? left : 0, "", cell, right > 0 ? right : 0, "");
+}
+
+PML__FN void pml__print_line(pml_ctx *ctx, const char *sgr, pml_buf *line) {
+  while (line->len && line->data[line->len - 1] == ' ') line->data[--line->len] = 0;
+  pml_buf_puts(line, "\n");
+  if (!line->failed) pml__print(ctx, sgr, line->data, line->len);
+  pml_buf_free(line);
+}
+
+PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align) {
+  enum { MAX = 24 };
+  int width[MAX] = {0}, sum = 2;
+  if (cols > MAX) cols = MAX;
+  for (int i = 0; i < rows * cols; i++) {
+    int w = pml__columns(cells[i], strlen(cells[i]));
+    if (w > width[i % cols]) width[i % cols] = w;
+  }
+  for (int j = 0; j < cols; j++) sum += width[j] + (j ? 2 : 0);
+  for (int i = 1; sum > ctx->width && i < rows; i++) {
+    pml_say(ctx, "  %s", cells[i * cols]);
+    for (int j = 1; j < cols; j++) pml_say(ctx, "    %s: %s", cells[j], cells[i * cols + j]);
+  }
+  for (int i = 0; sum <= ctx->width && i < rows; i++) {
+    pml_buf line = {0};
+    pml_buf_puts(&line, "  ");
+    for (int j = 0; j < cols; j++) {
+      if (j) pml_buf_puts(&line, "  ");
+      pml__pad(&line, cells[i * cols + j], width[j], align[j]);
+    }
+    pml__print_line(ctx, i == 0 ? "2" : "", &line);
+  }
+}
+
+PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o) {
+  static const pml_bar_options none = {0};
+  static const char *const eighth[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  int label = 0, text = 0;
+  if (!o) o = &none;
+  double hi = fmax(o->max, o->limit);
+  for (int i = 0; i < n; i++) {
+    char shown[96];
+    pml__bar_text(shown, &bars[i], o);
+    int w = pml__columns(bars[i].label, strlen(bars[i].label)), t = pml__columns(shown, strlen(shown));
+    if (w > label) label = w;
+    if (t > text) text = t;
+    hi = fmax(hi, bars[i].value);
+  }
+  int room = ctx->width - label - text - 6;
+  if (room > 50) room = 50;
+  for (int i = 0; i < n; i++) {
+    pml_buf line = {0};
+    char shown[96];
+    pml__bar_text(shown, &bars[i], o);
+    pml_buf_puts(&line, "  ");
+    pml__pad(&line, bars[i].label, label, 'r');
+    pml_buf_puts(&line, "  ");
+    int units = room > 0 && hi > 0 && bars[i].value > 0 ? (int)(bars[i].value / hi * room * 8 + 0.5) : 0;
+    for (int k = 0; k < units / 8; k++) pml_buf_puts(&line, "█");
+    pml_buf_printf(&line, "%s %s", eighth[units % 8], shown);
+    pml__print_line(ctx, "", &line);
+  }
+}
+
+PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *v, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  int width = 0, label = 0;
+  if (name) pml_say(ctx, "  %s [%d × %d]", name, rows, cols);
+  for (int i = 0; i < rows * cols; i++) {
+    char text[48];
+    pml_number_text(text, v[i], decimals);
+    int w = v[i] == v[i] ? pml__columns(text, strlen(text)) : 1;
+    if (w > width) width = w;
+  }
+  for (int j = 0; col_names && j < cols; j++) width = (int)fmax(width, pml__columns(col_names[j], strlen(col_names[j])));
+  for (int i = 0; row_names && i < rows; i++) label = (int)fmax(label, pml__columns(row_names[i], strlen(row_names[i])));
+  int fit = (ctx->width - 4 - label) / (width + 2), shown = fit < cols ? (fit > 1 ? fit - 1 : 1) : cols;
+  for (int i = col_names ? -1 : 0; i < rows; i++) {
+    pml_buf line = {0};
+    pml_buf_puts(&line, "  ");
+    pml__pad(&line, i >= 0 && row_names ? row_names[i] : "", label, 'r');
+    for (int j = 0; j < shown; j++) {
+      char text[48];
+      if (i >= 0) pml_number_text(text, v[i * cols + j], decimals);
+      pml_buf_puts(&line, "  ");
+      pml__pad(&line, i < 0 ? col_names[j] : v[i * cols + j] == v[i * cols + j] ? text : "·", width, 'r');
+    }
+    if (shown < cols) pml_buf_puts(&line, "  …");
+    pml__print_line(ctx, i < 0 ? "2" : "", &line);
+  }
+}
+
+PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what) {
+  if (ctx->quiet || !isatty(2)) return;
+  if (total <= 0) fprintf(stderr, "\r\033[K");
+  else fprintf(stderr, "\r\033[K%s %ld/%ld (%ld %%)", what, done, total, done * 100 / total);
+  fflush(stderr);
+}
+
+/* ── Claims, values, measurements ─────────────────────────────────────────── */
+
+/* Room for one more element in an array that grows by doubling from 16. */
+PML__FN bool pml__lesson_grow(void **array, int n, size_t size) {
+  if (n && (n < 16 || (n & (n - 1)))) return true;
+  void *more = pml_realloc(*array, size * (size_t)(n < 16 ? 16 : 2 * n));
+  if (more) *array = more;
+  return more != NULL;
+}
+
+PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
+  va_list ap;
+  pml_buf text = {0};
+  va_start(ap, fmt);
+  if (!condition) ctx->n_failed++;
+  pml__say(ctx, condition ? "32" : "1;31", condition ? "  ✓ " : "  ✗ ", fmt, ap);
+  va_end(ap);
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->claims, ctx->n_claims, sizeof *ctx->claims)) return condition;
+  char line[1024];
+  va_start(ap, fmt);
+  vsnprintf(line, sizeof line, fmt, ap);
+  va_end(ap);
+  pml_buf_free(&text);
+  ctx->claims[ctx->n_claims++] = (pml__claim){condition, pml_strdup(line)};
+  return condition;
+}
+
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return;
+  pml__value *v = &ctx->values[ctx->n_values++];
+  v->value = value;
+  snprintf(v->name, sizeof v->name, "%s", name);
+  snprintf(v->unit, sizeof v->unit, "%s", unit ? unit : "");
+}
+
+PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
+
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
+  pml_number x = {.n = 0};
+  char shown[128];
+  snprintf(x.name, sizeof x.name, "%s", name);
+  snprintf(x.unit, sizeof x.unit, "%s", unit);
+  if (ctx->publish) {
+    const pml_number *old = ctx->recorded ? pml_record_find(&ctx->old, name) : NULL;
+    if (old) x = *old;
+  } else if (samples && n) {
+    x.median = pml_median(samples, n);
+    x.lo = x.hi = x.median;
+    if (n > 1) pml_bootstrap(samples, n, 0.95, 1, &x.lo, &x.hi);
+    x.n = n < INT_MAX ? (int)n : INT_MAX;
+    pml_record_add(&ctx->fresh, &x);
+  }
+  if (x.n == 0) {
+    pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", name);
+    return x;
+  }
+  pml_number_show(shown, &x);
+  if (ctx->publish) pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
+  else pml_say(ctx, "  %s: %s", name, shown);
+  return x;
+}
+
+/* ── Flags ────────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  const char *name, *value, *help;
+} pml__common_flag;
+static const pml__common_flag pml__common[] PML__UNUSED = {
+    {"help", NULL, "this text"},
+    {"seed", "N", "of every random number (42)"},
+    {"output", "tui|json|stdout", "coloured, one JSON object, or plain text"},
+    {"stdout", NULL, "the same as --output stdout; the default when not in a terminal"},
+    {"tui", NULL, "the same as --output tui"},
+    {"benchmark", NULL, "time it: up to 1000 iterations or 5 seconds"},
+    {"strict", NULL, "the same bits on every machine (§ 8)"},
+    {"threads", "N", "0 is one per core"},
+    {"tier", "tiny|small|medium|large", "model size: Qwen2.5 0.5B, 1.5B, 7B, 32B shapes"},
+    {"full", NULL, "the long study instead of the short demonstration"},
+    {"diagram", "FILE", "write the diagram as SVG (strict, recorded times)"},
+    {"note", "FILE", "write the reading page (strict, recorded times)"},
+    {"png", "FILE", "write the diagram as PNG (strict, recorded times)"},
+    {"record", "FILE", "write the measured numbers, as make benchmark-notes does"}};
+enum { PML__N_COMMON = sizeof pml__common / sizeof pml__common[0] };
+
+/* "iterations|i" has the long form iterations and the short form i. */
+PML__FN bool pml__flag_is(const char *names, const char *given, size_t len) {
+  while (*names) {
+    size_t n = strcspn(names, "|");
+    if (n == len && !strncmp(names, given, len)) return true;
+    names += n + (names[n] == '|');
+  }
+  return false;
+}
+
+/* Levenshtein's distance of the first 31 characters. */
+PML__FN int pml__distance(const char *a, size_t na, const char *b, size_t nb) {
+  int row[32];
+  na = na < 31 ? na : 31;
+  nb = nb < 31 ? nb : 31;
+  for (size_t j = 0; j <= nb; j++) row[j] = (int)j;
+  for (size_t i = 1; i <= na; i++) {
+    int diagonal = row[0];
+    row[0] = (int)i;
+    for (size_t j = 1; j <= nb; j++) {
+      int best = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[nb];
+}
+
+PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  fprintf(stderr, "%s_%s: ", l->number, l->name);
+  vfprintf(stderr, fmt, ap);
+  fprintf(stderr, "\n");
+  va_end(ap);
+  return 2;
+}
+
+PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len) {
+  const char *best = "help";
+  int least = 1000;
+  for (int i = 0; i < PML__N_COMMON + l->n_flags; i++) {
+    const char *name = i < PML__N_COMMON ? pml__common[i].name : l->flags[i - PML__N_COMMON].name;
+    int d = pml__distance(given, len, name, strcspn(name, "|"));
+    if (d < least) least = d, best = name;
+  }
+  return pml__usage(l, "there is no flag --%.*s: the nearest is --%.*s; --help lists them all", (int)len, given,
+                    (int)strcspn(best, "|"), best);
+}
+
+/* Text to a value of a lesson's flag; false when it is none. */
+PML__FN bool pml__flag_set(const pml_flag *f, const char *text) {
+  char *end = NULL;
+  errno = 0;
+  if (f->kind == PML_FLAG_STRING) *(const char **)f->value = text;
+  else if (f->kind == PML_FLAG_INT) {
+    long v = strtol(text, &end, 10);
+    if (errno || end == text || *end || v < INT_MIN || v > INT_MAX) return false;
+    *(int *)f->value = (int)v;
+  } else if (f->kind == PML_FLAG_FLOAT) {
+    double v = strtod(text, &end);
+    if (end == text || *end || v - v != 0) return false;
+    *(double *)f->value = v;
+  } else {
+    if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) return false;
+    *(bool *)f->value = *text == 't';
+  }
+  return true;
+}
+
+PML__FN int pml__flag_choice(const char *text, const char *const *names, int n) {
+  for (int i = 0; i < n; i++)
+    if (strcmp(text, names[i]) == 0) return i;
+  return -1;
+}
+
+/* A flag that every lesson takes.  0, or 2 after a sentence. */
+PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
+  static const char *const outputs[] = {"stdout", "tui", "json"}, *const tiers[] = {"tiny", "small", "medium", "large"};
+  char *end;
+  errno = 0;
+  if (!strcmp(name, "stdout")) ctx->output = PML_OUTPUT_STDOUT;
+  else if (!strcmp(name, "tui")) ctx->output = PML_OUTPUT_TUI;
+  else if (!strcmp(name, "benchmark")) ctx->benchmark = true;
+  else if (!strcmp(name, "strict")) ctx->strict = true;
+  else if (!strcmp(name, "full")) ctx->full = true;
+  else if (!strcmp(name, "diagram")) ctx->diagram = value;
+  else if (!strcmp(name, "note")) ctx->note = value;
+  else if (!strcmp(name, "png")) ctx->png = value;
+  else if (!strcmp(name, "record")) ctx->record = value;
+  else if (!strcmp(name, "output")) {
+    int i = pml__flag_choice(value, outputs, 3);
+    if (i < 0) return pml__usage(ctx->lesson, "--output %s: give tui, json or stdout", value);
+    ctx->output = (pml_output)i;
+  } else if (!strcmp(name, "tier")) {
+    int i = pml__flag_choice(value, tiers, 4);
+    if (i < 0) return pml__usage(ctx->lesson, "--tier %s: give tiny, small, medium or large", value);
+    ctx->tier = (pml_tier)i;
+    ctx->tier_given = true;
+  } else if (!strcmp(name, "seed")) {
+    ctx->seed = strtoull(value, &end, 10);
+    if (errno || end == value || *end || *value == '-') return pml__usage(ctx->lesson, "--seed %s: give a number from 0 to 2^64-1", value);
+  } else if (!strcmp(name, "threads")) {
+    long n = strtol(value, &end, 10);
+    if (errno || end == value || *end || n < 0 || n > 256) return pml__usage(ctx->lesson, "--threads %s: give 0 to 256", value);
+    ctx->threads = (int)n;
+  }
+  return 0;
+}
+
+PML__FN void pml__help(const pml_lesson *l) {
+  printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
+  if (l->n_flags) printf("\nThis lesson:\n");
+  for (int i = 0; i < l->n_flags; i++) {
+    static const char *const meta[] = {"", " N", " X", " TEXT"};
+    const pml_flag *f = &l->flags[i];
+    char left[64], shown[48] = "";
+    size_t n = strcspn(f->name, "|");
+    snprintf(left, sizeof left, "--%.*s%s%.8s%s", (int)n, f->name, f->name[n] ? ", -" : "", f->name[n] ? f->name + n + 1 : "", meta[f->kind]);
+    if (f->kind == PML_FLAG_INT) snprintf(shown, sizeof shown, " (%d)", *(int *)f->value);
+    if (f->kind == PML_FLAG_FLOAT) snprintf(shown, sizeof shown, " (%g)", *(double *)f->value);
+    printf("  %-26s %s%s\n", left, f->help, shown);
+  }
+  printf("\nEvery lesson:\n");
+  for (int i = 0; i < PML__N_COMMON; i++) {
+    char left[64];
+    snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "", pml__common[i].value ? pml__common[i].value : "");
+    printf("  %-26s %s\n", left, pml__common[i].help);
+  }
+  printf("\nExit status: 0 every check held, 1 one failed, 2 bad usage.\n");
+}
+
+/* One argument of argv, perhaps with the next as its value.  Returns 0, 2 after a
+   sentence, or -1 when the help was printed. */
+PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
+  const pml_lesson *l = ctx->lesson;
+  const char *arg = argv[*i], *given = arg + (arg[0] == '-') + (arg[0] == '-' && arg[1] == '-');
+  size_t len = strcspn(given, "=");
+  const char *value = given[len] == '=' ? given + len + 1 : NULL;
+  if (arg[0] != '-' || !*given) return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
+  if (!strcmp(arg, "-h")) given = "help", len = 4;
+  for (int k = 0; k < l->n_flags; k++) {
+    const pml_flag *f = &l->flags[k];
+    if (!pml__flag_is(f->name, given, len)) continue;
+    if (f->kind == PML_FLAG_BOOL && !value) value = "true";
+    else if (!value && *i + 1 < argc) value = argv[++*i];
+    if (!value) return pml__usage(l, "--%.*s needs a value", (int)len, given);
+    if (!pml__flag_set(f, value))
+      return pml__usage(l, "--%.*s %s: give %s", (int)len, given, value, f->kind == PML_FLAG_BOOL ? "true or false" : f->kind == PML_FLAG_INT ? "a whole number" : "a number");
+    return 0;
+  }
+  for (int k = 0; k < PML__N_COMMON; k++) {
+    const pml__common_flag *f = &pml__common[k];
+    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0) continue;
+    if (k == 0) {
+      pml__help(l);
+      return -1;
+    }
+    if (!f->value && value) return pml__usage(l, "--%s takes no value", f->name);
+    if (f->value && !value && *i + 1 < argc) value = argv[++*i];
+    if (f->value && !value) return pml__usage(l, "--%s needs a value: %s", f->name, f->value);
+    return pml__common_set(ctx, f->name, value);
+  }
+  return pml__unknown_flag(l, given, len);
+}
+
+/* ── Results ──────────────────────────────────────────────────────────────── */
+
+PML__FN const char *pml__part_name(const pml_lesson *l) {
+  static const char *const names[] = {"Foundations", "Model formats", "Inference serving", "Model optimisation", "Fine-tuning",
+                                      "MLOps", "Edge", "Showcase", "Capstone"};
+  int i = l->number[0] - '0';
+  return i >= 0 && i < 9 ? names[i] : "Course";
+}
+
+PML__FN void pml__json_number(pml_buf *out, const pml_number *x) {
+  pml_buf_puts(out, "\"median\":");
+  pml_json_put_num(out, x->median);
+  pml_buf_puts(out, ",\"lo\":");
+  pml_json_put_num(out, x->lo);
+  pml_buf_puts(out, ",\"hi\":");
+  pml_json_put_num(out, x->hi);
+  pml_buf_printf(out, ",\"n\":%d,\"unit\":", x->n);
+  pml_json_put_str(out, x->unit, strlen(x->unit));
+}
+
+PML__FN void pml__print_json(const pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_buf out = {0};
+  char program[128];
+  snprintf(program, sizeof program, "lessons/%s_%s.c", l->number, l->name);
+  pml_buf_printf(&out, "{\"lesson\":\"%s_%s\",\"title\":", l->number, l->name);
+  pml_json_put_str(&out, l->title, strlen(l->title));
+  pml_buf_printf(&out, ",\"passed\":%d,\"failed\":%d,\"assertions\":[", ctx->n_claims - ctx->n_failed, ctx->n_failed);
+  for (int i = 0; i < ctx->n_claims; i++) {
+    const char *text = ctx->claims[i].text ? ctx->claims[i].text : "";
+    pml_buf_printf(&out, "%s{\"ok\":%s,\"text\":", i ? "," : "", ctx->claims[i].ok ? "true" : "false");
+    pml_json_put_str(&out, text, strlen(text));
+    pml_buf_puts(&out, "}");
+  }
+  pml_buf_puts(&out, "],\"values\":{");
+  for (int i = 0; i < ctx->n_values; i++) {
+    pml_buf_puts(&out, i ? "," : "");
+    pml_json_put_str(&out, ctx->values[i].name, strlen(ctx->values[i].name));
+    pml_buf_puts(&out, ":{\"value\":");
+    pml_json_put_num(&out, ctx->values[i].value);
+    pml_buf_puts(&out, ",\"unit\":");
+    pml_json_put_str(&out, ctx->values[i].unit, strlen(ctx->values[i].unit));
+    pml_buf_puts(&out, "}");
+  }
+  pml_buf_puts(&out, "},\"measured\":{");
+  for (int i = 0; i < ctx->fresh.n; i++) {
+    pml_buf_puts(&out, i ? "," : "");
+    pml_json_put_str(&out, ctx->fresh.number[i].name, strlen(ctx->fresh.number[i].name));
+    pml_buf_puts(&out, ":{");
+    pml__json_number(&out, &ctx->fresh.number[i]);
+    pml_buf_puts(&out, "}");
+  }
+  pml_buf_puts(&out, "},\"provenance\":");
+  pml_provenance_json(&out, program, ctx->seed);
+  pml_buf_puts(&out, "}\n");
+  fwrite(out.data ? out.data : "", 1, out.len, stdout);
+  pml_buf_free(&out);
+}
+
+/* --benchmark: the quiet lesson again and again. */
+PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
+  enum { MAX = 1000 };
+  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : ctx->lesson->run;
+  double *ms = (double *)pml_alloc(MAX * sizeof *ms), start = pml_time(), lo, hi;
+  int n = 0, failed = ctx->n_failed;
+  if (!ms) return PML_E_MEMORY;
+  ctx->quiet = true;
+  pml_status st = fn(ctx); /* once unmeasured: caches, page faults */
+  while (st == PML_OK && n < MAX && !pml_cancelled() && (n < 3 || pml_time() - start < 5)) {
+    double t0 = pml_time();
+    st = fn(ctx);
+    ms[n++] = (pml_time() - t0) * 1e3;
+  }
+  ctx->quiet = false;
+  ctx->n_failed = failed;
+  if (st == PML_OK && n > 0) {
+    pml_heading(ctx, "Benchmark: %d iterations", n);
+    pml_bootstrap(ms, (size_t)n, 0.95, ctx->seed, &lo, &hi);
+    pml_say(ctx, "  median %.4g ms (95 %% interval %.4g to %.4g), P50 %.4g, P90 %.4g, P99 %.4g", pml_median(ms, (size_t)n), lo, hi,
+            pml_quantile(ms, (size_t)n, 0.5), pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
+    pml_number x = {.name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
+    pml_value(ctx, "benchmark_p50", pml_quantile(ms, (size_t)n, 0.5), "ms");
+    pml_value(ctx, "benchmark_p90", pml_quantile(ms, (size_t)n, 0.9), "ms");
+    pml_value(ctx, "benchmark_p99", pml_quantile(ms, (size_t)n, 0.99), "ms");
+    pml_record_add(&ctx->fresh, &x);
+  }
+  pml_free(ms);
+  return st;
+}
+
+/* ── Diagrams and pages ───────────────────────────────────────────────────── */
+
+PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) {
+  char title[256], tag[96], source[128], measured[192] = "";
+  const pml_lesson *l = ctx->lesson;
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(title, sizeof title, fmt, ap);
+  va_end(ap);
+  snprintf(tag, sizeof tag, "Part %c · Lesson %s", l->number[0], l->number);
+  snprintf(source, sizeof source, "computed by lessons/%s_%s.c, prodml.h %s", l->number, l->name, PML_VERSION);
+  const pml_record *r = ctx->recorded ? &ctx->old : &ctx->fresh;
+  if (r->n) snprintf(measured, sizeof measured, "times measured on %.90s, %.15s", r->machine, r->date);
+  pml_svg_head head = {title, NULL, tag, source, *measured ? measured : NULL};
+  pml_svg_head_set(svg, &head);
+}
+
+/* One picture to its files.  path NULL: only drawn, for its title. */
+PML__FN pml_status pml__lesson_draw(pml_ctx *ctx, pml_status (*draw)(pml_ctx *, pml_svg *), const char *path, const char *png,
+                                    char **alt) {
+  pml_svg *svg;
+  pml_status st = pml_svg_create(&svg, NULL);
+  if (st != PML_OK) return st;
+  st = draw(ctx, svg);
+  if (st == PML_OK && path) st = pml_svg_save(svg, path);
+  if (st == PML_OK && png) st = pml_svg_png(svg, png);
+  if (st == PML_OK && alt) *alt = pml_strdup(pml_svg_title(svg));
+  pml_svg_free(svg);
+  if (st == PML_OK && path) fprintf(stderr, "wrote %s\n", path);
+  if (st == PML_OK && png) fprintf(stderr, "wrote %s\n", png);
+  return st;
+}
+
+/* base.svg and topic: base_topic.svg */
+PML__FN void pml__topic_path(char out[1024], const char *base, const char *topic) {
+  size_t n = strlen(base), dot = n;
+  while (dot > 0 && base[dot - 1] != '.' && base[dot - 1] != '/') dot--;
+  size_t cut = dot && base[dot - 1] == '.' ? dot - 1 : n;
+  snprintf(out, 1024, "%.*s_%s%s", (int)cut, base, topic, base + cut);
+}
+
+/* The line of the lesson's head comment that compiles it. */
+PML__FN void pml__compile_line(const pml_page *p, char out[256]) {
+  snprintf(out, 256, "make lessons");
+  for (size_t at = 0, next; at < p->lesson_len && at < 4000; at = next) {
+    size_t end = pml__line_end(p->lesson, p->lesson_len, at), i = at;
+    next = end + 1;
+    while (i < end && (p->lesson[i] == ' ' || p->lesson[i] == '*' || p->lesson[i] == '/')) i++;
+    if (end - i < 4 || strncmp(p->lesson + i, "cc ", 3) != 0) continue;
+    snprintf(out, 256, "%.*s", (int)(end - i), p->lesson + i);
+    return;
+  }
+}
+
+PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  char title[160], lead[400], header[1024], source[1024], name[128], compile[256], file[300];
+  pml_page *p;
+  snprintf(title, sizeof title, "%s · %s", l->number, l->title);
+  snprintf(name, sizeof name, "%s_%s", l->number, l->name);
+  snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0], pml__part_name(l), name, name);
+  const char *found = pml_lesson_path(ctx, "../prodml.h");
+  if (!found) return PML_E_IO;
+  snprintf(header, sizeof header, "%s", found);
+  snprintf(file, sizeof file, "%s.c", name);
+  if (!(found = pml_lesson_path(ctx, file))) found = l->file;
+  snprintf(source, sizeof source, "%s", found);
+  pml_status st = pml_page_create(&p, title, lead, l->summary, header, source);
+  if (st != PML_OK) return st;
+  for (int i = 0; i < 6 && l->sections[i]; i++) pml_page_idea(p, l->sections[i]);
+  pml__compile_line(p, compile);
+  pml_page_run(p, compile, ctx->text.data ? ctx->text.data : "");
+  for (int i = -1; i < 4 && st == PML_OK; i++) {
+    if (i >= 0 ? !l->pictures[i].draw : !l->draw) continue;
+    char *alt = NULL;
+    st = pml__lesson_draw(ctx, i < 0 ? l->draw : l->pictures[i].draw, NULL, NULL, &alt);
+    snprintf(file, sizeof file, "../diagrams/%s%s%s.svg", name, i < 0 ? "" : "_", i < 0 ? "" : l->pictures[i].topic);
+    if (st == PML_OK) pml_page_diagram(p, file, alt ? alt : "");
+    pml_free(alt);
+  }
+  if (st == PML_OK) st = l->page(ctx, p);
+  if (st == PML_OK) st = pml_page_save(p, ctx->note);
+  pml_page_free(p);
+  if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->note);
+  return st;
+}
+
+PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_status st = PML_OK;
+  if ((ctx->diagram || ctx->png) && !l->draw) return pml_fail(PML_E_USAGE, "this lesson has no diagram");
+  if (ctx->note && !l->page) return pml_fail(PML_E_USAGE, "this lesson has no page");
+  if (ctx->diagram || ctx->png) st = pml__lesson_draw(ctx, l->draw, ctx->diagram, ctx->png, NULL);
+  for (int i = 0; i < 4 && st == PML_OK; i++) {
+    char svg[1024], png[1024];
+    if (!l->pictures[i].draw || !(ctx->diagram || ctx->png)) continue;
+    if (ctx->diagram) pml__topic_path(svg, ctx->diagram, l->pictures[i].topic);
+    if (ctx->png) pml__topic_path(png, ctx->png, l->pictures[i].topic);
+    st = pml__lesson_draw(ctx, l->pictures[i].draw, ctx->diagram ? svg : NULL, ctx->png ? png : NULL, NULL);
+  }
+  if (st == PML_OK && ctx->note) st = pml__lesson_page(ctx);
+  if (st == PML_OK && ctx->record) {
+    st = pml_record_write(&ctx->fresh, ctx->record);
+    if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->record);
+  }
+  return st;
+}
+
+/* ── The main function ────────────────────────────────────────────────────── */
+
+PML__FN int pml__terminal_width(void) {
+  struct winsize size;
+  const char *env = getenv("COLUMNS");
+  int n = env ? atoi(env) : 0;
+  if (n <= 0 && ioctl(1, TIOCGWINSZ, &size) == 0) n = size.ws_col;
+  return n <= 0 ? 80 : n < 40 ? 40 : n > 120 ? 120 : n;
+}
+
+PML__FN void pml__ctx_start(pml_ctx *ctx, const pml_lesson *l, char *argv0) {
+  const char *plain = getenv("NO_COLOR");
+  memset(ctx, 0, sizeof *ctx);
+  ctx->lesson = l;
+  ctx->result = l->result;
+  ctx->seed = 42;
+  ctx->tier = PML_TIER_SMALL;
+  ctx->argv0 = argv0;
+  ctx->width = 80;
+  ctx->output = isatty(1) ? PML_OUTPUT_TUI : PML_OUTPUT_STDOUT;
+  ctx->colour = isatty(1) && !(plain && *plain);
+  pml_record_start(&ctx->fresh);
+}
+
+/* Settles what the flags imply.  0, or 2 after a sentence. */
+PML__FN int pml__ctx_settle(pml_ctx *ctx) {
+  char name[192];
+  ctx->publish = (ctx->diagram || ctx->note || ctx->png) && !ctx->record;
+  if (ctx->record && (ctx->diagram || ctx->note || ctx->png))
+    return pml__usage(ctx->lesson, "--record measures, pages and diagrams render records: give them in two runs");
+  if (ctx->publish) ctx->strict = true;
+  if (ctx->output == PML_OUTPUT_TUI && isatty(1)) ctx->width = pml__terminal_width();
+  if (ctx->publish) ctx->width = 80;
+  ctx->colour = ctx->colour && ctx->output == PML_OUTPUT_TUI;
+  if (ctx->publish) {
+    snprintf(name, sizeof name, "../notes/measured/%s_%s.json", ctx->lesson->number, ctx->lesson->name);
+    const char *path = pml_lesson_path(ctx, name);
+    char copy[1024];
+    if (path) snprintf(copy, sizeof copy, "%s", path);
+    if (path && pml_record_read(&ctx->old, copy) != PML_OK) return pml__usage(ctx->lesson, "%s", pml_error());
+    ctx->recorded = path != NULL;
+  }
+  if (ctx->strict) pml_strict_set(true);
+  if (pml_threads_set(ctx->threads) != PML_OK) return pml__usage(ctx->lesson, "%s", pml_error());
+  return 0;
+}
+
+PML__FN int pml__lesson_finish(pml_ctx *ctx, pml_status st) {
+  int n = ctx->n_claims, bad = ctx->n_failed;
+  if (st == PML_OK && n && bad == 0) pml_say(ctx, "\n%d of %d checks held.", n, n);
+  if (st == PML_OK && bad == 0) st = pml__lesson_write(ctx);
+  if (ctx->output == PML_OUTPUT_JSON) pml__print_json(ctx);
+  fflush(stdout);
+  if (pml_cancelled()) fprintf(stderr, "%s_%s: stopped by Ctrl-C, no file was changed\n", ctx->lesson->number, ctx->lesson->name);
+  else if (st != PML_OK) fprintf(stderr, "%s_%s: %s\n", ctx->lesson->number, ctx->lesson->name, pml_error());
+  for (int i = 0; i < n; i++)
+    if (!ctx->claims[i].ok) fprintf(stderr, "%s_%s: this check failed: %s\n", ctx->lesson->number, ctx->lesson->name, ctx->claims[i].text ? ctx->claims[i].text : "");
+  if (pml_cancelled()) return 130;
+  return st != PML_OK || bad > 0;
+}
+
+PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
+  pml_ctx *ctx = (pml_ctx *)pml_alloc(sizeof *ctx);
+  int code = 0;
+  if (!ctx) return 1;
+  pml__ctx_start(ctx, lesson, argc > 0 ? argv[0] : NULL);
+  for (int i = 1; i < argc && code == 0; i++) code = pml__parse_one(ctx, argc, argv, &i);
+  if (code == 0) code = pml__ctx_settle(ctx);
+  if (code == 0) {
+    signal(SIGINT, pml__on_interrupt);
+    pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
+    pml_say(ctx, "%s", lesson->summary);
+    pml_status st = lesson->run(ctx);
+    if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
+    if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
+    code = pml__lesson_finish(ctx, st);
+  }
+  for (int i = 0; i < ctx->n_claims; i++) pml_free(ctx->claims[i].text);
+  pml_free(ctx->claims);
+  pml_free(ctx->values);
+  pml_buf_free(&ctx->text);
+  pml_free(ctx);
+  pml_threads_stop();
+  return code < 0 ? 0 : code;
+}
+
+#endif /* § 51 */
 
 #endif /* PRODML_H */
