@@ -8812,7 +8812,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
   float p_mix;                /* a question made of fragments of 2 to 4 phrasings of the topic */
-  float mix_keep;             /* share of each phrasing's words that a mix keeps, on average */
+  int window;                 /* words of the longest fragment */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -9415,7 +9415,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.5f, .mix_keep = 0.45f, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.5f, .window = 5, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.25f, .head = 10,
                    .question_weight = 0.1f};
   return a;
@@ -9453,17 +9453,18 @@ PML__FN pml_str pml__word_bare(pml_str w) {
   return w;
 }
 
-/* Words of 2 to 4 phrasings of the topic, the given one first. */
+/* Fragments of 1 to `window` words from 2 to 4 phrasings of the topic, one of them the given one. */
 PML__FN void pml__qa_mix(const pml_qa_topic *t, const pml_augment *a, int phrasing, pml_rng *rng, pml__words *w) {
-  int parts = 2 + (int)pml_rng_below(rng, 3);
-  for (int tries = 0; tries < 2 && w->n < 3; tries++) {
-    w->n = 0;
-    for (int i = 0; i < parts; i++) {
-      int q = i == 0 ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught);
-      pml__words_add(w, t->taught[q], a->mix_keep * (0.6f + 0.8f * pml_rng_uniform(rng)), rng);
-    }
+  int parts = 2 + (int)pml_rng_below(rng, 3), given = (int)pml_rng_below(rng, (uint32_t)parts);
+  for (int i = 0; i < parts || (w->n < 3 && i < 8); i++) {
+    pml__words all = {.n = 0};
+    pml__words_add(&all, t->taught[i == given ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
+    if (all.n == 0) continue;
+    int len = 1 + (int)pml_rng_below(rng, (uint32_t)a->window), from;
+    if (len > all.n) len = all.n;
+    from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
+    for (int j = from; j < from + len && w->n < 96; j++) w->word[w->n++] = all.word[j];
   }
-  if (w->n < 3) pml__words_add(w, t->taught[phrasing], 1.0f, rng);
   for (int i = 0; i + 1 < w->n; i++) w->word[i] = pml__word_bare(w->word[i]);
 }
 
@@ -9610,10 +9611,12 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
 }
 
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab) {
-  size_t n = 0, at = 0;
+  enum { TEMPLATE = 64 }; /* copies of the template's words, so that each becomes one token */
+  size_t n = TEMPLATE, at = 0;
   for (int i = 0; i < qa->n_topics; i++) n += 1 + (size_t)qa->topics[i].n_taught;
   pml_str *docs = (pml_str *)pml_alloc(n * sizeof *docs);
   if (!docs) return PML_E_MEMORY;
+  while (at < TEMPLATE) docs[at++] = pml_str_of("\nuser\n\nassistant\n");
   for (int i = 0; i < qa->n_topics; i++) {
     docs[at++] = pml_str_of(qa->topics[i].answer);
     for (int j = 0; j < qa->topics[i].n_taught; j++) docs[at++] = pml_str_of(qa->topics[i].taught[j]);
@@ -9932,39 +9935,53 @@ PML__FN void pml__net_count_right(const pml_net *net, const int32_t *starts, int
   }
 }
 
+/* Sequences waiting for one forward pass. */
+typedef struct {
+  pml_sequence seq, in, target;
+  int32_t starts[17];
+  int waiting;
+  double nll, weight;
+} pml__qa_round;
+
+PML__FN pml_status pml__qa_round_flush(pml__qa_round *q, pml_net *net, unsigned char *right, pml_qa_result *r) {
+  if (q->waiting == 0) return PML_OK;
+  pml_batch b = {.n_seqs = q->waiting, .starts = q->starts, .ids = q->in.ids, .targets = q->target.ids, .weights = q->in.weights};
+  pml_status st = pml_net_forward(net, &b, &q->nll, &q->weight);
+  if (st == PML_OK) pml__net_count_right(net, q->starts, q->waiting, right, r);
+  q->waiting = q->in.n = q->target.n = 0;
+  return st;
+}
+
+PML__FN pml_status pml__qa_round_add(pml__qa_round *q, const pml_tokenizer *tok, const char *question, const char *answer) {
+  q->seq.n = 0;
+  pml_status st = pml_chatml_sequence(tok, question, answer, 0, 0, &q->seq);
+  for (int i = 0; i + 1 < q->seq.n && st == PML_OK; i++) {
+    st = pml_sequence_add(&q->in, &q->seq.ids[i], 1, q->seq.weights[i + 1]);
+    if (st == PML_OK) st = pml_sequence_add(&q->target, &q->seq.ids[i + 1], 1, 0);
+  }
+  if (st == PML_OK) q->starts[++q->waiting] = q->in.n;
+  return st;
+}
+
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r) {
-  enum { ROUND = 16 };
-  pml_sequence seq = {0}, in = {0}, target = {0};
-  int32_t starts[ROUND + 1] = {0};
-  double nll = 0, weight = 0;
-  int waiting = 0;
+  pml__qa_round q = {.waiting = 0};
   pml_bm25 *bm25 = NULL;
   memset(r, 0, sizeof *r);
   pml_status st = held ? pml_bm25_create(&bm25, qa) : PML_OK;
   for (int i = 0; i < qa->n_topics && st == PML_OK; i++) {
     const pml_qa_topic *t = &qa->topics[i];
-    int n = held ? t->n_held : t->n_taught;
-    for (int j = 0; j < n && st == PML_OK; j++) {
-      seq.n = 0;
+    for (int j = 0; j < (held ? t->n_held : t->n_taught) && st == PML_OK; j++) {
       if (held) r->bm25_right += pml_bm25_topic(bm25, t->held[j]) == i;
-      st = pml_chatml_sequence(tok, held ? t->held[j] : t->taught[j], t->answer, 0, 0, &seq);
-      if (st == PML_OK) st = pml_sequence_add(&in, seq.ids, (size_t)seq.n - 1, 0);
-      if (st == PML_OK) st = pml_sequence_add(&target, seq.ids + 1, (size_t)seq.n - 1, 0);
-      if (st != PML_OK) break;
-      memcpy(in.weights + starts[waiting], seq.weights + 1, ((size_t)seq.n - 1) * sizeof(float));
-      starts[++waiting] = in.n;
-      if (waiting < ROUND && !(i == qa->n_topics - 1 && j == n - 1)) continue;
-      pml_batch b = {.n_seqs = waiting, .starts = starts, .ids = in.ids, .targets = target.ids, .weights = in.weights};
-      st = pml_net_forward(net, &b, &nll, &weight);
-      if (st == PML_OK) pml__net_count_right(net, starts, waiting, right, r);
-      waiting = in.n = target.n = 0;
+      st = pml__qa_round_add(&q, tok, held ? t->held[j] : t->taught[j], t->answer);
+      if (st == PML_OK && q.waiting == 16) st = pml__qa_round_flush(&q, net, right, r);
     }
   }
-  if (st == PML_OK && weight > 0) r->perplexity = pml_expd(nll / weight);
-  pml_sequence_free(&seq);
-  pml_sequence_free(&in);
-  pml_sequence_free(&target);
+  if (st == PML_OK) st = pml__qa_round_flush(&q, net, right, r);
+  if (st == PML_OK && q.weight > 0) r->perplexity = pml_expd(q.nll / q.weight);
+  pml_sequence_free(&q.seq);
+  pml_sequence_free(&q.in);
+  pml_sequence_free(&q.target);
   pml_bm25_free(bm25);
   return st;
 }
