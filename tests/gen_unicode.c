@@ -94,10 +94,10 @@ static int gen_load(gen_unicode *u, const char *dir) {
   if (!gen_each(u, dir, "EastAsianWidth.txt", ";W", gen_set_wide)) return 0;
   if (!gen_each(u, dir, "EastAsianWidth.txt", ";F", gen_set_wide)) return 0;
   if (!gen_categories(u, dir)) return 0;
-  if (!gen_each(u, dir, "PropList.txt", "White_Space", gen_set_space)) return 0;
+  if (!gen_each(u, dir, "PropList.txt", "; White_Space", gen_set_space)) return 0;
   /* Formats with a picture of their own: signs that enclose the digits after
      them, and the soft hyphen. */
-  if (!gen_each(u, dir, "PropList.txt", "Prepended_Concatenation_Mark", gen_set_one)) return 0;
+  if (!gen_each(u, dir, "PropList.txt", "; Prepended_Concatenation_Mark", gen_set_one)) return 0;
   u->width[0xAD] = 1;
   /* Vowels and finals that join the Hangul consonant before them. */
   for (unsigned c = 0x1160; c <= 0x11FF; c++) u->width[c] = 0;
