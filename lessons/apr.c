@@ -1,4 +1,4 @@
-/* apr: one command for models: run, chat, tokenize, inspect, trace, eval, bench.
+/* apr: one command for models: run, chat, tokenize, inspect, trace, eval, train, bench.
 
      cc -O2 lessons/apr.c -o apr -lm -pthread
      ./apr --help
@@ -200,6 +200,12 @@ static bool write_text(void *user, const char *text, size_t len) {
   return ok && !interrupted;
 }
 
+static bool print_token(void *user, int32_t token, const float *logits) {
+  (void)logits;
+  printf("%s%d", (*(int *)user)++ ? " " : "", token);
+  return !interrupted;
+}
+
 static pml_generate_options gen_options(const gen_args *g, pml_generate_stats *stats) {
   pml_generate_options o = pml_generate_defaults();
   o.max_tokens = g->max_tokens;
@@ -242,10 +248,36 @@ static pml_status prompt_ids(const pml_model *m, const gen_args *g, const char *
   return pml_encode(m->tokenizer, text, len, flags, ids, n);
 }
 
+/* "1,2,3" or "1 2 3". */
+static pml_status parse_ids(const char *text, int32_t **ids, size_t *n) {
+  pml_buf b = {0};
+  for (const char *p = text; *p;) {
+    char *end;
+    errno = 0;
+    long v = strtol(p, &end, 10);
+    if (end == p || errno || v < 0 || v > INT32_MAX) {
+      pml_buf_free(&b);
+      return pml_fail(PML_E_USAGE, "--ids '%.40s': give token numbers separated by commas", text);
+    }
+    int32_t id = (int32_t)v;
+    pml_buf_add(&b, &id, sizeof id);
+    for (p = end; *p == ',' || *p == ' '; p++) {}
+  }
+  *n = b.len / sizeof(int32_t);
+  *ids = (int32_t *)(void *)b.data;
+  if (*n == 0) return pml_fail(PML_E_USAGE, "--ids is empty: give token numbers separated by commas");
+  return PML_OK;
+}
+
 static int cmd_run(const command *c, int argc, char **argv) {
   common o = {0};
   gen_args g = gen_defaults();
+  const char *ids_text = NULL;
+  bool print_ids = false;
+  int printed = 0;
   arg args[] = {{"--prompt", "-p", ARG_TEXT, &g.prompt, "the text; without it stdin is read"},
+                {"--ids", NULL, ARG_TEXT, &ids_text, "token ids separated by commas instead of a text"},
+                {"--print-ids", NULL, ARG_FLAG, &print_ids, "print token ids instead of text"},
                 {"--system", NULL, ARG_TEXT, &g.system, "a system message for a chat model"},
                 GEN_ARGS(g),
                 {"--chat", NULL, ARG_FLAG, &g.chat, "insist on the chat template (default for chat models)"},
@@ -261,6 +293,7 @@ static int cmd_run(const command *c, int argc, char **argv) {
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (n_pos == 2 && g.prompt) return usage_error(c->name, "two prompts: '%s' and --prompt", pos[1]);
   if (n_pos == 2) g.prompt = pos[1];
+  if (ids_text && g.prompt) return usage_error(c->name, "--ids and --prompt exclude each other");
   if (g.chat && g.raw) return usage_error(c->name, "--chat and --raw exclude each other");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
   if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
@@ -273,8 +306,14 @@ static int cmd_run(const command *c, int argc, char **argv) {
   pml_generate_stats stats = {0};
   pml_context_options co = {.n_ctx = o.ctx, .cancel = &cancel_flag};
   pml_generate_options go = gen_options(&g, &stats);
-  pml_status st = g.prompt ? PML_OK : read_stream(stdin, "stdin", &text, &len);
-  if (st == PML_OK) st = prompt_ids(m, &g, g.prompt ? g.prompt : text, len, &ids, &n);
+  if (print_ids) {
+    go.on_text = NULL;
+    go.on_token = print_token;
+    go.user = &printed;
+  }
+  pml_status st = g.prompt || ids_text ? PML_OK : read_stream(stdin, "stdin", &text, &len);
+  if (st == PML_OK)
+    st = ids_text ? parse_ids(ids_text, &ids, &n) : prompt_ids(m, &g, g.prompt ? g.prompt : text, len, &ids, &n);
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, &co);
   if (st == PML_OK) st = pml_generate(s, ids, n, &go);
   if (st == PML_OK) {
@@ -643,27 +682,6 @@ static void trace_span(void *user, const pml_span *s) {
   o->n++;
 }
 
-/* "1,2,3" or "1 2 3". */
-static pml_status parse_ids(const char *text, int32_t **ids, size_t *n) {
-  pml_buf b = {0};
-  for (const char *p = text; *p;) {
-    char *end;
-    errno = 0;
-    long v = strtol(p, &end, 10);
-    if (end == p || errno || v < 0 || v > INT32_MAX) {
-      pml_buf_free(&b);
-      return pml_fail(PML_E_USAGE, "--ids '%.40s': give token numbers separated by commas", text);
-    }
-    int32_t id = (int32_t)v;
-    pml_buf_add(&b, &id, sizeof id);
-    for (p = end; *p == ',' || *p == ' '; p++) {}
-  }
-  *n = b.len / sizeof(int32_t);
-  *ids = (int32_t *)(void *)b.data;
-  if (*n == 0) return pml_fail(PML_E_USAGE, "--ids is empty: give token numbers separated by commas");
-  return PML_OK;
-}
-
 static void trace_top(const pml_model *m, const float *logits, bool json) {
   int n = m->cfg.n_vocab, best[10], k = n < 10 ? n : 10;
   double max = -HUGE_VAL, sum = 0;
@@ -800,6 +818,194 @@ static int cmd_bench(const command *c, int argc, char **argv) {
   return EXIT_OK;
 }
 
+/* ── Eval ─────────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_context *ctx;
+  pml_seq seq;
+} eval_state;
+
+/* Logits of positions from … n-1, for the scorer of § 34. */
+static pml_status eval_logits(void *user, const int32_t *ids, int n, int from, float *logits) {
+  eval_state *s = (eval_state *)user;
+  pml_context_truncate(s->ctx, &s->seq, 0);
+  pml_segment seg = {&s->seq, ids, n, n - from};
+  return pml_forward(s->ctx, &seg, 1, logits);
+}
+
+static int eval_text(pml_model *m, const char *path, int ctx, bool json) {
+  char *text = NULL;
+  size_t len = 0, n = 0;
+  int32_t *ids = NULL;
+  eval_state s = {0};
+  double ppl = 0;
+  pml_context_options co = {.n_ctx = ctx ? ctx : m->cfg.n_ctx < 512 ? m->cfg.n_ctx : 512, .cancel = &cancel_flag};
+  pml_status st = pml_file_read(path, &text, &len);
+  if (st == PML_OK) st = pml_encode(m->tokenizer, text, len, 0, &ids, &n);
+  if (st == PML_OK && n < 2) st = pml_fail(PML_E_FORMAT, "%s: %zu tokens: perplexity needs at least two", path, n);
+  if (st == PML_OK) st = pml_context_open(&s.ctx, m, NULL, &co);
+  pml_scorer scorer = {eval_logits, &s, m->cfg.n_vocab, co.n_ctx};
+  if (st == PML_OK) st = pml_perplexity(&scorer, ids, n, &ppl);
+  if (st != PML_OK) fail();
+  else if (json) printf("{\"perplexity\":%.6f,\"tokens\":%zu,\"bytes\":%zu}\n", ppl, n, len);
+  else printf("perplexity %.4f over %zu tokens (%zu bytes)\n", ppl, n, len);
+  if (s.ctx) pml_context_seq_free(s.ctx, &s.seq);
+  pml_context_close(s.ctx);
+  pml_free(ids);
+  pml_free(text);
+  return st == PML_OK ? EXIT_OK : EXIT_FAIL;
+}
+
+typedef struct {
+  pml_session *session;
+  bool verbose, progress;
+  int n, right;
+} qa_state;
+
+static bool qa_collect(void *user, const char *text, size_t len) {
+  pml_buf_add((pml_buf *)user, text, len);
+  return !interrupted;
+}
+
+static pml_status qa_answer(void *user, const char *question, pml_buf *out) {
+  qa_state *q = (qa_state *)user;
+  pml_message message = {"user", question};
+  pml_generate_options o = pml_generate_defaults();
+  int32_t *ids = NULL;
+  size_t n = 0;
+  o.max_tokens = 160;
+  o.on_text = qa_collect;
+  o.user = out;
+  pml_status st = pml_chat_encode(q->session->ctx->model, &message, 1, &ids, &n);
+  if (st == PML_OK) st = pml_generate(q->session, ids, n, &o);
+  pml_free(ids);
+  return st == PML_OK && interrupted ? pml_fail(PML_E_CANCELLED, "cancelled after %d questions", q->n) : st;
+}
+
+static bool qa_case(void *user, const pml_qa_topic *t, const char *question, const char *answer, bool right) {
+  qa_state *q = (qa_state *)user;
+  q->n++;
+  q->right += right;
+  if (q->verbose)
+    printf("%s %s: %s\n%s%s%s", right ? "right" : "WRONG", t->id, question, right ? "" : "      ", right ? "" : answer,
+           right ? "" : "\n");
+  if (q->progress) fprintf(stderr, "\r%d questions, %d right", q->n, q->right);
+  return true;
+}
+
+static int eval_qa(pml_model *m, const char *path, bool verbose, bool json) {
+  pml_qa *qa = NULL;
+  qa_state q = {.verbose = verbose && !json, .progress = isatty(2) && !verbose};
+  pml_qa_result r;
+  pml_context_options co = {.n_ctx = m->cfg.n_ctx < 1024 ? m->cfg.n_ctx : 1024, .cancel = &cancel_flag};
+  pml_status st = pml_qa_load(&qa, path);
+  if (st == PML_OK) st = pml_session_open(&q.session, m, NULL, &co);
+  if (st == PML_OK) st = pml_qa_evaluate(qa, qa_answer, &q, qa_case, &q, &r);
+  if (q.progress) fprintf(stderr, "\n");
+  if (st != PML_OK) fail();
+  else if (json)
+    printf("{\"questions\":%d,\"right\":%d,\"share\":%.4f,\"bm25_right\":%d,\"bm25_share\":%.4f}\n", r.n, r.right,
+           r.n ? (double)r.right / r.n : 0, r.bm25_right, r.n ? (double)r.bm25_right / r.n : 0);
+  else
+    printf("%d of %d held-out questions right: %.1f %%; nearest taught question (BM25): %d, %.1f %%\n", r.right, r.n,
+           r.n ? 100.0 * r.right / r.n : 0, r.bm25_right, r.n ? 100.0 * r.bm25_right / r.n : 0);
+  pml_session_close(q.session);
+  pml_qa_free(qa);
+  return st == PML_OK ? EXIT_OK : EXIT_FAIL;
+}
+
+static int cmd_eval(const command *c, int argc, char **argv) {
+  common o = {0};
+  const char *text = NULL, *qa = NULL;
+  bool verbose = false;
+  arg args[] = {{"--text", NULL, ARG_TEXT, &text, "print the perplexity of this text file"},
+                {"--qa", NULL, ARG_TEXT, &qa, "print the share of right answers to these questions (lessons/data)"},
+                {"--verbose", "-v", ARG_FLAG, &verbose, "with --qa: every question, and what was answered instead"},
+                {"--ctx", "-c", ARG_INT, &o.ctx, "window of the perplexity in tokens (512)"},
+                {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
+                COMMON_ARGS(o)};
+  const char *pos[1];
+  int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, pos, 1, &n_pos);
+  if (rc != EXIT_OK) return rc;
+  if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
+  if (!text == !qa) return usage_error(c->name, "give --text or --qa");
+  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_model *m;
+  if (pml_model_open(&m, pos[0], NULL) != PML_OK) return fail();
+  rc = text ? eval_text(m, text, o.ctx, wants_json(&o)) : eval_qa(m, qa, verbose, wants_json(&o));
+  pml_model_close(m);
+  return rc;
+}
+
+/* ── Train ────────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  bool terminal, quiet;
+  double last;
+} train_state;
+
+static bool train_progress(void *user, const pml_train_progress *p, const pml_qa_result *eval) {
+  train_state *t = (train_state *)user;
+  double now = pml_time();
+  bool show = !t->quiet && (eval || p->step == p->steps || now - t->last > (t->terminal ? 0.2 : 10));
+  if (show) {
+    t->last = now;
+    fprintf(stderr, "%sstep %" PRId64 "/%" PRId64 "  loss %.4f  lr %.2e  %.0f tok/s  ETA %d:%02d  ", t->terminal ? "\r" : "",
+            p->step, p->steps, p->loss, p->lr, p->tok_s, (int)p->eta_s / 60, (int)p->eta_s % 60);
+    if (eval) fprintf(stderr, "held-out %d/%d right (BM25 %d), perplexity %.3f", eval->right, eval->n, eval->bm25_right, eval->perplexity);
+    if (eval || !t->terminal) fprintf(stderr, "\n");
+  }
+  return !interrupted;
+}
+
+static int cmd_train(const command *c, int argc, char **argv) {
+  common o = {0};
+  pml_tutor_options t = {.preset = "tutor", .data = "lessons/data", .seed = 42};
+  int seed = 42, steps = 0, eval_every = 0;
+  bool quiet = false;
+  arg args[] = {{"--preset", NULL, ARG_TEXT, &t.preset, "tutor, teacher, draft or tiny (tutor)"},
+                {"--data", NULL, ARG_TEXT, &t.data, "folder of questions and answers (lessons/data)"},
+                {"--out", "-o", ARG_TEXT, &t.out, "the GGUF file to write"},
+                {"--seed", NULL, ARG_INT, &seed, "of weights and data order (42)"},
+                {"--steps", NULL, ARG_INT, &steps, "training steps (0: the preset's)"},
+                {"--eval-every", NULL, ARG_INT, &eval_every, "steps between held-out measurements (0: at the end)"},
+                {"--checkpoint", NULL, ARG_TEXT, &t.checkpoint, "where an interrupted run is kept"},
+                {"--resume", NULL, ARG_FLAG, &t.resume, "go on from the checkpoint"},
+                {"--quiet", "-q", ARG_FLAG, &quiet, "no progress on stderr"},
+                COMMON_ARGS(o)};
+  int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, NULL, 0, &n_pos);
+  if (rc != EXIT_OK) return rc;
+  if (!t.out) return usage_error(c->name, "where to? give -o FILE.gguf");
+  if (seed < 0 || steps < 0 || eval_every < 0) return usage_error(c->name, "numbers must not be negative");
+  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  char remake[160], kept[1024];
+  snprintf(remake, sizeof remake, "apr train --preset %s --seed %d%s", t.preset, seed, o.strict ? " --strict" : "");
+  snprintf(kept, sizeof kept, "%s.checkpoint", t.out);
+  if (!t.checkpoint) t.checkpoint = kept;
+  train_state state = {.terminal = isatty(2), .quiet = quiet};
+  pml_tutor_report r;
+  t.command = remake;
+  t.strict = o.strict;
+  t.seed = (uint64_t)seed;
+  t.steps = steps;
+  t.eval_every = eval_every;
+  t.progress = train_progress;
+  t.user = &state;
+  pml_status st = pml_train_tutor(&t, &r);
+  if (st == PML_E_CANCELLED) {
+    fprintf(stderr, "\napr: stopped; go on with: %s --resume --checkpoint %s -o %s\n", remake, t.checkpoint, t.out);
+    return 130;
+  }
+  if (st != PML_OK) return fail();
+  printf("%s: %zu parameters, %d topics, %d taught questions, %" PRIu64 " tokens in %.0f s\n", t.out, r.n_params, r.n_topics,
+         r.n_taught, r.tokens, r.seconds);
+  printf("held-out questions: %d of %d right (%.1f %%), BM25 %d (%.1f %%), perplexity of the answers %.3f\n", r.held.right,
+         r.held.n, r.held.n ? 100.0 * r.held.right / r.held.n : 0, r.held.bm25_right,
+         r.held.n ? 100.0 * r.held.bm25_right / r.held.n : 0, r.held.perplexity);
+  printf("data %s\nparameters %s\n", r.data_sha256, r.params_sha256);
+  return EXIT_OK;
+}
+
 /* ── The table of commands ────────────────────────────────────────────────── */
 
 static const struct {
@@ -813,6 +1019,10 @@ static const struct {
     {{"inspect", "MODEL", "Prints the metadata of a GGUF file.", "apr inspect model.gguf --tensors"}, cmd_inspect},
     {{"trace", "MODEL", "Runs tokens and prints time and statistics of every layer.",
       "apr trace model.gguf --ids 1,2,3 --dump-logits logits.f32"}, cmd_trace},
+    {{"eval", "MODEL", "Perplexity of a text, or right answers to questions.",
+      "apr eval lessons/models/tutor.gguf --qa lessons/data"}, cmd_eval},
+    {{"train", "", "Trains a model of the tutor's family on questions and answers.",
+      "apr train --preset draft -o draft.gguf --strict"}, cmd_train},
     {{"bench", "MODEL", "Measures prefill and decode beside their limits.",
       "apr bench model.gguf -p 512 -n 64 -t 2 -r 3 --output json"}, cmd_bench},
 };
