@@ -7628,7 +7628,7 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 #endif /* § 24 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 25  MODEL                                             needs § 8 § 11 § 17 § 18
+   § 25  MODEL                                        needs § 8 § 11 § 17 § 18 § 24
    ─────────────────────────────────────────────────────────────────────────────
    A model file answers two questions: how are the numbers wired (the
    configuration), and what are they (the weights).  Opening a model checks that
