@@ -11462,7 +11462,9 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
-   The trap: the first pass faults the pages in.  One unmeasured pass goes first.
+   The trap: the first pass faults the pages in, so one unmeasured pass goes first.
+   And the peak loop must clear its registers: a subnormal left in one makes every
+   multiply-add a hundred times slower.
    Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -11566,6 +11568,7 @@ PML__FN double pml__peak_work(void) {
 #ifdef PML__X86
   if (pml_cpu_level() == PML_CPU_AVX512) {
     __asm__ volatile(
+        "vzeroall\n vpxord %%zmm16,%%zmm16,%%zmm16\n vpxord %%zmm17,%%zmm17,%%zmm17\n"
         "1:\n"
         "vfmadd231ps %%zmm16,%%zmm17,%%zmm0\n vfmadd231ps %%zmm16,%%zmm17,%%zmm1\n"
         "vfmadd231ps %%zmm16,%%zmm17,%%zmm2\n vfmadd231ps %%zmm16,%%zmm17,%%zmm3\n"
@@ -11584,6 +11587,7 @@ PML__FN double pml__peak_work(void) {
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
     __asm__ volatile(
+        "vzeroall\n"
         "1:\n"
         "vfmadd231ps %%ymm14,%%ymm15,%%ymm0\n vfmadd231ps %%ymm14,%%ymm15,%%ymm1\n"
         "vfmadd231ps %%ymm14,%%ymm15,%%ymm2\n vfmadd231ps %%ymm14,%%ymm15,%%ymm3\n"
