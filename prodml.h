@@ -13686,6 +13686,8 @@ PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output);
 PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt);
+/* The question is plain text (`code` may stand in it, a formula may not), the answer
+   Markdown. */
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer);
 /* An entry of the sources; "arXiv:1706.03762" becomes a link. */
 PML_API void pml_page_source(pml_page *p, const char *text, size_t len);
@@ -13982,16 +13984,37 @@ PML__FN pml__prose pml__prose_kind(const char *line, size_t len, pml__prose last
   return PML__PROSE_TEXT;
 }
 
-PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind, bool first) {
+PML__FN bool pml__is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* Prose of a banner: words with an underscore are names of the code. */
+PML__FN void pml__prose_text(pml_buf *out, const char *text, size_t len) {
+  size_t from = 0, i = 0;
+  while (i < len) {
+    size_t start = i;
+    bool name = false;
+    for (; i < len && pml__is_word(text[i]); i++) name = name || text[i] == '_';
+    if (i == start) i++;
+    else if (name && text[start] != '_' && (start == 0 || text[start - 1] != '`')) {
+      pml_md_escape(out, text + from, start - from);
+      pml_buf_printf(out, "`%.*s`", (int)(i - start), text + start);
+      from = i;
+    }
+  }
+  pml_md_escape(out, text + from, len - from);
+}
+
+PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind) {
   static const char *const lead[] = {"The trap:", "The traps:", "The trap.", "The traps.", "Cost:"};
   size_t indent = 0, bold = 0;
   while (indent < len && line[indent] == ' ') indent++;
-  for (int i = 0; first && i < 5; i++)
+  for (int i = 0; i < 5; i++)
     if (len >= strlen(lead[i]) && !strncmp(line, lead[i], strlen(lead[i]))) bold = strlen(lead[i]);
-  if (bold) pml_buf_printf(b, "**%.*s**", (int)bold, line);
+  if (bold) pml_buf_printf(b, "%s**%.*s**", b->len > 1 && b->data[b->len - 2] != '\n' ? "\n" : "", (int)bold, line);
   if (kind == PML__PROSE_ITEM) pml_buf_puts(b, line[0] == '-' ? "- " : "  ");
   size_t from = kind == PML__PROSE_ITEM && line[0] == '-' ? 2 : indent;
-  pml_md_escape(b, line + from + bold, len - from - bold);
+  pml__prose_text(b, line + from + bold, len - from - bold);
   pml_buf_puts(b, "\n");
 }
 
@@ -14052,7 +14075,7 @@ PML_API void pml_page_idea(pml_page *p, int section) {
       pml_buf_add(b, line + 2, len - 2);
       pml_buf_puts(b, "\n");
     } else if (kind == PML__PROSE_BLANK) pml_buf_puts(b, "\n");
-    else pml__prose_line(b, line, len, kind, last == PML__PROSE_BLANK || last == PML__PROSE_CODE || !strncmp(line, "The trap", 8));
+    else pml__prose_line(b, line, len, kind);
     last = kind;
   }
   pml_buf_puts(b, in_code ? "```\n\n" : "\n");
@@ -14086,8 +14109,7 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   int found = 0;
   for (int n = 1; n < 100; n++) {
     size_t begin, end;
-    if (!pml__section_prose(p, n, &begin, &end) || begin > at) break;
-    found = n;
+    if (pml__section_prose(p, n, &begin, &end) && begin < at) found = n;
   }
   return found;
 }
@@ -14129,7 +14151,16 @@ PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt) {
 }
 
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer) {
-  pml_buf_printf(&p->part[PML_PAGE_CHECK], "<details>\n<summary>%s</summary>\n\n%s\n\n</details>\n\n", question, answer);
+  pml_buf *b = &p->part[PML_PAGE_CHECK];
+  bool code = false;
+  pml_buf_puts(b, "<details>\n<summary>");
+  for (const char *q = question; *q; q++) { /* a summary is HTML, not Markdown */
+    if (*q == '<') pml_buf_puts(b, "&lt;");
+    else if (*q == '&') pml_buf_puts(b, "&amp;");
+    else if (*q == '`') pml_buf_puts(b, (code = !code) ? "<code>" : "</code>");
+    else pml_buf_add(b, q, 1);
+  }
+  pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
@@ -14865,7 +14896,7 @@ PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   if (st == PML_OK && n > 0) {
     pml_heading(ctx, "Benchmark: %d iterations", n);
     pml_bootstrap(ms, (size_t)n, 0.95, ctx->seed, &lo, &hi);
-    pml_say(ctx, "  median %.4g ms (95 %% interval %.4g to %.4g), P50 %.4g, P90 %.4g, P99 %.4g", pml_median(ms, (size_t)n), lo, hi,
+    pml_say(ctx, "  median %.3g ms (95 %% interval %.3g to %.3g), P50 %.3g, P90 %.3g, P99 %.3g", pml_median(ms, (size_t)n), lo, hi,
             pml_quantile(ms, (size_t)n, 0.5), pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
     pml_number x = {.name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
     pml_value(ctx, "benchmark_p50", pml_quantile(ms, (size_t)n, 0.5), "ms");
@@ -14933,9 +14964,11 @@ PML__FN void pml__compile_line(const pml_page *p, char out[256]) {
 
 PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   const pml_lesson *l = ctx->lesson;
-  char title[160], lead[400], header[1024], source[1024], name[128], compile[256], file[300];
+  char title[160], lead[400], header[1024], source[1024], name[128], demo[128], compile[256], file[300];
   pml_page *p;
   snprintf(title, sizeof title, "%s · %s", l->number, l->title);
+  for (size_t i = 0; i <= strlen(l->name) && i < sizeof demo; i++) demo[i] = l->name[i] == '_' ? '-' : l->name[i];
+  demo[sizeof demo - 1] = 0;
   snprintf(name, sizeof name, "%s_%s", l->number, l->name);
   snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0], pml__part_name(l), name, name);
   const char *found = pml_lesson_path(ctx, "../prodml.h");
@@ -14948,6 +14981,7 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   if (st != PML_OK) return st;
   for (int i = 0; i < 6 && l->sections[i]; i++) pml_page_idea(p, l->sections[i]);
   pml__compile_line(p, compile);
+  pml_page_text(p, PML_PAGE_RUN, "Compile and run the lesson alone, or type `make demo-%s`.  Below is what it prints with `--stdout --strict`.", demo);
   pml_page_run(p, compile, ctx->text.data ? ctx->text.data : "");
   for (int i = -1; i < 4 && st == PML_OK; i++) {
     if (i >= 0 ? !l->pictures[i].draw : !l->draw) continue;
