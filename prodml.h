@@ -223,9 +223,11 @@
 #include <math.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -1263,8 +1265,8 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
     w->temp = NULL;
     return pml__fail_errno(w->path, "create", err);
   }
-  if (old && fchmod(w->fd, old->st_mode & 0777) != 0) return pml__fail_errno(w->path, "set permissions", errno);
-  return PML_OK;
+  if (!old || fchmod(w->fd, old->st_mode & 0777) == 0) return PML_OK;
+  return pml__fail_errno(w->path, "set permissions", errno);
 }
 
 PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
@@ -1274,7 +1276,8 @@ PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
   bool exists = stat(path, &info) == 0;
   if (exists && S_ISDIR(info.st_mode))
     return pml_fail(PML_E_IO, "%s: is a directory: name a file in it", path);
-  if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0) return pml__fail_errno(path, "write", errno);
+  if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+    return pml__fail_errno(path, "write", errno);
   pml_writer *w = (pml_writer *)pml_calloc(1, sizeof *w);
   if (!w) return PML_E_MEMORY;
   w->fd = -1;
@@ -2380,9 +2383,61 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 11  VECTOR KERNELS                                        needs § 4 § 5 § 8
+   § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   Dot, linear layer, norms, softmax, RoPE, activations.
+   A transformer is a few operations repeated: a dot product, and some arithmetic
+   on each element.  This chapter has each of them twice or three times: once as a
+   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
+   floats.  A table per processor level holds the versions; the caller never sees
+   which one ran, because all give the same bits.
+
+   How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
+   1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
+   register wants another order than a plain loop.  So the order is chosen once,
+   for the widest register, and everyone follows:
+
+     lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
+     lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
+
+   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
+   What is missing at the end of a row counts as 0·0.
+
+   Strict and default differ in one place: how a product joins its lane.
+     strict    lane = round(lane + round(a·b))    the same on every processor
+     default   lane = round(lane + a·b)           fused, one instruction instead of two
+   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
+   two roundings, since a fused multiply-add without the instruction costs twenty
+   times as much.  All else (norms, softmax, activations) has one definition.
+
+   Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
+     One row (decoding): every weight is read once and used once: 2·o·i bytes of
+     F16 against 2·o·i operations.  Memory is the limit.  Eight rows of W are read
+     side by side, so that eight sums are in flight and x is loaded once for eight.
+     Many rows (prefill): the weights are converted to f32 in pieces of 32 outputs
+     × 512 inputs that stay in the second cache.  A tile of 6 rows × 4 outputs keeps
+     its 24 sums, of 16 lanes each, in 24 of 32 registers; one step loads 10
+     registers and does 24 multiply-adds.  A long row is cut into pieces; the lanes,
+     not their total, are carried from piece to piece, so the order stays.
+   Each output is the same dot product in both forms, so a row's result does not
+   depend on the rows beside it: batch invariance.  Servers need it: a request must
+   not change its answer because another one arrived (He et al. 2025).
+
+   Norms     rmsnorm(x) = x / √(mean(x²) + ε) · w;  layernorm takes the mean off first
+   Softmax   p[i] = e^(x[i] - max) / Σ e^(x[j] - max): the maximum keeps e^x finite
+   RoPE      turns pair i of a head by pos · θ^(-2i/d): (a,b) → (a·cos - b·sin, a·sin + b·cos)
+   SiLU      x · σ(x);  SwiGLU  silu(gate) · up;  GELU  x · σ(1.5958·(x + 0.0447·x³))
+
+   The traps.  RoPE pairs: Qwen turns (i, i + d/2), Llama's GGUF files (2i, 2i + 1);
+   the wrong choice still gives fluent nonsense.  x² of a float overflows at 1.8e19.
+   GELU's usual form 0.5·x·(1 + tanh u) cancels for x < -3; 1 + tanh u = 2·σ(2u) does not.
+   tests/test_kernels.c compares every version with the definition bit for bit.
+   Which of two NaN survives a sum is the processor's choice: NaN are in the same
+   places, their payload bits may differ.
+
+   Source: Zhang and Sennrich 2019, RMSNorm (arXiv:1910.07467); Su et al. 2021, RoFormer
+   (arXiv:2104.09864); Shazeer 2020, GLU Variants (arXiv:2002.05202); Hendrycks and
+   Gimpel 2016, GELU (arXiv:1606.08415); He et al. 2025, Defeating Nondeterminism in
+   LLM Inference.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* The type of a tensor's elements; numbers are GGUF's. */
@@ -2392,40 +2447,1056 @@ typedef enum {
   PML_Q6_K = 14, PML_Q8_K = 15, PML_IQ4_NL = 20, PML_IQ4_XS = 23, PML_I8 = 24, PML_I16 = 25,
   PML_I32 = 26, PML_I64 = 27, PML_F64 = 28, PML_BF16 = 30
 } pml_dtype;
-/* name, weights per block, bytes per block; NULL for an unknown number. */
+
+/* Name ("F16", "Q4_K"), weights per block, bytes per block; NULL for an unknown number. */
 typedef struct { const char *name; int block, bytes; } pml_dtype_info_t;
 PML_API const pml_dtype_info_t *pml_dtype_info(int type);
 
-/* A weight matrix W[n_out, n_in], one row per output, borrowed bytes. */
+/* A weight matrix W[n_out, n_in], one row per output, borrowed bytes.  Rows follow
+   each other without gaps; data needs no alignment beyond its element's. */
 typedef struct {
   pml_dtype type;
   int n_out, n_in;
   const void *data;
 } pml_mat;
 
-/* Σ a[i]·b[i]: sixteen lanes, lane j sums i ≡ j mod 16, then one fixed tree. */
+/* *bytes = what W's elements occupy.  false (and 0): unknown type, a negative size,
+   n_in not a multiple of the type's block, or more than size_t holds. */
+PML_API bool pml_mat_bytes(const pml_mat *w, size_t *bytes);
+
+/* Σ a[i]·b[i], i < n, in the order of the prose above; 0 for n = 0. */
 PML_API float pml_dot(const float *a, const float *b, size_t n);
-/* One row of a matrix as f32 (types F32, F16, BF16). */
+
+/* y[n_in] = row `row` of W as f32.  Types F32, F16, BF16, else PML_E_UNSUPPORTED;
+   a row outside 0 … n_out-1 is PML_E_USAGE. */
 PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row);
-/* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL).  Each output is
-   the dot above, whatever `rows` and the thread count are: batch-invariant. */
+
+/* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL), W of type F32, F16
+   or BF16.  Each output is pml_dot of a row of x and a row of W, plus the bias,
+   whatever `rows` and the number of threads are.  y overlaps nothing.  Runs on all
+   threads; allocates nothing.  Errors: PML_E_USAGE, PML_E_UNSUPPORTED; y untouched. */
 PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat *w, const float *bias);
-/* y = x / sqrt(mean(x²) + eps) · w, per row of d; y may be x. */
+
+/* x, y are [rows,d], w and b [d]; y may be x.  pml_rmsnorm: y = x·s·w with
+   s = 1/√(mean(x²) + eps).  pml_layernorm: y = (x - mean)·s·w + b with s from the
+   mean of (x - mean)²; b may be NULL. */
 PML_API void pml_rmsnorm(float *y, const float *x, const float *w, int rows, int d, float eps);
 PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d, float eps);
-PML_API void pml_softmax(float *x, size_t n);   /* in place; n >= 1; -inf allowed */
-/* Rotary position: x[n_heads, head_dim] of one position, in place.  freqs[rope_dim/2]
-   in radians per position; split: pairs (i, i + rope_dim/2), else (2i, 2i + 1). */
+
+/* x[n] becomes e^(x - max) / Σ e^(x - max), in place.  -inf becomes 0.  A NaN, +inf
+   or nothing but -inf makes all of it NaN.  n = 0 does nothing. */
+PML_API void pml_softmax(float *x, size_t n);
+
+/* The first index of the largest element; NaN is never the largest.  0 for n = 0. */
+PML_API size_t pml_argmax(const float *x, size_t n);
+
+/* freqs[rope_dim/2]: theta^(-2i/rope_dim) radians per position. */
+PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta);
+
+/* Turns x[n_heads,head_dim] of position `pos` in place: pair i by pos·freqs[i]
+   radians (at most 1e6), for i < rope_dim/2.  split: pairs (i, i + rope_dim/2), else
+   (2i, 2i + 1).  Dimensions from rope_dim on stay. */
 PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs, bool split);
-PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta); /* theta^(-2i/rope_dim) */
+
+/* The same in two steps, for callers that turn many heads or layers by the same
+   angles: cs[rope_dim] gets rope_dim/2 cosines, then as many sines. */
+PML_API void pml_rope_angles(float *cs, int rope_dim, int pos, const float *freqs);
+PML_API void pml_rope_apply(float *x, int n_heads, int head_dim, int rope_dim, const float *cs, bool split);
+
+/* Elementwise over n floats; y may be x (or gate, or up). */
 PML_API void pml_silu(float *y, const float *x, size_t n);            /* x·sigmoid(x) */
 PML_API void pml_gelu(float *y, const float *x, size_t n);            /* tanh form */
 PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n); /* silu(gate)·up */
 PML_API void pml_add(float *y, const float *x, size_t n);             /* y += x */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n);   /* y += a·x, rounded twice */
-PML_API void pml_scale(float *y, float a, size_t n);
+PML_API void pml_scale(float *y, float a, size_t n);                  /* y *= a */
 
 #ifdef PML__IMPL
+
+PML_API const pml_dtype_info_t *pml_dtype_info(int type) {
+  static const pml_dtype_info_t info[] = {
+      [PML_F32] = {"F32", 1, 4},       [PML_F16] = {"F16", 1, 2},       [PML_Q4_0] = {"Q4_0", 32, 18},
+      [PML_Q4_1] = {"Q4_1", 32, 20},   [PML_Q5_0] = {"Q5_0", 32, 22},   [PML_Q5_1] = {"Q5_1", 32, 24},
+      [PML_Q8_0] = {"Q8_0", 32, 34},   [PML_Q8_1] = {"Q8_1", 32, 36},   [PML_Q2_K] = {"Q2_K", 256, 84},
+      [PML_Q3_K] = {"Q3_K", 256, 110}, [PML_Q4_K] = {"Q4_K", 256, 144}, [PML_Q5_K] = {"Q5_K", 256, 176},
+      [PML_Q6_K] = {"Q6_K", 256, 210}, [PML_Q8_K] = {"Q8_K", 256, 292}, [PML_IQ4_NL] = {"IQ4_NL", 32, 18},
+      [PML_IQ4_XS] = {"IQ4_XS", 256, 136}, [PML_I8] = {"I8", 1, 1},     [PML_I16] = {"I16", 1, 2},
+      [PML_I32] = {"I32", 1, 4},       [PML_I64] = {"I64", 1, 8},       [PML_F64] = {"F64", 1, 8},
+      [PML_BF16] = {"BF16", 1, 2}};
+  if (type < 0 || (size_t)type >= sizeof info / sizeof info[0] || !info[type].name) return NULL;
+  return &info[type];
+}
+
+PML_API bool pml_mat_bytes(const pml_mat *w, size_t *bytes) {
+  const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
+  size_t blocks;
+  *bytes = 0;
+  if (!info || w->n_out < 0 || w->n_in < 0 || w->n_in % info->block) return false;
+  return pml_size_mul((size_t)w->n_out, (size_t)(w->n_in / info->block), &blocks) &&
+         pml_size_mul(blocks, (size_t)info->bytes, bytes);
+}
+
+/* One tile of a linear layer: `rows` rows of x against four rows of weights in f32,
+   over k products.  A row longer than one piece is done in several calls, and
+   acc[rows][4][16] carries the lanes from one to the next. */
+typedef struct {
+  const float *x, *w[4];
+  size_t ldx, k;
+  int rows, n_out;       /* 1 … tile_rows; outputs to store, 1 … 4 */
+  bool first, last;      /* the first piece starts at 0, the last one writes y */
+  float *acc, *y;        /* y[rows,4], rows ldy apart */
+  size_t ldy;
+  const float *bias;     /* of these four outputs, or NULL */
+} pml__tile;
+
+typedef enum { PML__SILU, PML__GELU, PML__SWIGLU } pml__act_kind;
+
+/* The versions of one level.  A level may borrow a narrower one's where width gains little. */
+typedef struct {
+  int tile_rows;         /* the most rows a tile can have */
+  float (*dot)(const float *a, const float *b, size_t n);
+  void (*matvec)(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin, size_t end);
+  void (*tile)(const pml__tile *t);
+  void (*expand)(float *y, const void *w, pml_dtype type, size_t n);          /* to f32 */
+  float (*max)(const float *x, size_t n);                                     /* -inf for n = 0 */
+  float (*sum)(const float *x, size_t n);
+  float (*sum_sq)(const float *x, size_t n, float mean);                      /* Σ (x - mean)² */
+  float (*exp_sum)(float *x, size_t n, float max);                            /* x = e^(x - max); their sum */
+  void (*norm)(float *y, const float *x, const float *w, const float *b, size_t n, float mean, float inv);
+  void (*act)(float *y, const float *x, const float *up, size_t n, pml__act_kind kind);
+  void (*axpy)(float *y, float a, const float *x, size_t n);
+  void (*scale)(float *y, float a, size_t n);
+  void (*rope)(float *a, float *b, const float *cos, const float *sin, size_t n); /* b NULL: pairs side by side */
+  /* out[heads,dim] += Σ_p prob[head,p] · v[p][dim], p = 0, 1, 2 …; rows ldo and ldp apart; heads <= 8 */
+  void (*mix)(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v, size_t n_pos,
+              int heads, size_t dim);
+} pml__kernels;
+
+#define PML__INLINE static inline PML__UNUSED __attribute__((always_inline))
+/* Sums kept in an array live in registers only when the loop over them is unrolled. */
+#if defined(__clang__)
+#define PML__UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PML__UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* ── the definitions, in plain C ── */
+
+/* @tree */
+PML__FN float pml__lanes_sum(float lane[16]) {
+  for (int w = 8; w >= 1; w /= 2)
+    for (int j = 0; j < w; j++) lane[j] += lane[j + w];
+  return lane[0];
+}
+/* @end */
+
+PML__FN void pml__expand_scalar(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  if (type == PML_F32 && n) memcpy(y, w, n * sizeof(float));
+  if (type == PML_F16) for (size_t i = 0; i < n; i++) y[i] = pml_f16_to_f32(h[i]);
+  if (type == PML_BF16) for (size_t i = 0; i < n; i++) y[i] = pml_bf16_to_f32(h[i]);
+}
+
+/* @dot */
+PML__FN void pml__lanes_add(float lane[16], const float *a, const float *b, size_t n) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (size_t j = 0; j < 16; j++) lane[j] += a[i + j] * b[i + j];
+  for (size_t j = 0; i + j < n; j++) lane[j] += a[i + j] * b[i + j];
+}
+
+PML__FN float pml__dot_scalar(const float *a, const float *b, size_t n) {
+  float lane[16] = {0};
+  pml__lanes_add(lane, a, b, n);
+  return pml__lanes_sum(lane);
+}
+/* @end */
+
+PML__FN void pml__matvec_scalar(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,
+                                size_t end) {
+  size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o++) {
+    const unsigned char *row = (const unsigned char *)w->data + o * n * size;
+    float lane[16] = {0}, piece[256];
+    for (size_t k = 0; k < n; k += 256) {
+      size_t len = n - k < 256 ? n - k : 256;
+      pml__expand_scalar(piece, row + k * size, w->type, len);
+      pml__lanes_add(lane, x + k, piece, len);
+    }
+    y[o] = pml__lanes_sum(lane);
+    if (bias) y[o] += bias[o];
+  }
+}
+
+PML__FN void pml__tile_scalar(const pml__tile *t) {
+  for (int r = 0; r < t->rows; r++)
+    for (int o = 0; o < t->n_out; o++) {
+      float zero[16] = {0}, *lane = t->first && t->last ? zero : t->acc + (r * 4 + o) * 16;
+      if (t->first) memset(lane, 0, 16 * sizeof(float));
+      pml__lanes_add(lane, t->x + (size_t)r * t->ldx, t->w[o], t->k);
+      if (!t->last) continue;
+      float sum = pml__lanes_sum(lane);
+      t->y[(size_t)r * t->ldy + (size_t)o] = t->bias ? sum + t->bias[o] : sum;
+    }
+}
+
+PML__FN float pml__max_scalar(const float *x, size_t n) {
+  float m = -HUGE_VALF;
+  for (size_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+  return m;
+}
+
+PML__FN float pml__sum_scalar(const float *x, size_t n) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += x[i];
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__sum_sq_scalar(const float *x, size_t n, float mean) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += (x[i] - mean) * (x[i] - mean);
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__exp_sum_scalar(float *x, size_t n, float max) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += x[i] = pml_expf(x[i] - max);
+  return pml__lanes_sum(lane);
+}
+
+PML__FN void pml__norm_scalar(float *y, const float *x, const float *w, const float *b, size_t n, float mean,
+                              float inv) {
+  for (size_t i = 0; i < n; i++) {
+    float v = (x[i] - mean) * inv * w[i];
+    y[i] = b ? v + b[i] : v;
+  }
+}
+
+/* @activations */
+#define PML__GELU_A 1.59576912f /* 2·√(2/π) */
+#define PML__GELU_B 0.044715f
+
+PML__FN void pml__act_scalar(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  for (size_t i = 0; i < n; i++) {
+    float v = x[i], u = v;
+    if (kind == PML__GELU) u = PML__GELU_A * (v + PML__GELU_B * (v * v * v));
+    float s = v * pml_sigmoidf(u);
+    y[i] = kind == PML__SWIGLU ? s * up[i] : s;
+  }
+}
+/* @end */
+
+PML__FN void pml__axpy_scalar(float *y, float a, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+PML__FN void pml__scale_scalar(float *y, float a, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] *= a;
+}
+
+/* @rope */
+PML__FN void pml__rope_scalar(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t step = b ? 1 : 2;
+  if (!b) b = a + 1;
+  for (size_t i = 0; i < n; i++) {
+    float u = a[i * step], v = b[i * step];
+    a[i * step] = u * cos[i] - v * sin[i];
+    b[i * step] = u * sin[i] + v * cos[i];
+  }
+}
+/* @end */
+
+PML__FN void pml__mix_scalar(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                             size_t n_pos, int heads, size_t dim) {
+  for (int h = 0; h < heads; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t i = 0; i < dim; i++) out[(size_t)h * ldo + i] += prob[(size_t)h * ldp + p] * v[p][i];
+}
+
+#if defined(PML__X86)
+
+#define PML__AVX2 __attribute__((target("avx2,fma,f16c")))
+#define PML__AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+
+/* ── AVX2: the sixteen lanes are two registers, lo = lanes 0-7, hi = 8-15 ── */
+
+PML__AVX2 PML__INLINE __m256 pml__madd8(__m256 a, __m256 b, __m256 acc, bool strict) {
+  return strict ? _mm256_add_ps(acc, _mm256_mul_ps(a, b)) : _mm256_fmadd_ps(a, b, acc);
+}
+
+/* 8 elements of any type as f32. */
+PML__AVX2 PML__INLINE __m256 pml__load8(const void *p, pml_dtype type) {
+  if (type == PML_F32) return _mm256_loadu_ps((const float *)p);
+  __m128i h = _mm_loadu_si128((const __m128i *)p);
+  if (type == PML_F16) return _mm256_cvtph_ps(h);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+/* The tree for four sums at once, from 8 lanes on: a, b, c, d hold lane j + lane j+8. */
+PML__AVX2 PML__INLINE __m128 pml__tree8(__m256 a, __m256 b, __m256 c, __m256 d) {
+  __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+  __m256 t = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+  t = _mm256_add_ps(t, _mm256_permute_ps(t, 0xB1)); /* now a, a, c, c | b, b, d, d */
+  __m128 acbd = _mm_shuffle_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1), 0x88);
+  return _mm_permute_ps(acbd, 0xD8);
+}
+
+PML__AVX2 PML__INLINE float pml__tree8_one(__m256 lo, __m256 hi) {
+  __m256 v = _mm256_add_ps(lo, hi);
+  return _mm_cvtss_f32(pml__tree8(v, v, v, v));
+}
+
+PML__AVX2 PML__INLINE float pml__dot8(const float *a, const float *b, size_t n, bool strict) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    lo = pml__madd8(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), lo, strict);
+    hi = pml__madd8(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), hi, strict);
+  }
+  if (i < n) {
+    float ta[16] = {0}, tb[16] = {0};
+    memcpy(ta, a + i, (n - i) * sizeof(float));
+    memcpy(tb, b + i, (n - i) * sizeof(float));
+    lo = pml__madd8(_mm256_loadu_ps(ta), _mm256_loadu_ps(tb), lo, strict);
+    hi = pml__madd8(_mm256_loadu_ps(ta + 8), _mm256_loadu_ps(tb + 8), hi, strict);
+  }
+  return pml__tree8_one(lo, hi);
+}
+PML__AVX2 PML__FN float pml__dot_avx2(const float *a, const float *b, size_t n) { return pml__dot8(a, b, n, false); }
+PML__AVX2 PML__FN float pml__dot_avx2_strict(const float *a, const float *b, size_t n) {
+  return pml__dot8(a, b, n, true);
+}
+
+/* Four outputs at once; past the end the last row is computed again and dropped. */
+PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat *w, const float *bias,
+                                        size_t begin, size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += 4) {
+    const unsigned char *row[4];
+    __m256 lo[4], hi[4];
+    PML__UNROLL for (size_t r = 0; r < 4; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      lo[r] = hi[r] = _mm256_setzero_ps();
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16) {
+      __m256 x0 = _mm256_loadu_ps(x + k), x1 = _mm256_loadu_ps(x + k + 8);
+      PML__UNROLL for (size_t r = 0; r < 4; r++) {
+        lo[r] = pml__madd8(pml__load8(row[r] + k * size, type), x0, lo[r], strict);
+        hi[r] = pml__madd8(pml__load8(row[r] + (k + 8) * size, type), x1, hi[r], strict);
+      }
+    }
+    if (k < n) {
+      float tx[16] = {0};
+      memcpy(tx, x + k, (n - k) * sizeof(float));
+      PML__UNROLL for (size_t r = 0; r < 4; r++) {
+        unsigned char tw[64] = {0};
+        memcpy(tw, row[r] + k * size, (n - k) * size);
+        lo[r] = pml__madd8(pml__load8(tw, type), _mm256_loadu_ps(tx), lo[r], strict);
+        hi[r] = pml__madd8(pml__load8(tw + 8 * size, type), _mm256_loadu_ps(tx + 8), hi[r], strict);
+      }
+    }
+    float sum[4];
+    _mm_storeu_ps(sum, pml__tree8(_mm256_add_ps(lo[0], hi[0]), _mm256_add_ps(lo[1], hi[1]),
+                                  _mm256_add_ps(lo[2], hi[2]), _mm256_add_ps(lo[3], hi[3])));
+    for (size_t r = 0; r < 4 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+
+/* One function for each level and mode; the type is chosen once per call. */
+#define PML__MATVEC(name, target, body, strict)                                                          \
+  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
+                           size_t end) {                                                                 \
+    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
+    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
+    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
+  }
+PML__MATVEC(pml__matvec_avx2, PML__AVX2, pml__matvec8, false)
+PML__MATVEC(pml__matvec_avx2_strict, PML__AVX2, pml__matvec8, true)
+
+/* Up to 3 rows × 2 outputs, 12 registers of lanes; the four outputs are done in two passes. */
+PML__AVX2 PML__INLINE void pml__tile8(const pml__tile *t, int R, bool strict) {
+  for (int o = 0; o < 4; o += 2) {
+    __m256 acc[3][2][2];
+    PML__UNROLL for (int r = 0; r < R; r++)
+      PML__UNROLL for (int c = 0; c < 4; c++)
+        acc[r][c / 2][c % 2] = t->first ? _mm256_setzero_ps()
+                                        : _mm256_loadu_ps(t->acc + (r * 4 + o + c / 2) * 16 + c % 2 * 8);
+    float tx[3][16] = {{0}}, tw[2][16] = {{0}};
+    const float *x = t->x, *w0 = t->w[o], *w1 = t->w[o + 1];
+    size_t ldx = t->ldx;
+    for (size_t k = 0; k < t->k; k += 16, x += 16, w0 += 16, w1 += 16) {
+      size_t rest = t->k - k;
+      if (rest < 16) { /* the missing end counts as 0·0 */
+        for (int r = 0; r < R; r++) memcpy(tx[r], x + (size_t)r * ldx, rest * sizeof(float));
+        memcpy(tw[0], w0, rest * sizeof(float));
+        memcpy(tw[1], w1, rest * sizeof(float));
+        x = tx[0], ldx = 16, w0 = tw[0], w1 = tw[1];
+      }
+      PML__UNROLL for (size_t half = 0; half < 16; half += 8) {
+        __m256 a = _mm256_loadu_ps(w0 + half), b = _mm256_loadu_ps(w1 + half);
+        PML__UNROLL for (int r = 0; r < R; r++) {
+          __m256 v = _mm256_loadu_ps(x + (size_t)r * ldx + half);
+          acc[r][0][half / 8] = pml__madd8(a, v, acc[r][0][half / 8], strict);
+          acc[r][1][half / 8] = pml__madd8(b, v, acc[r][1][half / 8], strict);
+        }
+      }
+    }
+    PML__UNROLL for (int r = 0; r < R; r++) {
+      if (t->last) {
+        float sum[4];
+        __m256 a = _mm256_add_ps(acc[r][0][0], acc[r][0][1]), b = _mm256_add_ps(acc[r][1][0], acc[r][1][1]);
+        _mm_storeu_ps(sum, pml__tree8(a, b, a, b));
+        for (int c = 0; c < 2 && o + c < t->n_out; c++)
+          t->y[(size_t)r * t->ldy + (size_t)(o + c)] = t->bias ? sum[c] + t->bias[o + c] : sum[c];
+      } else {
+        PML__UNROLL for (int c = 0; c < 4; c++)
+          _mm256_storeu_ps(t->acc + (r * 4 + o + c / 2) * 16 + c % 2 * 8, acc[r][c / 2][c % 2]);
+      }
+    }
+  }
+}
+PML__AVX2 PML__FN void pml__tile_avx2(const pml__tile *t) {
+  if (t->rows == 3) pml__tile8(t, 3, false);
+  else if (t->rows == 2) pml__tile8(t, 2, false);
+  else pml__tile8(t, 1, false);
+}
+PML__AVX2 PML__FN void pml__tile_avx2_strict(const pml__tile *t) {
+  if (t->rows == 3) pml__tile8(t, 3, true);
+  else if (t->rows == 2) pml__tile8(t, 2, true);
+  else pml__tile8(t, 1, true);
+}
+
+PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__AVX2 PML__FN float pml__max_avx2(const float *x, size_t n) {
+  float lane[16];
+  __m256 lo = _mm256_set1_ps(-HUGE_VALF), hi = lo;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    lo = _mm256_max_ps(_mm256_loadu_ps(x + i), lo); /* the second operand wins over NaN */
+    hi = _mm256_max_ps(_mm256_loadu_ps(x + i + 8), hi);
+  }
+  _mm256_storeu_ps(lane, lo);
+  _mm256_storeu_ps(lane + 8, hi);
+  float m = pml__max_scalar(lane, 16), rest = pml__max_scalar(x + i, n - i);
+  return rest > m ? rest : m;
+}
+
+/* Two registers of lanes as an array, the last n elements added, and the tree. */
+PML__AVX2 PML__INLINE float pml__finish8(__m256 lo, __m256 hi, const float *x, size_t n) {
+  float lane[16];
+  _mm256_storeu_ps(lane, lo);
+  _mm256_storeu_ps(lane + 8, hi);
+  for (size_t j = 0; j < n; j++) lane[j] += x[j];
+  return pml__lanes_sum(lane);
+}
+
+PML__AVX2 PML__FN float pml__sum_avx2(const float *x, size_t n) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    lo = _mm256_add_ps(lo, _mm256_loadu_ps(x + i));
+    hi = _mm256_add_ps(hi, _mm256_loadu_ps(x + i + 8));
+  }
+  return pml__finish8(lo, hi, x + i, n - i);
+}
+
+PML__AVX2 PML__FN float pml__sum_sq_avx2(const float *x, size_t n, float mean) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo, m = _mm256_set1_ps(mean);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m256 a = _mm256_sub_ps(_mm256_loadu_ps(x + i), m), b = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8), m);
+    lo = _mm256_add_ps(lo, _mm256_mul_ps(a, a));
+    hi = _mm256_add_ps(hi, _mm256_mul_ps(b, b));
+  }
+  float rest[16];
+  for (size_t j = 0; i + j < n; j++) rest[j] = (x[i + j] - mean) * (x[i + j] - mean);
+  return pml__finish8(lo, hi, rest, n - i);
+}
+
+/* pml_expf (§ 8), operation by operation, on 8 numbers. */
+/* @exp8 */
+PML__AVX2 PML__INLINE __m256 pml__exp8(__m256 x) {
+  const __m256 round = _mm256_set1_ps(PML__EXP_ROUND);
+  x = _mm256_min_ps(_mm256_set1_ps(89.0f), _mm256_max_ps(_mm256_set1_ps(-104.0f), x));
+  __m256 t = _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(PML__EXP_LOG2E)), round);
+  __m256 n = _mm256_sub_ps(t, round);
+  __m256 r = _mm256_sub_ps(x, _mm256_mul_ps(n, _mm256_set1_ps(PML__EXP_LN2_HI)));
+  r = _mm256_sub_ps(r, _mm256_mul_ps(n, _mm256_set1_ps(PML__EXP_LN2_LO)));
+  __m256 p = _mm256_set1_ps(PML__EXP_C6);
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C5));
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C4));
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C3));
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C2));
+  p = _mm256_add_ps(_mm256_mul_ps(p, _mm256_mul_ps(r, r)), r);
+  p = _mm256_add_ps(p, _mm256_set1_ps(1.0f));
+  __m256i k = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_castps_si256(round));
+  __m256i k1 = _mm256_srai_epi32(k, 1), k2 = _mm256_sub_epi32(k, k1), bias = _mm256_set1_epi32(127);
+  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k1, bias), 23)));
+  return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k2, bias), 23)));
+}
+/* @end */
+
+PML__AVX2 PML__FN float pml__exp_sum_avx2(float *x, size_t n, float max) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo, m = _mm256_set1_ps(max);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m256 a = pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), m));
+    __m256 b = pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i + 8), m));
+    _mm256_storeu_ps(x + i, a);
+    _mm256_storeu_ps(x + i + 8, b);
+    lo = _mm256_add_ps(lo, a);
+    hi = _mm256_add_ps(hi, b);
+  }
+  for (size_t j = i; j < n; j++) x[j] = pml_expf(x[j] - max);
+  return pml__finish8(lo, hi, x + i, n - i);
+}
+
+PML__AVX2 PML__FN void pml__norm_avx2(float *y, const float *x, const float *w, const float *b, size_t n,
+                                      float mean, float inv) {
+  __m256 m = _mm256_set1_ps(mean), s = _mm256_set1_ps(inv);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 v = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), m), s);
+    v = _mm256_mul_ps(v, _mm256_loadu_ps(w + i));
+    if (b) v = _mm256_add_ps(v, _mm256_loadu_ps(b + i));
+    _mm256_storeu_ps(y + i, v);
+  }
+  pml__norm_scalar(y + i, x + i, w + i, b ? b + i : NULL, n - i, mean, inv);
+}
+
+PML__AVX2 PML__INLINE __m256 pml__sigmoid8(__m256 x) {
+  __m256 one = _mm256_set1_ps(1.0f), e = pml__exp8(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
+  __m256 below = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ);
+  return _mm256_div_ps(_mm256_blendv_ps(one, e, below), _mm256_add_ps(one, e));
+}
+
+PML__AVX2 PML__FN void pml__act_avx2(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 v = _mm256_loadu_ps(x + i), u = v;
+    if (kind == PML__GELU) {
+      u = _mm256_mul_ps(_mm256_mul_ps(v, v), v);
+      u = _mm256_add_ps(v, _mm256_mul_ps(_mm256_set1_ps(PML__GELU_B), u));
+      u = _mm256_mul_ps(_mm256_set1_ps(PML__GELU_A), u);
+    }
+    v = _mm256_mul_ps(v, pml__sigmoid8(u));
+    if (kind == PML__SWIGLU) v = _mm256_mul_ps(v, _mm256_loadu_ps(up + i));
+    _mm256_storeu_ps(y + i, v);
+  }
+  pml__act_scalar(y + i, x + i, up ? up + i : NULL, n - i, kind);
+}
+
+PML__AVX2 PML__FN void pml__axpy_avx2(float *y, float a, const float *x, size_t n) {
+  __m256 v = _mm256_set1_ps(a);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i), _mm256_mul_ps(v, _mm256_loadu_ps(x + i))));
+  pml__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+PML__AVX2 PML__FN void pml__scale_avx2(float *y, float a, size_t n) {
+  __m256 v = _mm256_set1_ps(a);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_loadu_ps(y + i), v));
+  pml__scale_scalar(y + i, a, n - i);
+}
+
+/* Side by side, x = a0 b0 a1 b1 …: x·(c c) -/+ swapped·(s s), subtracting in the even places. */
+PML__AVX2 PML__FN void pml__rope_avx2(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t i = 0;
+  if (b) {
+    for (; i + 8 <= n; i += 8) {
+      __m256 u = _mm256_loadu_ps(a + i), v = _mm256_loadu_ps(b + i);
+      __m256 c = _mm256_loadu_ps(cos + i), s = _mm256_loadu_ps(sin + i);
+      _mm256_storeu_ps(a + i, _mm256_sub_ps(_mm256_mul_ps(u, c), _mm256_mul_ps(v, s)));
+      _mm256_storeu_ps(b + i, _mm256_add_ps(_mm256_mul_ps(u, s), _mm256_mul_ps(v, c)));
+    }
+    pml__rope_scalar(a + i, b + i, cos + i, sin + i, n - i);
+    return;
+  }
+  const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+  for (; i + 4 <= n; i += 4) {
+    __m256 x = _mm256_loadu_ps(a + 2 * i);
+    __m256 c = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cos + i)), twice);
+    __m256 s = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sin + i)), twice);
+    __m256 swapped = _mm256_mul_ps(_mm256_permute_ps(x, 0xB1), s);
+    _mm256_storeu_ps(a + 2 * i, _mm256_addsub_ps(_mm256_mul_ps(x, c), swapped));
+  }
+  pml__rope_scalar(a + 2 * i, NULL, cos + i, sin + i, n - i);
+}
+
+/* N heads × 8 components stay in registers while the positions pass. */
+PML__AVX2 PML__INLINE void pml__mix8(float *out, size_t ldo, const float *prob, size_t ldp,
+                                     const float *const *v, size_t n_pos, int heads, size_t dim, int N) {
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    __m256 acc[8];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h] = _mm256_loadu_ps(out + row * ldo + i);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      __m256 x = _mm256_loadu_ps(v[p] + i);
+      PML__UNROLL for (int h = 0; h < N; h++)
+        acc[h] = _mm256_add_ps(acc[h], _mm256_mul_ps(_mm256_broadcast_ss(pr[h] + p), x));
+    }
+    PML__UNROLL for (int h = 0; h < N; h++)
+      if (h < heads) _mm256_storeu_ps(out + (size_t)h * ldo + i, acc[h]);
+  }
+  for (int h = 0; h < heads && i < dim; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t j = i; j < dim; j++) out[(size_t)h * ldo + j] += prob[(size_t)h * ldp + p] * v[p][j];
+}
+PML__AVX2 PML__FN void pml__mix_avx2(float *out, size_t ldo, const float *prob, size_t ldp,
+                                     const float *const *v, size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+/* ── AVX-512: one register holds the sixteen lanes; a mask reads nothing past the end ── */
+
+PML__AVX512 PML__INLINE __m512 pml__madd16(__m512 a, __m512 b, __m512 acc, bool strict) {
+  return strict ? _mm512_add_ps(acc, _mm512_mul_ps(a, b)) : _mm512_fmadd_ps(a, b, acc);
+}
+
+PML__AVX512 PML__INLINE __m512 pml__load16(const void *p, pml_dtype type) {
+  if (type == PML_F32) return _mm512_loadu_ps(p);
+  __m256i h = _mm256_loadu_si256((const __m256i *)p);
+  if (type == PML_F16) return _mm512_cvtph_ps(h);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+PML__AVX512 PML__INLINE __m512 pml__load16_mask(const void *p, pml_dtype type, __mmask16 m) {
+  if (type == PML_F32) return _mm512_maskz_loadu_ps(m, p);
+  __m256i h = _mm256_maskz_loadu_epi16(m, p);
+  if (type == PML_F16) return _mm512_cvtph_ps(h);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* The tree for four sums at once: 8, 4, 2, 1. */
+PML__AVX512 PML__INLINE __m128 pml__tree16(__m512 a, __m512 b, __m512 c, __m512 d) {
+  __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+  __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+  __m512 t = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+  t = _mm512_add_ps(t, _mm512_permute_ps(t, 0x4E));
+  t = _mm512_add_ps(t, _mm512_permute_ps(t, 0xB1));
+  const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_castps512_ps128(_mm512_permutexvar_ps(pick, t));
+}
+
+PML__AVX512 PML__INLINE float pml__dot16(const float *a, const float *b, size_t n, bool strict) {
+  __m512 acc = _mm512_setzero_ps();
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) acc = pml__madd16(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), acc, strict);
+  if (i < n) {
+    __mmask16 m = (__mmask16)((1u << (n - i)) - 1);
+    acc = pml__madd16(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), acc, strict);
+  }
+  return _mm_cvtss_f32(pml__tree16(acc, acc, acc, acc));
+}
+PML__AVX512 PML__FN float pml__dot_avx512(const float *a, const float *b, size_t n) {
+  return pml__dot16(a, b, n, false);
+}
+PML__AVX512 PML__FN float pml__dot_avx512_strict(const float *a, const float *b, size_t n) {
+  return pml__dot16(a, b, n, true);
+}
+
+/* @matvec */
+PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_mat *w, const float *bias,
+                                           size_t begin, size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += 8) {
+    const unsigned char *row[8]; /* past the end the last row is computed again and dropped */
+    __m512 acc[8];
+    PML__UNROLL for (size_t r = 0; r < 8; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      acc[r] = _mm512_setzero_ps();
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16) {
+      __m512 v = _mm512_loadu_ps(x + k);
+      PML__UNROLL for (size_t r = 0; r < 8; r++)
+        acc[r] = pml__madd16(pml__load16(row[r] + k * size, type), v, acc[r], strict);
+    }
+    if (k < n) {
+      __mmask16 m = (__mmask16)((1u << (n - k)) - 1);
+      __m512 v = _mm512_maskz_loadu_ps(m, x + k);
+      PML__UNROLL for (size_t r = 0; r < 8; r++)
+        acc[r] = pml__madd16(pml__load16_mask(row[r] + k * size, type, m), v, acc[r], strict);
+    }
+    float sum[8];
+    _mm_storeu_ps(sum, pml__tree16(acc[0], acc[1], acc[2], acc[3]));
+    _mm_storeu_ps(sum + 4, pml__tree16(acc[4], acc[5], acc[6], acc[7]));
+    for (size_t r = 0; r < 8 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+/* @end */
+PML__MATVEC(pml__matvec_avx512, PML__AVX512, pml__matvec16, false)
+PML__MATVEC(pml__matvec_avx512_strict, PML__AVX512, pml__matvec16, true)
+
+PML__AVX512 PML__INLINE void pml__tile16_step(__m512 acc[6][4], const pml__tile *t, size_t k, int R, bool strict,
+                                              bool whole, __mmask16 m) {
+  __m512 w[4];
+  PML__UNROLL for (int o = 0; o < 4; o++)
+    w[o] = whole ? _mm512_loadu_ps(t->w[o] + k) : _mm512_maskz_loadu_ps(m, t->w[o] + k);
+  PML__UNROLL for (int r = 0; r < R; r++) {
+    const float *x = t->x + (size_t)r * t->ldx + k;
+    __m512 v = whole ? _mm512_loadu_ps(x) : _mm512_maskz_loadu_ps(m, x);
+    PML__UNROLL for (int o = 0; o < 4; o++) acc[r][o] = pml__madd16(w[o], v, acc[r][o], strict);
+  }
+}
+
+/* @tile */
+PML__AVX512 PML__INLINE void pml__tile16(const pml__tile *tile, int R, bool strict) {
+  const pml__tile t = *tile;
+  __m512 acc[6][4];
+  PML__UNROLL for (int r = 0; r < R; r++)
+    PML__UNROLL for (int o = 0; o < 4; o++)
+      acc[r][o] = t.first ? _mm512_setzero_ps() : _mm512_loadu_ps(t.acc + (r * 4 + o) * 16);
+  size_t k = 0;
+  for (; k + 16 <= t.k; k += 16) pml__tile16_step(acc, &t, k, R, strict, true, 0);
+  if (k < t.k) pml__tile16_step(acc, &t, k, R, strict, false, (__mmask16)((1u << (t.k - k)) - 1));
+  if (!t.last) {
+    PML__UNROLL for (int r = 0; r < R; r++)
+      PML__UNROLL for (int o = 0; o < 4; o++) _mm512_storeu_ps(t.acc + (r * 4 + o) * 16, acc[r][o]);
+    return;
+  }
+  __mmask8 valid = (__mmask8)((1u << t.n_out) - 1);
+  __m128 bias = t.bias ? _mm_maskz_loadu_ps(valid, t.bias) : _mm_setzero_ps();
+  PML__UNROLL for (int r = 0; r < R; r++) {
+    __m128 sum = pml__tree16(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    if (t.bias) sum = _mm_add_ps(sum, bias);
+    _mm_mask_storeu_ps(t.y + (size_t)r * t.ldy, valid, sum);
+  }
+}
+/* @end */
+
+#define PML__TILE16(name, strict)                      \
+  PML__AVX512 PML__FN void name(const pml__tile *t) {  \
+    switch (t->rows) {                                 \
+      case 1: pml__tile16(t, 1, strict); break;        \
+      case 2: pml__tile16(t, 2, strict); break;        \
+      case 3: pml__tile16(t, 3, strict); break;        \
+      case 4: pml__tile16(t, 4, strict); break;        \
+      case 5: pml__tile16(t, 5, strict); break;        \
+      default: pml__tile16(t, 6, strict); break;       \
+    }                                                  \
+  }
+PML__TILE16(pml__tile_avx512, false)
+PML__TILE16(pml__tile_avx512_strict, true)
+
+PML__AVX512 PML__FN void pml__expand_avx512(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__AVX512 PML__INLINE void pml__mix16(float *out, size_t ldo, const float *prob, size_t ldp,
+                                        const float *const *v, size_t n_pos, int heads, size_t dim, int N) {
+  for (size_t i = 0; i < dim; i += 16) {
+    __mmask16 m = (__mmask16)(dim - i >= 16 ? 0xFFFF : (1u << (dim - i)) - 1);
+    __m512 acc[8];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h] = _mm512_maskz_loadu_ps(m, out + row * ldo + i);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      __m512 x = _mm512_maskz_loadu_ps(m, v[p] + i);
+      PML__UNROLL for (int h = 0; h < N; h++)
+        acc[h] = _mm512_add_ps(acc[h], _mm512_mul_ps(_mm512_set1_ps(pr[h][p]), x));
+    }
+    PML__UNROLL for (int h = 0; h < N; h++)
+      if (h < heads) _mm512_mask_storeu_ps(out + (size_t)h * ldo + i, m, acc[h]);
+  }
+}
+PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *prob, size_t ldp,
+                                         const float *const *v, size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+#endif /* PML__X86 */
+
+/* ── the table, and what the rest of the library calls ── */
+
+#define PML__KERNELS_AVX2                                                                              \
+  .max = pml__max_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .exp_sum = pml__exp_sum_avx2, \
+  .norm = pml__norm_avx2, .act = pml__act_avx2, .axpy = pml__axpy_avx2, .scale = pml__scale_avx2,       \
+  .rope = pml__rope_avx2
+
+/* Read on each public call, so that the level and the mode can change between calls. */
+PML__FN const pml__kernels *pml__kernels_now(void) {
+  static const pml__kernels scalar = {
+      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__max_scalar,
+      pml__sum_scalar, pml__sum_sq_scalar, pml__exp_sum_scalar, pml__norm_scalar, pml__act_scalar,
+      pml__axpy_scalar, pml__scale_scalar, pml__rope_scalar, pml__mix_scalar};
+#if defined(PML__X86)
+  static const pml__kernels avx2[2] = {
+      {.tile_rows = 3, .dot = pml__dot_avx2, .matvec = pml__matvec_avx2, .tile = pml__tile_avx2,
+       .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2},
+      {.tile_rows = 3, .dot = pml__dot_avx2_strict, .matvec = pml__matvec_avx2_strict,
+       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
+  static const pml__kernels avx512[2] = {
+      {.tile_rows = 6, .dot = pml__dot_avx512, .matvec = pml__matvec_avx512, .tile = pml__tile_avx512,
+       .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2},
+      {.tile_rows = 6, .dot = pml__dot_avx512_strict, .matvec = pml__matvec_avx512_strict,
+       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
+  pml_cpu_level_t level = pml_cpu_level();
+  if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
+  if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
+#endif
+  return &scalar;
+}
+
+PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__kernels_now()->dot(a, b, n); }
+
+PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
+  if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
+    const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
+    return pml_fail(PML_E_UNSUPPORTED, "%s: weights of type %s (%d) are not computed: convert them to F32, F16 or BF16",
+                    who, info ? info->name : "unknown", (int)w->type);
+  }
+  if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
+    return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
+                    w->n_out, w->n_in);
+  return PML_OK;
+}
+
+PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
+  pml_status st = pml__mat_check(w, "pml_row_to_f32");
+  if (st != PML_OK) return st;
+  if (row < 0 || row >= w->n_out)
+    return pml_fail(PML_E_USAGE, "pml_row_to_f32: row %d asked for, the matrix has %d", row, w->n_out);
+  size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
+  pml__kernels_now()->expand(y, (const unsigned char *)w->data + (size_t)row * n * size, w->type, n);
+  return PML_OK;
+}
+
+#define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 512 · 4 bytes stay in the second cache */
+#define PML__LINEAR_OUTS 32     /* outputs per task */
+#define PML__LINEAR_K 512       /* inputs per piece */
+#define PML__LINEAR_SERIAL 65536 /* multiply-adds below which waking a thread costs more */
+
+/* A thread's own weights in f32 and lanes between pieces: 260 KB, touched only when used.  The
+   16 floats after each row keep rows of a power of two out of each other's cache sets. */
+static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_w[PML__LINEAR_OUTS][PML__LINEAR_K + 16];
+static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_acc[PML__LINEAR_ROWS * PML__LINEAR_OUTS * 16];
+
+typedef struct {
+  const pml__kernels *kernels;
+  float *y;
+  const float *x, *bias;
+  const pml_mat *w;
+  size_t rows, block, n_panels, piece; /* rows in all and per task, tasks per row block, inputs per piece */
+} pml__linear_job;
+
+PML__FN void pml__linear_one(void *ctx, size_t begin, size_t end) {
+  const pml__linear_job *j = (const pml__linear_job *)ctx;
+  j->kernels->matvec(j->y, j->x, j->w, j->bias, begin, end);
+}
+
+/* Rows [r0,r1) × outputs [o0,o1) × inputs [k,k+len).  A tile of x stays in the first cache while
+   the weights of the panel pass. */
+PML__FN void pml__linear_piece(const pml__linear_job *j, size_t r0, size_t r1, size_t o0, size_t o1, size_t k,
+                               size_t len) {
+  size_t n_in = (size_t)j->w->n_in, n_out = (size_t)j->w->n_out, most = (size_t)j->kernels->tile_rows;
+  const float *w = &pml__linear_w[0][0];
+  size_t ldw = PML__LINEAR_K + 16;
+  if (j->w->type == PML_F32) {
+    w = (const float *)j->w->data + o0 * n_in + k;
+    ldw = n_in;
+  } else {
+    const uint16_t *h = (const uint16_t *)j->w->data + o0 * n_in + k;
+    for (size_t o = 0; o < o1 - o0; o++) j->kernels->expand(pml__linear_w[o], h + o * n_in, j->w->type, len);
+  }
+  float *acc = pml__linear_acc;
+  for (size_t r = r0, take; r < r1; r += take) {
+    size_t left = r1 - r, tiles = (left + most - 1) / most;
+    take = (left + tiles - 1) / tiles; /* 7 rows are 4 + 3, not 6 + 1 */
+    for (size_t o = o0; o < o1; o += 4, acc += take * 64) {
+      size_t n = o1 - o < 4 ? o1 - o : 4;
+      pml__tile t = {.x = j->x + r * n_in + k, .ldx = n_in, .k = len, .rows = (int)take, .n_out = (int)n,
+                     .first = k == 0, .last = k + len == n_in, .acc = acc, .y = j->y + r * n_out + o,
+                     .ldy = n_out, .bias = j->bias ? j->bias + o : NULL};
+      for (size_t c = 0; c < 4; c++) t.w[c] = w + (o - o0 + (c < n ? c : n - 1)) * ldw;
+      j->kernels->tile(&t);
+    }
+  }
+}
+
+PML__FN void pml__linear_many(void *ctx, size_t begin, size_t end) {
+  const pml__linear_job *j = (const pml__linear_job *)ctx;
+  size_t n_in = (size_t)j->w->n_in, n_out = (size_t)j->w->n_out;
+  for (size_t task = begin; task < end; task++) {
+    size_t r0 = task / j->n_panels * j->block, o0 = task % j->n_panels * PML__LINEAR_OUTS;
+    size_t r1 = j->rows - r0 < j->block ? j->rows : r0 + j->block;
+    size_t o1 = n_out - o0 < PML__LINEAR_OUTS ? n_out : o0 + PML__LINEAR_OUTS, k = 0;
+    do { /* once even for n_in = 0: the sums are 0 and must be written */
+      size_t len = n_in - k < j->piece ? n_in - k : j->piece;
+      pml__linear_piece(j, r0, r1, o0, o1, k, len);
+      k += len;
+    } while (k < n_in);
+  }
+}
+
+PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat *w, const float *bias) {
+  pml_status st = pml__mat_check(w, "pml_linear");
+  if (st != PML_OK) return st;
+  if (rows < 0) return pml_fail(PML_E_USAGE, "pml_linear: %d rows asked for", rows);
+  if (rows == 0 || w->n_out == 0) return PML_OK;
+  size_t n_in = (size_t)w->n_in, n_out = (size_t)w->n_out;
+  pml__linear_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .bias = bias, .w = w, .rows = (size_t)rows};
+  size_t work = n_in ? n_in : 1;
+  if (rows == 1) { /* chunks of 64 KB or more, whole groups of 8 outputs */
+    size_t grain = (PML__LINEAR_SERIAL / 2 / work + 8) & ~(size_t)7;
+    pml_parallel(n_out, n_out * work < PML__LINEAR_SERIAL ? n_out : grain, pml__linear_one, &j);
+    return PML_OK;
+  }
+  size_t blocks = (j.rows + PML__LINEAR_ROWS - 1) / PML__LINEAR_ROWS;
+  size_t pieces = (n_in + PML__LINEAR_K - 1) / PML__LINEAR_K;
+  j.block = ((j.rows + blocks - 1) / blocks + 11) / 12 * 12; /* whole tiles of 6, 4 and 3 */
+  j.n_panels = (n_out + PML__LINEAR_OUTS - 1) / PML__LINEAR_OUTS;
+  j.piece = pieces ? ((n_in + pieces - 1) / pieces + 15) & ~(size_t)15 : 16;
+  blocks = (j.rows + j.block - 1) / j.block;
+  size_t tasks = blocks * j.n_panels;
+  pml_parallel(tasks, j.rows * n_out * work < PML__LINEAR_SERIAL ? tasks : 1, pml__linear_many, &j);
+  return PML_OK;
+}
+
+typedef struct {
+  const pml__kernels *kernels;
+  float *y;
+  const float *x, *w, *b;
+  size_t d;
+  float eps;
+  bool centre;
+  pml__act_kind kind;
+} pml__row_job;
+
+/* @norm */
+PML__FN void pml__norm_rows(void *ctx, size_t begin, size_t end) {
+  const pml__row_job *j = (const pml__row_job *)ctx;
+  for (size_t r = begin; r < end; r++) {
+    const float *x = j->x + r * j->d;
+    float mean = j->centre ? j->kernels->sum(x, j->d) / (float)j->d : 0.0f;
+    float var = j->kernels->sum_sq(x, j->d, mean) / (float)j->d;
+    j->kernels->norm(j->y + r * j->d, x, j->w, j->b, j->d, mean, 1.0f / sqrtf(var + j->eps));
+  }
+}
+/* @end */
+
+PML_API void pml_rmsnorm(float *y, const float *x, const float *w, int rows, int d, float eps) {
+  if (rows <= 0 || d <= 0) return;
+  pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .w = w, .d = (size_t)d, .eps = eps};
+  pml_parallel((size_t)rows, 16384 / j.d + 1, pml__norm_rows, &j);
+}
+
+PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d, float eps) {
+  if (rows <= 0 || d <= 0) return;
+  pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .w = w, .b = b, .d = (size_t)d, .eps = eps,
+                    .centre = true};
+  pml_parallel((size_t)rows, 16384 / j.d + 1, pml__norm_rows, &j);
+}
+
+/* @softmax */
+PML_API void pml_softmax(float *x, size_t n) {
+  const pml__kernels *k = pml__kernels_now();
+  float max = k->max(x, n), sum = k->exp_sum(x, n, max);
+  k->scale(x, 1.0f / sum, n);
+}
+/* @end */
+
+PML_API size_t pml_argmax(const float *x, size_t n) {
+  size_t best = 0;
+  float m = -HUGE_VALF;
+  for (size_t i = 0; i < n; i++)
+    if (x[i] > m) {
+      m = x[i];
+      best = i;
+    }
+  return best;
+}
+
+PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta) {
+  for (int i = 0; i < rope_dim / 2; i++) freqs[i] = (float)pml_powd((double)theta, -2.0 * i / rope_dim);
+}
+
+/* cos and sin of n pairs.  The angle is a double: a float of 1e5 radians is only known to 0.004. */
+PML__FN void pml__rope_cs(float *cos, float *sin, size_t n, int pos, const float *freqs) {
+  for (size_t i = 0; i < n; i++) {
+    double angle = (double)pos * (double)freqs[i];
+    cos[i] = (float)pml_cosd(angle);
+    sin[i] = (float)pml_sind(angle);
+  }
+}
+
+/* Pairs [at, at+n) of every head. */
+PML__FN void pml__rope_heads(float *x, int n_heads, int head_dim, int rope_dim, size_t at, size_t n,
+                             const float *cos, const float *sin, bool split) {
+  const pml__kernels *k = pml__kernels_now();
+  for (int h = 0; h < n_heads; h++, x += head_dim)
+    if (split) k->rope(x + at, x + at + rope_dim / 2, cos, sin, n);
+    else k->rope(x + 2 * at, NULL, cos, sin, n);
+}
+
+PML_API void pml_rope_angles(float *cs, int rope_dim, int pos, const float *freqs) {
+  if (rope_dim > 1) pml__rope_cs(cs, cs + rope_dim / 2, (size_t)rope_dim / 2, pos, freqs);
+}
+
+PML_API void pml_rope_apply(float *x, int n_heads, int head_dim, int rope_dim, const float *cs, bool split) {
+  if (rope_dim > 1)
+    pml__rope_heads(x, n_heads, head_dim, rope_dim, 0, (size_t)rope_dim / 2, cs, cs + rope_dim / 2, split);
+}
+
+PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs, bool split) {
+  float cos[64], sin[64];
+  size_t pairs = rope_dim > 1 ? (size_t)rope_dim / 2 : 0;
+  for (size_t at = 0; at < pairs; at += 64) {
+    size_t n = pairs - at < 64 ? pairs - at : 64;
+    pml__rope_cs(cos, sin, n, pos, freqs + at);
+    pml__rope_heads(x, n_heads, head_dim, rope_dim, at, n, cos, sin, split);
+  }
+}
+
+PML__FN void pml__act_range(void *ctx, size_t begin, size_t end) {
+  const pml__row_job *j = (const pml__row_job *)ctx;
+  j->kernels->act(j->y + begin, j->x + begin, j->b ? j->b + begin : NULL, end - begin, j->kind);
+}
+
+PML__FN void pml__act(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .b = up, .kind = kind};
+  pml_parallel(n, 16384, pml__act_range, &j);
+}
+
+PML_API void pml_silu(float *y, const float *x, size_t n) { pml__act(y, x, NULL, n, PML__SILU); }
+PML_API void pml_gelu(float *y, const float *x, size_t n) { pml__act(y, x, NULL, n, PML__GELU); }
+PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n) {
+  pml__act(y, gate, up, n, PML__SWIGLU);
+}
+
+PML_API void pml_add(float *y, const float *x, size_t n) { pml__kernels_now()->axpy(y, 1.0f, x, n); }
+PML_API void pml_axpy(float *y, float a, const float *x, size_t n) { pml__kernels_now()->axpy(y, a, x, n); }
+PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(y, a, n); }
+
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -2560,7 +3631,8 @@ typedef void (*pml__gemm_tile_fn)(size_t kc, const float *a, const float *b, flo
 
 /* dst[k,stride] = src[r,ld] transposed: dst[k·stride + r] = src[r·ld + k] for
    r < rows, 0 for rows <= r < stride. */
-typedef void (*pml__gemm_turn_fn)(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc);
+typedef void (*pml__gemm_turn_fn)(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
+                                  size_t kc);
 
 /* dst[k,stride] = src[k,ld]: `rows` numbers of each, 0 up to stride. */
 typedef pml__gemm_turn_fn pml__gemm_copy_fn;
@@ -2592,16 +3664,19 @@ PML__GEMM_INLINE void pml__gemm_tile_scalar(size_t kc, const float *a, const flo
 PML__FN void pml__gemm_scalar(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, false);
 }
-PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                     bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
 }
 
-PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
+                                  size_t kc) {
   for (size_t k = 0; k < kc; k++)
     for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[r * ld + k] : 0.0f;
 }
 
-PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
+                                  size_t kc) {
   for (size_t k = 0; k < kc; k++)
     for (size_t r = 0; r < stride; r++) dst[k * stride + r] = r < rows ? src[k * ld + r] : 0.0f;
 }
@@ -2611,8 +3686,9 @@ PML__FN void pml__gemm_copy_scalar(float *dst, size_t stride, const float *src, 
 #define PML__GEMM_AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma")))
 
 /* @gemm_tile_avx512 */
-PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const float *a, const float *b, float *c,
-                                                             size_t ldc, bool load, bool strict) {
+PML__GEMM_AVX512
+PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                            bool load, bool strict) {
   __m512 acc[14][2];
   PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
     acc[m][0] = load ? _mm512_loadu_ps(c + (size_t)m * ldc) : _mm512_setzero_ps();
@@ -2622,8 +3698,10 @@ PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const fl
     __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + 16);
     PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
       __m512 am = _mm512_set1_ps(a[m]);
-      acc[m][0] = strict ? _mm512_add_ps(acc[m][0], _mm512_mul_ps(am, b0)) : _mm512_fmadd_ps(am, b0, acc[m][0]);
-      acc[m][1] = strict ? _mm512_add_ps(acc[m][1], _mm512_mul_ps(am, b1)) : _mm512_fmadd_ps(am, b1, acc[m][1]);
+      acc[m][0] = strict ? _mm512_add_ps(acc[m][0], _mm512_mul_ps(am, b0))
+                         : _mm512_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm512_add_ps(acc[m][1], _mm512_mul_ps(am, b1))
+                         : _mm512_fmadd_ps(am, b1, acc[m][1]);
     }
   }
   PML__GEMM_UNROLL for (int m = 0; m < 14; m++) {
@@ -2633,17 +3711,19 @@ PML__GEMM_AVX512 PML__GEMM_INLINE void pml__gemm_tile_avx512(size_t kc, const fl
 }
 /* @end */
 
-PML__GEMM_AVX512 PML__FN void pml__gemm_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc,
-                                               bool load) {
+PML__GEMM_AVX512
+PML__FN void pml__gemm_avx512(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
   pml__gemm_tile_avx512(kc, a, b, c, ldc, load, false);
 }
-PML__GEMM_AVX512 PML__FN void pml__gemm_avx512_strict(size_t kc, const float *a, const float *b, float *c,
-                                                      size_t ldc, bool load) {
+PML__GEMM_AVX512
+PML__FN void pml__gemm_avx512_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                     bool load) {
   pml__gemm_tile_avx512(kc, a, b, c, ldc, load, true);
 }
 
-PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float *a, const float *b, float *c,
-                                                         size_t ldc, bool load, bool strict) {
+PML__GEMM_AVX2
+PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                          bool load, bool strict) {
   __m256 acc[6][2];
   PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
     acc[m][0] = load ? _mm256_loadu_ps(c + (size_t)m * ldc) : _mm256_setzero_ps();
@@ -2653,8 +3733,10 @@ PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float 
     __m256 b0 = _mm256_load_ps(b), b1 = _mm256_load_ps(b + 8);
     PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
       __m256 am = _mm256_broadcast_ss(a + m);
-      acc[m][0] = strict ? _mm256_add_ps(acc[m][0], _mm256_mul_ps(am, b0)) : _mm256_fmadd_ps(am, b0, acc[m][0]);
-      acc[m][1] = strict ? _mm256_add_ps(acc[m][1], _mm256_mul_ps(am, b1)) : _mm256_fmadd_ps(am, b1, acc[m][1]);
+      acc[m][0] = strict ? _mm256_add_ps(acc[m][0], _mm256_mul_ps(am, b0))
+                         : _mm256_fmadd_ps(am, b0, acc[m][0]);
+      acc[m][1] = strict ? _mm256_add_ps(acc[m][1], _mm256_mul_ps(am, b1))
+                         : _mm256_fmadd_ps(am, b1, acc[m][1]);
     }
   }
   PML__GEMM_UNROLL for (int m = 0; m < 6; m++) {
@@ -2663,12 +3745,13 @@ PML__GEMM_AVX2 PML__GEMM_INLINE void pml__gemm_tile_avx2(size_t kc, const float 
   }
 }
 
-PML__GEMM_AVX2 PML__FN void pml__gemm_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc,
-                                           bool load) {
+PML__GEMM_AVX2
+PML__FN void pml__gemm_avx2(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
   pml__gemm_tile_avx2(kc, a, b, c, ldc, load, false);
 }
-PML__GEMM_AVX2 PML__FN void pml__gemm_avx2_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
-                                                  bool load) {
+PML__GEMM_AVX2
+PML__FN void pml__gemm_avx2_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                   bool load) {
   pml__gemm_tile_avx2(kc, a, b, c, ldc, load, true);
 }
 
@@ -2823,18 +3906,20 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   pml_status st = pml__gemm_check(C, ldc, A, lda, ta, B, ldb, tb, M, N, K);
   if (st != PML_OK || M == 0 || N == 0) return st;
   if (K == 0) {
-    for (size_t m = 0; m < (size_t)M && !accumulate; m++) memset(C + m * (size_t)ldc, 0, (size_t)N * sizeof *C);
+    for (size_t m = 0; m < (size_t)M && !accumulate; m++)
+      memset(C + m * (size_t)ldc, 0, (size_t)N * sizeof *C);
     return PML_OK;
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
-    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f, A,
-                lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
+    cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
+                A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
   }
 #endif
   pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
-                     .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M, .ta = ta, .tb = tb};
+                     .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M,
+                     .ta = ta, .tb = tb};
   size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
   size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
   j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
@@ -2865,14 +3950,48 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 /* § 13: not written yet */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 14  ATTENTION                                                needs § 5 § 11
+   § 14  ATTENTION                                              needs § 1 § 5 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
-   Queries meet keys through a block table.
+   A token asks the tokens before it: who has something for me?  Its query is
+   compared with every key; the answers become weights that add up to 1; the
+   result is the weighted mean of the values.
+
+     score[p] = q[h] · K[p,h] / √h                    p = 0 … S-1, the visible positions
+     prob     = softmax(score)
+     out[h]   = Σ_p prob[p] · V[p,h]
+
+   for each of H query heads.  With grouped queries several heads share one key and
+   value head: query head i reads kv head i·G/H.  Those heads are done together, so
+   that a row of K and V is fetched once for all of them.
+
+   Where the keys lie.  A cache in one piece must be as long as the longest answer
+   could be.  Cut into blocks, it is allocated as the answer grows, and a table says
+   which block holds positions 0 … 15, which 16 … 31, and so on (§ 24).  A cache in
+   one piece is a table with one entry.
+
+   Softmax without the whole row.  A row of 131072 scores for 8 heads is 4 MB.
+   Instead the positions are taken 256 at a time, always cut at multiples of 256.
+   Three numbers carry the state: the maximum m so far, the sum l of e^(score - m),
+   and out = Σ e^(score - m)·V.  When a chunk raises the maximum from m to m', l and
+   out are multiplied by e^(m - m'); at the end out is divided by l.  The memory is
+   8·256 scores, on the stack, at any length.
+
+   Cost per row and head: 2·S·h multiply-adds.  Decoding reads K and V once, 2·S·G·h
+   numbers: at 32768 positions and G·h = 128 that is 33 MB a layer.
+   The traps.  Cutting the sum where the cache's blocks end would make the result
+   depend on block_size, and sharing the positions out to threads would make it
+   depend on their number: two rounding orders, two texts.  Here the cut is fixed
+   and positions are added in order; tests/test_attention.c compares block sizes 1,
+   3, 16 and 4096, shuffled tables and 1, 2, 3, 7 threads bit for bit.  And a mask
+   that is applied after softmax leaves weight on the future: n_visible cuts first.
+   Source: Vaswani et al. 2017 (arXiv:1706.03762); Milakov and Gimelshein 2018, Online
+   normalizer calculation for softmax (arXiv:1805.02867); Dao et al. 2022,
+   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where a sequence's keys and values lie: position p is row p mod block_size of
    block table[p / block_size]; k and v point at block 0 of one layer, a position
-   is `stride` floats (n_kv_heads · head_dim), a block is block_size·stride. */
+   is `stride` floats (n_kv_heads · head_dim), a block is block_size·stride.  All borrowed. */
 typedef struct {
   const float *k, *v;
   const int32_t *table;
@@ -2880,13 +3999,130 @@ typedef struct {
   size_t stride;
 } pml_kv_view;
 
-/* out[T,H,h] = softmax(q·Kᵀ / √h)·V for T query rows.  Row t sees the first
-   n_visible[t] positions of view[t]; query head i reads kv head i·G/H. Causal
-   masking is n_visible = position + 1. */
+/* out[T,H,h] = softmax(q·Kᵀ / √h)·V for T query rows q[T,H,h].  Row t sees the
+   first n_visible[t] positions of view[t] (the rows may belong to different
+   sequences); causal masking is n_visible = position + 1.  A row that sees nothing
+   becomes zeros.  n_heads is a multiple of n_kv_heads, out overlaps nothing.  Runs
+   on all threads, allocates nothing; a row's bits depend only on its query and the
+   keys and values it sees.  Errors: PML_E_USAGE; out is then untouched. */
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible);
 
 #ifdef PML__IMPL
+
+#define PML__ATT_CHUNK 256   /* positions between two looks at the maximum */
+#define PML__ATT_HEADS 8     /* query heads done together */
+
+typedef struct {
+  const pml__kernels *kernels;
+  float *out;
+  const float *q;
+  int T, n_heads, n_kv_heads, head_dim;
+  const pml_kv_view *const *view;
+  const int32_t *n_visible;
+} pml__att_job;
+
+/* k[i], v[i]: the rows of positions first … first+n-1 of one kv head, offset floats into a position. */
+PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *view, size_t first, size_t n,
+                           size_t offset) {
+  size_t bs = (size_t)view->block_size, in = first % bs;
+  const int32_t *block = view->table + first / bs;
+  for (size_t i = 0; i < n; i++) {
+    size_t at = ((size_t)*block * bs + in) * view->stride + offset;
+    k[i] = view->k + at;
+    v[i] = view->v + at;
+    if (++in == bs) {
+      in = 0;
+      block++;
+    }
+  }
+}
+
+/* score[heads][CHUNK] = q[heads,dim] · k[n]ᵀ: small tiles of the linear layer (§ 11), so each score is
+   pml_dot of a query and a key. */
+PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *q, int heads, size_t dim,
+                             const float *const *k, size_t n) {
+  for (size_t p = 0; p < n; p += 4) {
+    size_t m = n - p < 4 ? n - p : 4;
+    pml__tile t = {.ldx = dim, .k = dim, .n_out = (int)m, .first = true, .last = true, .ldy = PML__ATT_CHUNK};
+    for (size_t c = 0; c < 4; c++) t.w[c] = k[p + (c < m ? c : m - 1)];
+    for (int h = 0; h < heads; h += t.rows) {
+      int left = heads - h, tiles = (left + kn->tile_rows - 1) / kn->tile_rows;
+      t.rows = (left + tiles - 1) / tiles;
+      t.x = q + (size_t)h * dim;
+      t.y = score + (size_t)h * PML__ATT_CHUNK + p;
+      kn->tile(&t);
+    }
+  }
+}
+
+/* One row's `heads` query heads (at most 8) that share one kv head.  out[heads,dim] holds the sums. */
+/* @attention */
+PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, int heads, size_t dim,
+                            const pml_kv_view *view, size_t n_visible, size_t offset) {
+  _Alignas(64) float score[PML__ATT_HEADS * PML__ATT_CHUNK];
+  const float *k[PML__ATT_CHUNK], *v[PML__ATT_CHUNK];
+  float m[PML__ATT_HEADS], l[PML__ATT_HEADS], scale = 1.0f / sqrtf((float)dim);
+  for (int h = 0; h < heads; h++) {
+    m[h] = -HUGE_VALF;
+    l[h] = 0;
+  }
+  memset(out, 0, (size_t)heads * dim * sizeof(float));
+  for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
+    size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
+    pml__att_rows(k, v, view, first, n, offset);
+    pml__att_scores(kn, score, q, heads, dim, k, n);
+    for (int h = 0; h < heads; h++) {
+      float *s = score + h * PML__ATT_CHUNK;
+      kn->scale(s, scale, n);
+      float top = kn->max(s, n);
+      if (top > m[h] && first > 0) { /* a new maximum: what was summed so far shrinks */
+        float shrink = pml_expf(m[h] - top);
+        l[h] *= shrink;
+        kn->scale(out + (size_t)h * dim, shrink, dim);
+      }
+      if (top > m[h]) m[h] = top;
+      l[h] += kn->exp_sum(s, n, m[h]);
+    }
+    kn->mix(out, dim, score, PML__ATT_CHUNK, v, n, heads, dim);
+  }
+  for (int h = 0; h < heads && n_visible > 0; h++) kn->scale(out + (size_t)h * dim, 1.0f / l[h], dim);
+}
+/* @end */
+
+/* Item = kv head · T + row: the rows of one head follow each other, its keys stay in the cache. */
+PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
+  const pml__att_job *j = (const pml__att_job *)ctx;
+  int group = j->n_heads / j->n_kv_heads;
+  size_t T = (size_t)j->T, dim = (size_t)j->head_dim;
+  for (size_t item = begin; item < end; item++) {
+    size_t g = item / T, t = item % T;
+    for (int h = 0; h < group; h += PML__ATT_HEADS) {
+      int heads = group - h < PML__ATT_HEADS ? group - h : PML__ATT_HEADS;
+      size_t at = (t * (size_t)j->n_heads + g * (size_t)group + (size_t)h) * dim;
+      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t], g * dim);
+    }
+  }
+}
+
+PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
+                                 const pml_kv_view *const *view, const int32_t *n_visible) {
+  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads)
+    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit together",
+                    T, n_heads, n_kv_heads, head_dim);
+  double work = 0;
+  for (int t = 0; t < T; t++) {
+    if (n_visible[t] < 0 || (n_visible[t] > 0 && view[t]->block_size < 1))
+      return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t, (int)n_visible[t],
+                      view[t]->block_size);
+    work += (double)n_visible[t] * n_heads * head_dim;
+  }
+  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible};
+  size_t items = (size_t)T * (size_t)n_kv_heads;
+  pml_parallel(items, work < 32768 ? items : 1, pml__att_range, &j);
+  return PML_OK;
+}
+
 #endif /* § 14 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -5157,8 +6393,8 @@ PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_
    file as ne = {i, o}.
 
    Cost: opening reads the metadata and the tensor list, not the weights, and
-   allocates about 16 bytes per token of the vocabulary: 2.4 MB for 151936.  The
-   weights stay on the disk until a kernel touches them.
+   allocates 16 bytes per string in it: 5 MB for the 151936 tokens and 151387
+   merges of Qwen2.  The weights stay on the disk until a kernel touches them.
 
    Where it goes wrong: every count, length, offset and dimension is a number
    that someone else wrote.  Readers have been broken by n_kv = 2^60 (the size of
@@ -5446,8 +6682,8 @@ PML__FN pml_status pml__gguf_name(const pml_gguf *g, pml_reader *r, pml_str *s, 
   if (!s->ptr) return pml__gguf_cut(g, what, i, n);
   s->len = (size_t)len;
   if (!pml__name_clean(*s))
-    return pml_fail(PML_E_FORMAT, "%s: the name of %s %zu is not printable UTF-8: the file is damaged", g->name,
-                    what, i + 1);
+    return pml_fail(PML_E_FORMAT, "%s: the name of %s %zu is not printable UTF-8: the file is damaged",
+                    g->name, what, i + 1);
   return PML_OK;
 }
 
@@ -5549,8 +6785,8 @@ PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
     fits = fits && t->ne[d] <= INT64_MAX && pml_size_mul(n, (size_t)t->ne[d], &n);
   }
   if (fits && t->ne[0] % block != 0)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of %zu",
-                    file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of "
+                    "%zu", file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
   fits = fits && n <= INT64_MAX && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
   if (!fits)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit 63 bits",
@@ -5566,21 +6802,21 @@ PML__FN pml_status pml__gguf_read_info(pml_gguf *g, pml_reader *r, size_t i) {
   if (st != PML_OK) return st;
   uint32_t n_dims = pml_read_u32(r);
   if (!r->failed && (n_dims < 1 || n_dims > 4))
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the file "
-                    "is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, n_dims);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the "
+                    "file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, n_dims);
   for (uint32_t d = 0; d < 4; d++) t->ne[d] = d < n_dims ? pml_read_u64(r) : 1;
   uint32_t type = pml_read_u32(r);
   info->offset = pml_read_u64(r);
   if (r->failed) return pml__gguf_cut(g, "tensor", i, g->n_tensors);
   if (type > INT32_MAX)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is damaged",
-                    g->name, pml__gguf_shown(t->name), t->name.ptr, type);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is "
+                    "damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, type);
   t->n_dims = (int)n_dims;
   t->type = (int)type;
   if (info->offset % g->alignment != 0)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the alignment "
-                    "%zu: the file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, info->offset,
-                    g->alignment);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the "
+                    "alignment %zu: the file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr,
+                    info->offset, g->alignment);
   return pml__gguf_shape(g->name, t);
 }
 
@@ -5858,13 +7094,13 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
       {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2}};
   pml_str model, name = {"", 0};
   if (!pml_gguf_get_str(g, "tokenizer.ggml.model", &model))
-    return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: the string tokenizer.ggml.model is missing", g->name);
+    return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: tokenizer.ggml.model is missing", g->name);
   pml_buf quoted = {0};
   pml_status st = PML_OK;
   if (!pml_str_eq(model, "gpt2")) {
     pml__gguf_quote(model, 40, &quoted);
-    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is written "
-                  "yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is "
+                  "written yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
   } else {
     (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
     size_t i = 0, n = sizeof known / sizeof known[0];
@@ -5872,8 +7108,8 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
     if (i < n) *pre = known[i].pre;
     else {
       pml__gguf_quote(name, 40, &quoted);
-      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and Qwen2 "
-                    "are", g->name, quoted.data ? quoted.data : "?");
+      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and "
+                    "Qwen2 are", g->name, quoted.data ? quoted.data : "?");
     }
   }
   pml_buf_free(&quoted);
@@ -5907,8 +7143,8 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   if (n) memcpy(t, kv->data, n * sizeof *t);
   for (size_t i = 0; i < n; i++)
     if (t[i] < 0 || t[i] > 6) {
-      pml_status st = pml_fail(PML_E_FORMAT, "%s: token %zu has the type %" PRId32 ", 0 to 6 are possible: the "
-                               "file is damaged", g->name, i, t[i]);
+      pml_status st = pml_fail(PML_E_FORMAT, "%s: token %zu has the type %" PRId32 ", 0 to 6 are possible: "
+                               "the file is damaged", g->name, i, t[i]);
       pml_free(t);
       return st;
     }
@@ -6009,7 +7245,7 @@ PML__FN bool pml__gguf_put_key(pml_gguf_writer *w, const char *key, pml_gguf_typ
 PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *value) {
   bool fixed = (unsigned)type < PML__GGUF_N_TYPES && pml__gguf_size[type] > 0;
   if (w->status == PML_OK && (!value || (!fixed && type != PML_GGUF_STR)))
-    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': a value needs a number or string type, and data", key));
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': a value needs a type and data", key));
   if (!pml__gguf_put_key(w, key, type)) return;
   if (type == PML_GGUF_STR) pml__gguf_put_str(&w->meta, *(const pml_str *)value);
   else pml_buf_add(&w->meta, value, pml__gguf_size[type]);
@@ -6017,14 +7253,14 @@ PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_ty
   uint32_t a = 0;
   if (type == PML_GGUF_U32) memcpy(&a, value, sizeof a);
   if (pml__gguf_alignment_ok(a)) w->alignment = a;
-  else pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "%s must be a u32, a power of two from 8 to 65536", key));
+  else pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "%s: give a u32, a power of two from 8 to 65536", key));
 }
 
 PML_API void pml_gguf_add_arr(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *data,
                               size_t n) {
   size_t bytes = 0, each = (unsigned)type < PML__GGUF_N_TYPES ? pml__gguf_size[type] : 0;
   if (w->status == PML_OK && (each == 0 || (!data && n) || !pml_size_mul(n, each, &bytes)))
-    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': an array needs elements of fixed size, and data", key));
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': an array needs a fixed-size type, and data", key));
   if (!pml__gguf_put_key(w, key, PML_GGUF_ARR)) return;
   pml__gguf_put_u32(&w->meta, (uint32_t)type);
   pml__gguf_put_u64(&w->meta, n);
@@ -8796,7 +10032,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
   float p_mix;                /* a question made of fragments of 2 to 4 phrasings of the topic */
-  float mix_keep;             /* share of each phrasing's words that a mix keeps, on average */
+  int window;                 /* words of the longest fragment */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -9399,7 +10635,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.5f, .mix_keep = 0.45f, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.5f, .window = 5, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.25f, .head = 10,
                    .question_weight = 0.1f};
   return a;
@@ -9437,17 +10673,18 @@ PML__FN pml_str pml__word_bare(pml_str w) {
   return w;
 }
 
-/* Words of 2 to 4 phrasings of the topic, the given one first. */
+/* Fragments of 1 to `window` words from 2 to 4 phrasings of the topic, one of them the given one. */
 PML__FN void pml__qa_mix(const pml_qa_topic *t, const pml_augment *a, int phrasing, pml_rng *rng, pml__words *w) {
-  int parts = 2 + (int)pml_rng_below(rng, 3);
-  for (int tries = 0; tries < 2 && w->n < 3; tries++) {
-    w->n = 0;
-    for (int i = 0; i < parts; i++) {
-      int q = i == 0 ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught);
-      pml__words_add(w, t->taught[q], a->mix_keep * (0.6f + 0.8f * pml_rng_uniform(rng)), rng);
-    }
+  int parts = 2 + (int)pml_rng_below(rng, 3), given = (int)pml_rng_below(rng, (uint32_t)parts);
+  for (int i = 0; i < parts || (w->n < 3 && i < 8); i++) {
+    pml__words all = {.n = 0};
+    pml__words_add(&all, t->taught[i == given ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
+    if (all.n == 0) continue;
+    int len = 1 + (int)pml_rng_below(rng, (uint32_t)a->window), from;
+    if (len > all.n) len = all.n;
+    from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
+    for (int j = from; j < from + len && w->n < 96; j++) w->word[w->n++] = all.word[j];
   }
-  if (w->n < 3) pml__words_add(w, t->taught[phrasing], 1.0f, rng);
   for (int i = 0; i + 1 < w->n; i++) w->word[i] = pml__word_bare(w->word[i]);
 }
 
@@ -9594,10 +10831,12 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
 }
 
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab) {
-  size_t n = 0, at = 0;
+  enum { TEMPLATE = 64 }; /* copies of the template's words, so that each becomes one token */
+  size_t n = TEMPLATE, at = 0;
   for (int i = 0; i < qa->n_topics; i++) n += 1 + (size_t)qa->topics[i].n_taught;
   pml_str *docs = (pml_str *)pml_alloc(n * sizeof *docs);
   if (!docs) return PML_E_MEMORY;
+  while (at < TEMPLATE) docs[at++] = pml_str_of("\nuser\n\nassistant\n");
   for (int i = 0; i < qa->n_topics; i++) {
     docs[at++] = pml_str_of(qa->topics[i].answer);
     for (int j = 0; j < qa->topics[i].n_taught; j++) docs[at++] = pml_str_of(qa->topics[i].taught[j]);
@@ -9916,39 +11155,53 @@ PML__FN void pml__net_count_right(const pml_net *net, const int32_t *starts, int
   }
 }
 
+/* Sequences waiting for one forward pass. */
+typedef struct {
+  pml_sequence seq, in, target;
+  int32_t starts[17];
+  int waiting;
+  double nll, weight;
+} pml__qa_round;
+
+PML__FN pml_status pml__qa_round_flush(pml__qa_round *q, pml_net *net, unsigned char *right, pml_qa_result *r) {
+  if (q->waiting == 0) return PML_OK;
+  pml_batch b = {.n_seqs = q->waiting, .starts = q->starts, .ids = q->in.ids, .targets = q->target.ids, .weights = q->in.weights};
+  pml_status st = pml_net_forward(net, &b, &q->nll, &q->weight);
+  if (st == PML_OK) pml__net_count_right(net, q->starts, q->waiting, right, r);
+  q->waiting = q->in.n = q->target.n = 0;
+  return st;
+}
+
+PML__FN pml_status pml__qa_round_add(pml__qa_round *q, const pml_tokenizer *tok, const char *question, const char *answer) {
+  q->seq.n = 0;
+  pml_status st = pml_chatml_sequence(tok, question, answer, 0, 0, &q->seq);
+  for (int i = 0; i + 1 < q->seq.n && st == PML_OK; i++) {
+    st = pml_sequence_add(&q->in, &q->seq.ids[i], 1, q->seq.weights[i + 1]);
+    if (st == PML_OK) st = pml_sequence_add(&q->target, &q->seq.ids[i + 1], 1, 0);
+  }
+  if (st == PML_OK) q->starts[++q->waiting] = q->in.n;
+  return st;
+}
+
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r) {
-  enum { ROUND = 16 };
-  pml_sequence seq = {0}, in = {0}, target = {0};
-  int32_t starts[ROUND + 1] = {0};
-  double nll = 0, weight = 0;
-  int waiting = 0;
+  pml__qa_round q = {.waiting = 0};
   pml_bm25 *bm25 = NULL;
   memset(r, 0, sizeof *r);
   pml_status st = held ? pml_bm25_create(&bm25, qa) : PML_OK;
   for (int i = 0; i < qa->n_topics && st == PML_OK; i++) {
     const pml_qa_topic *t = &qa->topics[i];
-    int n = held ? t->n_held : t->n_taught;
-    for (int j = 0; j < n && st == PML_OK; j++) {
-      seq.n = 0;
+    for (int j = 0; j < (held ? t->n_held : t->n_taught) && st == PML_OK; j++) {
       if (held) r->bm25_right += pml_bm25_topic(bm25, t->held[j]) == i;
-      st = pml_chatml_sequence(tok, held ? t->held[j] : t->taught[j], t->answer, 0, 0, &seq);
-      if (st == PML_OK) st = pml_sequence_add(&in, seq.ids, (size_t)seq.n - 1, 0);
-      if (st == PML_OK) st = pml_sequence_add(&target, seq.ids + 1, (size_t)seq.n - 1, 0);
-      if (st != PML_OK) break;
-      memcpy(in.weights + starts[waiting], seq.weights + 1, ((size_t)seq.n - 1) * sizeof(float));
-      starts[++waiting] = in.n;
-      if (waiting < ROUND && !(i == qa->n_topics - 1 && j == n - 1)) continue;
-      pml_batch b = {.n_seqs = waiting, .starts = starts, .ids = in.ids, .targets = target.ids, .weights = in.weights};
-      st = pml_net_forward(net, &b, &nll, &weight);
-      if (st == PML_OK) pml__net_count_right(net, starts, waiting, right, r);
-      waiting = in.n = target.n = 0;
+      st = pml__qa_round_add(&q, tok, held ? t->held[j] : t->taught[j], t->answer);
+      if (st == PML_OK && q.waiting == 16) st = pml__qa_round_flush(&q, net, right, r);
     }
   }
-  if (st == PML_OK && weight > 0) r->perplexity = pml_expd(nll / weight);
-  pml_sequence_free(&seq);
-  pml_sequence_free(&in);
-  pml_sequence_free(&target);
+  if (st == PML_OK) st = pml__qa_round_flush(&q, net, right, r);
+  if (st == PML_OK && q.weight > 0) r->perplexity = pml_expd(q.nll / q.weight);
+  pml_sequence_free(&q.seq);
+  pml_sequence_free(&q.in);
+  pml_sequence_free(&q.target);
   pml_bm25_free(bm25);
   return st;
 }
@@ -10566,6 +11819,9 @@ typedef struct pml_svg pml_svg;
    pml_svg_check reports it.  All of them accept only finite numbers. */
 PML_API pml_status pml_svg_create(pml_svg **out, const pml_svg_head *head);
 PML_API void pml_svg_free(pml_svg *s);
+/* Sets title and description and draws the bars, for a picture made without them. */
+PML_API void pml_svg_head_set(pml_svg *s, const pml_svg_head *head);
+PML_API const char *pml_svg_title(const pml_svg *s);
 PML_API pml_box pml_svg_body(const pml_svg *s); /* the free space between the bars: 60,110 1800×860 */
 
 /* Primitives.  PML_NO_COLOUR leaves a fill or a stroke out.  xy holds n pairs. */
@@ -11077,7 +12333,7 @@ PML__FN void pml__svg_bars(pml_svg *s, const pml_svg_head *h) {
   double tag = h->tag ? pml_text_width(h->tag, &muted) : 0;
   if (h->tag) pml_svg_text(s, PML_SVG_W - 60, 49, muted, h->tag);
   pml_box title = {60, 8, PML_SVG_W - 120 - (tag > 0 ? tag + 50 : 0), 64};
-  pml_svg_text_in(s, title, (pml_font){.size = 38, .weight = 600}, PML_MIDDLE, h->title);
+  pml_svg_text_in(s, title, (pml_font){.size = 38, .weight = 600}, PML_MIDDLE, h->title ? h->title : "");
   pml_font foot = {.size = 22, .colour = PML_MUTED};
   double baseline = PML_SVG_H - PML_SVG_BAR / 2 + 8;
   if (h->source) pml_svg_text(s, 60, baseline, foot, h->source);
@@ -11085,14 +12341,22 @@ PML__FN void pml__svg_bars(pml_svg *s, const pml_svg_head *h) {
   if (h->measured) pml_svg_text(s, PML_SVG_W - 60, baseline, foot, h->measured);
 }
 
+PML_API void pml_svg_head_set(pml_svg *s, const pml_svg_head *head) {
+  const char *title = head->title ? head->title : "";
+  const char *copy = pml__svg_strdup(s, title), *desc = pml__svg_strdup(s, head->desc ? head->desc : title);
+  s->title = copy ? copy : "";
+  s->desc = desc ? desc : "";
+  pml__svg_bars(s, head);
+}
+
+PML_API const char *pml_svg_title(const pml_svg *s) { return s->title; }
+
 PML_API pml_status pml_svg_create(pml_svg **out, const pml_svg_head *head) {
   *out = NULL;
   pml_svg *s = (pml_svg *)pml_calloc(1, sizeof *s);
   if (!s) return PML_E_MEMORY;
-  const char *title = head && head->title ? head->title : "";
-  s->title = pml__svg_strdup(s, title);
-  s->desc = pml__svg_strdup(s, head && head->desc ? head->desc : title);
-  if (head) pml__svg_bars(s, head);
+  s->title = s->desc = "";
+  if (head) pml_svg_head_set(s, head);
   if (s->failed) {
     pml_svg_free(s);
     return PML_E_MEMORY;
@@ -12323,19 +13587,1486 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
 #endif /* § 49 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 50  PAGES                                                    needs § 2 § 49
+   § 50  PAGES                                                 needs § 6 § 10 § 15
    ─────────────────────────────────────────────────────────────────────────────
-   Markdown from a run.
+   Documentation drifts because it is copied.  A reading page copies nothing by
+   hand: its prose is the banner of a chapter, its code lies between two marks of a
+   source file, its output is what the program printed a moment ago, and its numbers
+   come from the run.  All of it is read when the page is written.
+
+     what you will be able to do     the lesson says it
+     the idea                        the chapter's banner, from prodml.h
+     the mechanism                   code between the marks @name and @end
+     run it                          the command and the real output
+     the diagram                     written by the same run
+     break it                        a fault to inject and what you should see
+     check yourself                  questions with folded answers
+     sources                         the banner's "Source:" lines and more
+
+   A banner becomes Markdown by three rules: lines indented by two or more are
+   preformatted, a paragraph that begins "The trap:" or "Cost:" stands out, "Source:"
+   moves to the last section.  Formulas may be TeX ($…$), which the book turns into
+   MathML.
+
+   Two kinds of numbers.  What is computed is the same on every machine.  What is
+   measured is not: it is recorded once, with machine, date, compiler and spread, in
+   notes/measured/NAME.json, and pages render the record.  So a page is a function of
+   the repository, and regenerating it changes no byte.
+
+   The trap: a mark that was renamed.  A page that quotes it is then refused with the
+   name of the mark, instead of being written without its code.
+   Source: Knuth 1984, Literate Programming.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 50: not written yet */
+/* One measured quantity: median, 95 % interval, number of samples. */
+typedef struct {
+  char name[48], unit[24];
+  double median, lo, hi;
+  int n;
+} pml_number;
+
+enum { PML_RECORD_MAX = 256 };
+typedef struct {
+  char machine[128];  /* "AMD EPYC 9R14, 2 cores" */
+  char date[16];      /* "2026-11-20" */
+  char compiler[48];  /* "gcc 12.2.0" */
+  int n;
+  pml_number number[PML_RECORD_MAX];
+} pml_record;
+
+/* Fills machine, date and compiler from this machine, n = 0. */
+PML_API void pml_record_start(pml_record *r);
+/* Adds a number, or replaces the one of the same name.  PML_E_LIMIT when full. */
+PML_API pml_status pml_record_add(pml_record *r, const pml_number *x);
+PML_API const pml_number *pml_record_find(const pml_record *r, const char *name); /* NULL: none */
+/* JSON, one number a line; written atomically. */
+PML_API pml_status pml_record_write(const pml_record *r, const char *path);
+PML_API pml_status pml_record_read(pml_record *r, const char *path);
+/* "31.2 tok/s (30.8 to 31.9, n 20)": three significant digits. */
+PML_API void pml_number_show(char out[128], const pml_number *x);
+
+typedef enum {
+  PML_PAGE_CAN = 0, PML_PAGE_IDEA, PML_PAGE_MECHANISM, PML_PAGE_RUN, PML_PAGE_DIAGRAM, PML_PAGE_BREAK,
+  PML_PAGE_CHECK, PML_PAGE_SOURCES, PML_PAGE_PARTS
+} pml_page_part;
+
+/* A page under construction.  header is the text of prodml.h, lesson that of the
+   lesson's source; both are read by pml_page_create.  What fails later is kept in
+   `fault` and reported by pml_page_render. */
+typedef struct {
+  char title[160], summary[480], lead[400];
+  char *header, *lesson;
+  size_t header_len, lesson_len;
+  char read_with[320];           /* links to the sections whose banners are quoted */
+  pml_buf part[PML_PAGE_PARTS];
+  char fault[512];
+} pml_page;
+
+/* lesson_path may be NULL when no code of a lesson is quoted. */
+PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
+                                   const char *header_path, const char *lesson_path);
+PML_API void pml_page_free(pml_page *p);
+
+/* A paragraph and a list item, as Markdown. */
+PML_API void pml_page_text(pml_page *p, pml_page_part part, const char *fmt, ...) PML__PRINTF(3, 4);
+PML_API void pml_page_item(pml_page *p, pml_page_part part, const char *fmt, ...) PML__PRINTF(3, 4);
+/* A displayed formula in TeX. */
+PML_API void pml_page_formula(pml_page *p, pml_page_part part, const char *tex);
+/* cells[rows,cols], row 0 is the head; align as in pml_svg_table. */
+PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *cells, int rows, int cols,
+                            const char *align);
+/* The banner of § n: prose into the idea, its sources into the sources. */
+PML_API void pml_page_idea(pml_page *p, int section);
+/* The code between the marks @mark and @end of prodml.h, or of the lesson. */
+PML_API void pml_page_quote(pml_page *p, const char *mark);
+PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
+PML_API void pml_page_run(pml_page *p, const char *command, const char *output);
+PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt);
+PML_API void pml_page_question(pml_page *p, const char *question, const char *answer);
+/* An entry of the sources; "arXiv:1706.03762" becomes a link. */
+PML_API void pml_page_source(pml_page *p, const char *text, size_t len);
+
+/* Appends text with Markdown's special characters escaped. */
+PML_API void pml_md_escape(pml_buf *out, const char *text, size_t len);
+/* The Markdown.  PML_E_CHECK when a section is empty or a quote was not found. */
+PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out);
+PML_API pml_status pml_page_save(const pml_page *p, const char *path);
+
+#ifdef PML__IMPL
+
+/* ── Records ──────────────────────────────────────────────────────────────── */
+
+PML_API void pml_record_start(pml_record *r) {
+  time_t now = time(NULL);
+  struct tm day;
+  memset(r, 0, sizeof *r);
+  int cores = pml_cpu_count();
+  snprintf(r->machine, sizeof r->machine, "%.100s, %d core%s", pml_cpu_model(), cores, cores == 1 ? "" : "s");
+  snprintf(r->compiler, sizeof r->compiler, "%s", pml__compiler());
+  if (gmtime_r(&now, &day)) strftime(r->date, sizeof r->date, "%Y-%m-%d", &day);
+}
+
+PML_API const pml_number *pml_record_find(const pml_record *r, const char *name) {
+  for (int i = 0; i < r->n; i++)
+    if (strcmp(r->number[i].name, name) == 0) return &r->number[i];
+  return NULL;
+}
+
+PML_API pml_status pml_record_add(pml_record *r, const pml_number *x) {
+  int i = 0;
+  while (i < r->n && strcmp(r->number[i].name, x->name) != 0) i++;
+  if (i == PML_RECORD_MAX)
+    return pml_fail(PML_E_LIMIT, "a record holds at most %d numbers, '%s' is one too many", PML_RECORD_MAX, x->name);
+  r->number[i] = *x;
+  if (i == r->n) r->n++;
+  return PML_OK;
+}
+
+PML__FN void pml__put_field(pml_buf *out, const char *before, const char *key, const char *value) {
+  pml_buf_printf(out, "%s\"%s\": ", before, key);
+  pml_json_put_str(out, value, strlen(value));
+}
+
+PML_API pml_status pml_record_write(const pml_record *r, const char *path) {
+  pml_buf out = {0};
+  pml__put_field(&out, "{\n  ", "machine", r->machine);
+  pml__put_field(&out, ",\n  ", "date", r->date);
+  pml__put_field(&out, ",\n  ", "compiler", r->compiler);
+  pml_buf_puts(&out, ",\n  \"numbers\": [");
+  for (int i = 0; i < r->n; i++) {
+    const pml_number *x = &r->number[i];
+    pml__put_field(&out, i ? ",\n    {" : "\n    {", "name", x->name);
+    pml__put_field(&out, ", ", "unit", x->unit);
+    pml_buf_puts(&out, ", \"median\": ");
+    pml_json_put_num(&out, x->median);
+    pml_buf_puts(&out, ", \"lo\": ");
+    pml_json_put_num(&out, x->lo);
+    pml_buf_puts(&out, ", \"hi\": ");
+    pml_json_put_num(&out, x->hi);
+    pml_buf_printf(&out, ", \"n\": %d}", x->n);
+  }
+  pml_buf_puts(&out, "\n  ]\n}\n");
+  pml_status st = out.failed ? PML_E_MEMORY : pml_file_write(path, out.data, out.len);
+  pml_buf_free(&out);
+  return st;
+}
+
+/* A string member into a fixed field; false when it is absent or too long. */
+PML__FN bool pml__record_text(pml_json v, const char *key, char *out, size_t cap) {
+  pml_buf text = {0};
+  bool ok = pml_json_text(pml_json_get(v, key), &text) && text.len < cap;
+  if (ok) memcpy(out, text.data ? text.data : "", text.len + 1);
+  pml_buf_free(&text);
+  return ok;
+}
+
+PML__FN bool pml__record_number(pml_json v, pml_number *x) {
+  int64_t n = 0;
+  memset(x, 0, sizeof *x);
+  bool ok = pml__record_text(v, "name", x->name, sizeof x->name) && pml__record_text(v, "unit", x->unit, sizeof x->unit) &&
+            pml_json_double(pml_json_get(v, "median"), &x->median) && pml_json_double(pml_json_get(v, "lo"), &x->lo) &&
+            pml_json_double(pml_json_get(v, "hi"), &x->hi) && pml_json_int(pml_json_get(v, "n"), &n) && n > 0 && n < INT_MAX;
+  x->n = (int)n;
+  return ok;
+}
+
+PML_API pml_status pml_record_read(pml_record *r, const char *path) {
+  char *text;
+  size_t len;
+  pml_json root;
+  memset(r, 0, sizeof *r);
+  pml_status st = pml_file_read(path, &text, &len);
+  if (st != PML_OK) return st;
+  st = pml_json_open(&root, text, len, path);
+  if (st == PML_OK && !(pml__record_text(root, "machine", r->machine, sizeof r->machine) &&
+                        pml__record_text(root, "date", r->date, sizeof r->date) &&
+                        pml__record_text(root, "compiler", r->compiler, sizeof r->compiler)))
+    st = pml_fail(PML_E_FORMAT, "%s: machine, date or compiler is missing: make benchmark-notes writes it anew", path);
+  for (pml_json_iter it = pml_json_each(pml_json_get(root, "numbers")); st == PML_OK && pml_json_next(&it);) {
+    pml_number x;
+    if (pml__record_number(it.value, &x)) st = pml_record_add(r, &x);
+    else st = pml_fail(PML_E_FORMAT, "%s: number %zu is not {name, unit, median, lo, hi, n}", path, it.index);
+  }
+  pml_free(text);
+  return st;
+}
+
+PML__FN int pml__digits_for(double v) { return v >= 100 || v == 0 ? 0 : v >= 10 ? 1 : v >= 1 ? 2 : v >= 0.1 ? 3 : 4; }
+
+PML_API void pml_number_show(char out[128], const pml_number *x) {
+  char m[48], lo[48], hi[48];
+  int d = pml__digits_for(fabs(x->median));
+  pml_number_text(m, x->median, d);
+  pml_number_text(lo, x->lo, d);
+  pml_number_text(hi, x->hi, d);
+  if (x->n > 1) snprintf(out, 128, "%.24s%s%s (%.24s to %.24s, n %d)", m, *x->unit ? " " : "", x->unit, lo, hi, x->n);
+  else snprintf(out, 128, "%s%s%s", m, *x->unit ? " " : "", x->unit);
+}
+
+/* ── Markdown ─────────────────────────────────────────────────────────────── */
+
+/* Between backquotes nothing is escaped; they must pair up within `text`. */
+PML_API void pml_md_escape(pml_buf *out, const char *text, size_t len) {
+  bool code = false;
+  size_t ticks = 0;
+  for (size_t i = 0; i < len; i++) ticks += text[i] == '`';
+  for (size_t i = 0; i < len; i++) {
+    char c = text[i];
+    bool pairs = ticks % 2 == 0;
+    if (c == '`' && pairs) code = !code;
+    if (!code && (strchr("\\*_[]<>$^~|", c) || (c == '`' && !pairs) || (c == '#' && i == 0))) pml_buf_puts(out, "\\");
+    pml_buf_add(out, &c, 1);
+  }
+}
+
+/* Escaped text in which "arXiv:NNNN.NNNNN" is a link. */
+PML__FN void pml__md_linked(pml_buf *out, const char *text, size_t len) {
+  size_t from = 0;
+  for (size_t i = 0; i + 6 < len; i++) {
+    if (memcmp(text + i, "arXiv:", 6) != 0) continue;
+    size_t end = i + 6;
+    while (end < len && ((text[end] >= '0' && text[end] <= '9') || (text[end] == '.' && end + 1 < len && text[end + 1] >= '0' && text[end + 1] <= '9'))) end++;
+    if (end == i + 6) continue;
+    pml_md_escape(out, text + from, i - from);
+    pml_buf_printf(out, "[%.*s](https://arxiv.org/abs/%.*s)", (int)(end - i), text + i, (int)(end - i - 6), text + i + 6);
+    from = i = end;
+  }
+  pml_md_escape(out, text + from, len - from);
+}
+
+/* A fenced block; the fence is longer than any run of backquotes inside. */
+PML__FN void pml__md_fence(pml_buf *out, const char *language, const char *text, size_t len) {
+  size_t run = 0, longest = 2;
+  for (size_t i = 0; i < len; i++) {
+    run = text[i] == '`' ? run + 1 : 0;
+    if (run > longest) longest = run;
+  }
+  for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
+  pml_buf_printf(out, "%s\n", language);
+  pml_buf_add(out, text, len);
+  if (len && text[len - 1] != '\n') pml_buf_puts(out, "\n");
+  for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
+  pml_buf_puts(out, "\n\n");
+}
+
+PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
+                                   const char *header_path, const char *lesson_path) {
+  *out = NULL;
+  pml_page *p = (pml_page *)pml_calloc(1, sizeof *p);
+  if (!p) return PML_E_MEMORY;
+  snprintf(p->title, sizeof p->title, "%s", title);
+  snprintf(p->lead, sizeof p->lead, "%s", lead);
+  snprintf(p->summary, sizeof p->summary, "%s", summary);
+  pml_status st = pml_file_read(header_path, &p->header, &p->header_len);
+  if (st == PML_OK && lesson_path) st = pml_file_read(lesson_path, &p->lesson, &p->lesson_len);
+  if (st != PML_OK) pml_page_free(p);
+  else *out = p;
+  return st;
+}
+
+PML_API void pml_page_free(pml_page *p) {
+  if (!p) return;
+  for (int i = 0; i < PML_PAGE_PARTS; i++) pml_buf_free(&p->part[i]);
+  pml_free(p->header);
+  pml_free(p->lesson);
+  pml_free(p);
+}
+
+PML__FN void pml__page_add(pml_page *p, pml_page_part part, const char *before, const char *after, const char *fmt,
+                           va_list ap) {
+  char *text = NULL;
+  va_list again;
+  va_copy(again, ap);
+  int n = vsnprintf(NULL, 0, fmt, ap);
+  if (n >= 0) text = (char *)pml_alloc((size_t)n + 1);
+  if (text) vsnprintf(text, (size_t)n + 1, fmt, again);
+  va_end(again);
+  pml_buf_puts(&p->part[part], before);
+  pml_buf_puts(&p->part[part], text ? text : "");
+  pml_buf_puts(&p->part[part], after);
+  if (!text) p->part[part].failed = true;
+  pml_free(text);
+}
+
+PML_API void pml_page_text(pml_page *p, pml_page_part part, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  pml__page_add(p, part, "", "\n\n", fmt, ap);
+  va_end(ap);
+}
+
+/* Items follow each other without a blank line: the one that ended the last goes. */
+PML_API void pml_page_item(pml_page *p, pml_page_part part, const char *fmt, ...) {
+  pml_buf *b = &p->part[part];
+  size_t line = b->len > 1 ? b->len - 2 : 0;
+  while (line > 0 && b->data[line - 1] != '\n') line--;
+  if (b->len > 2 && !b->failed && !strncmp(b->data + line, "- ", 2)) b->data[--b->len] = 0;
+  va_list ap;
+  va_start(ap, fmt);
+  pml__page_add(p, part, "- ", "\n\n", fmt, ap);
+  va_end(ap);
+}
+
+PML_API void pml_page_formula(pml_page *p, pml_page_part part, const char *tex) {
+  pml_buf_printf(&p->part[part], "$$%s$$\n\n", tex);
+}
+
+PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *cells, int rows, int cols,
+                            const char *align) {
+  pml_buf *b = &p->part[part];
+  for (int i = 0; i < rows; i++) {
+    for (int j = 0; j < cols; j++) {
+      pml_buf_puts(b, j ? " " : "| ");
+      pml_md_escape(b, cells[i * cols + j], strlen(cells[i * cols + j]));
+      pml_buf_puts(b, " |");
+    }
+    pml_buf_puts(b, "\n");
+    for (int j = 0; i == 0 && j < cols; j++) {
+      char a = align[j] >= 'a' ? align[j] : (char)(align[j] + 32);
+      pml_buf_puts(b, j ? "" : "|");
+      pml_buf_puts(b, a == 'r' ? "---:|" : a == 'c' ? ":---:|" : ":---|");
+    }
+    if (i == 0) pml_buf_puts(b, "\n");
+  }
+  pml_buf_puts(b, "\n");
+}
+
+/* ── Quoting prodml.h ─────────────────────────────────────────────────────── */
+
+PML__FN size_t pml__line_end(const char *text, size_t len, size_t at) {
+  const char *nl = at < len ? (const char *)memchr(text + at, '\n', len - at) : NULL;
+  return nl ? (size_t)(nl - text) : len;
+}
+
+/* The title of § n in its own spelling, from the table of contents. */
+PML__FN bool pml__section_title(const pml_page *p, int n, char out[80]) {
+  char key[32];
+  snprintf(key, sizeof key, "\n       § %-3d ", n);
+  const char *at = strstr(p->header, key);
+  if (!at) return false;
+  const char *s = at + strlen(key), *end = s;
+  while (*end && *end != '\n' && !(end[0] == ' ' && end[1] == ' ')) end++;
+  snprintf(out, 80, "%.*s", (int)(end - s), s);
+  return true;
+}
+
+/* The prose of § n's banner: from after its ruler to before the closing one. */
+PML__FN bool pml__section_prose(const pml_page *p, int n, size_t *begin, size_t *end) {
+  char key[32];
+  snprintf(key, sizeof key, "═\n   § %d  ", n);
+  const char *at = strstr(p->header, key), *rule = at ? strstr(at + 4, "\n   ─") : NULL;
+  const char *close = rule ? strstr(rule, "\n   ═") : NULL;
+  if (!close) return false;
+  *begin = pml__line_end(p->header, p->header_len, (size_t)(rule - p->header) + 1) + 1;
+  *end = (size_t)(close - p->header) + 1;
+  return *begin <= *end;
+}
+
+PML__FN void pml__page_fault(pml_page *p, const char *what, const char *name) {
+  if (!*p->fault) snprintf(p->fault, sizeof p->fault, "%.200s '%.200s'", what, name);
+}
+
+/* The kinds of lines in a banner. */
+typedef enum { PML__PROSE_TEXT, PML__PROSE_ITEM, PML__PROSE_CODE, PML__PROSE_BLANK } pml__prose;
+
+PML__FN pml__prose pml__prose_kind(const char *line, size_t len, pml__prose last) {
+  size_t indent = 0;
+  while (indent < len && line[indent] == ' ') indent++;
+  if (indent == len) return PML__PROSE_BLANK;
+  if (indent == 0 && len > 2 && line[0] == '-' && line[1] == ' ') return PML__PROSE_ITEM;
+  if (indent >= 2) return last == PML__PROSE_ITEM ? PML__PROSE_ITEM : PML__PROSE_CODE;
+  return PML__PROSE_TEXT;
+}
+
+PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind, bool first) {
+  static const char *const lead[] = {"The trap:", "The traps:", "The trap.", "The traps.", "Cost:"};
+  size_t indent = 0, bold = 0;
+  while (indent < len && line[indent] == ' ') indent++;
+  for (int i = 0; first && i < 5; i++)
+    if (len >= strlen(lead[i]) && !strncmp(line, lead[i], strlen(lead[i]))) bold = strlen(lead[i]);
+  if (bold) pml_buf_printf(b, "**%.*s**", (int)bold, line);
+  if (kind == PML__PROSE_ITEM) pml_buf_puts(b, line[0] == '-' ? "- " : "  ");
+  size_t from = kind == PML__PROSE_ITEM && line[0] == '-' ? 2 : indent;
+  pml_md_escape(b, line + from + bold, len - from - bold);
+  pml_buf_puts(b, "\n");
+}
+
+/* Sources: one paragraph "Source: a; b; c." becomes one entry each. */
+PML__FN void pml__prose_sources(pml_page *p, const char *text, size_t len) {
+  size_t from = 0;
+  int depth = 0;
+  for (size_t i = 0; i <= len; i++) {
+    if (i < len && text[i] == '(') depth++;
+    if (i < len && text[i] == ')') depth--;
+    if (i < len && (text[i] != ';' || depth > 0)) continue;
+    while (from < i && text[from] == ' ') from++;
+    pml_page_source(p, text + from, i - from);
+    from = i + 1;
+  }
+}
+
+PML_API void pml_page_source(pml_page *p, const char *text, size_t len) {
+  while (len && (text[len - 1] == '.' || text[len - 1] == ' ')) len--;
+  if (!len) return;
+  pml_buf line = {0}, *b = &p->part[PML_PAGE_SOURCES];
+  pml_buf_puts(&line, "- ");
+  pml__md_linked(&line, text, len);
+  pml_buf_puts(&line, ".\n");
+  if (!line.data || !b->data || !strstr(b->data, line.data)) pml_buf_puts(b, line.data ? line.data : "");
+  pml_buf_free(&line);
+}
+
+PML_API void pml_page_idea(pml_page *p, int section) {
+  char title[80], name[16];
+  size_t at, end, used = strlen(p->read_with);
+  snprintf(name, sizeof name, "§ %d", section);
+  if (!pml__section_title(p, section, title) || !pml__section_prose(p, section, &at, &end)) {
+    pml__page_fault(p, "prodml.h has no section", name);
+    return;
+  }
+  snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "", section, title);
+  pml_buf *b = &p->part[PML_PAGE_IDEA], sources = {0};
+  pml_buf_printf(b, "### § %d %s\n\n", section, title);
+  pml__prose last = PML__PROSE_BLANK;
+  bool in_code = false, in_source = false;
+  for (size_t next; at < end; at = next) {
+    size_t stop = pml__line_end(p->header, end, at);
+    next = stop + 1;
+    const char *line = p->header + at + 3;
+    size_t len = stop - at >= 3 ? stop - at - 3 : 0;
+    if (len >= 7 && !strncmp(line, "Source:", 7)) in_source = true, line += 7, len -= 7;
+    if (in_source) {
+      pml_buf_add(&sources, line, len);
+      pml_buf_puts(&sources, " ");
+      continue;
+    }
+    pml__prose kind = pml__prose_kind(line, len, last);
+    if (kind == PML__PROSE_CODE && !in_code) pml_buf_puts(b, last == PML__PROSE_BLANK ? "```text\n" : "\n```text\n");
+    if (kind != PML__PROSE_CODE && in_code) pml_buf_puts(b, kind == PML__PROSE_BLANK ? "```\n" : "```\n\n");
+    in_code = kind == PML__PROSE_CODE;
+    if (in_code) {
+      pml_buf_add(b, line + 2, len - 2);
+      pml_buf_puts(b, "\n");
+    } else if (kind == PML__PROSE_BLANK) pml_buf_puts(b, "\n");
+    else pml__prose_line(b, line, len, kind, last == PML__PROSE_BLANK || last == PML__PROSE_CODE || !strncmp(line, "The trap", 8));
+    last = kind;
+  }
+  pml_buf_puts(b, in_code ? "```\n\n" : "\n");
+  if (sources.len) pml__prose_sources(p, sources.data, sources.len);
+  pml_buf_free(&sources);
+}
+
+/* The lines between the marks, without marks and common indentation. */
+PML__FN bool pml__marked(const char *text, size_t len, const char *mark, pml_buf *out, size_t *where) {
+  char key[96];
+  snprintf(key, sizeof key, "/* @%s */", mark);
+  const char *open = text ? strstr(text, key) : NULL, *close = open ? strstr(open, "/* @end */") : NULL;
+  if (!close) return false;
+  size_t begin = pml__line_end(text, len, (size_t)(open - text)) + 1, end = (size_t)(close - text), indent = 100;
+  *where = (size_t)(open - text);
+  for (int pass = 0; pass < 2; pass++)
+    for (size_t at = begin, next; at < end; at = next) {
+      size_t stop = pml__line_end(text, len, at), i = at;
+      next = stop + 1;
+      while (i < stop && text[i] == ' ') i++;
+      if (stop >= end || (i < stop && !strncmp(text + i, "/* @", 4))) continue;
+      if (pass == 0 && i < stop && i - at < indent) indent = i - at;
+      if (pass == 1 && i < stop) pml_buf_add(out, text + at + indent, stop - at - indent);
+      if (pass == 1) pml_buf_puts(out, "\n");
+    }
+  return true;
+}
+
+/* The number of the section that holds byte `at` of the header. */
+PML__FN int pml__section_at(const pml_page *p, size_t at) {
+  int found = 0;
+  for (int n = 1; n < 100; n++) {
+    size_t begin, end;
+    if (!pml__section_prose(p, n, &begin, &end) || begin > at) break;
+    found = n;
+  }
+  return found;
+}
+
+PML_API void pml_page_quote(pml_page *p, const char *mark) {
+  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+  size_t where;
+  if (pml__marked(p->header, p->header_len, mark, &code, &where)) {
+    char title[80] = "";
+    int n = pml__section_at(p, where);
+    pml__section_title(p, n, title);
+    pml_buf_printf(b, "From [prodml.h](../prodml.h), § %d %s:\n\n", n, title);
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  } else pml__page_fault(p, "prodml.h has no code between the marks @end and", mark);
+  pml_buf_free(&code);
+}
+
+PML_API void pml_page_quote_lesson(pml_page *p, const char *mark) {
+  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+  size_t where;
+  if (pml__marked(p->lesson, p->lesson_len, mark, &code, &where)) {
+    pml_buf_puts(b, "From the lesson:\n\n");
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  } else pml__page_fault(p, "the lesson has no code between the marks @end and", mark);
+  pml_buf_free(&code);
+}
+
+PML_API void pml_page_run(pml_page *p, const char *command, const char *output) {
+  pml_buf *b = &p->part[PML_PAGE_RUN];
+  pml__md_fence(b, "sh", command, strlen(command));
+  pml__md_fence(b, "text", output, strlen(output));
+}
+
+PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt) {
+  pml_buf *b = &p->part[PML_PAGE_DIAGRAM];
+  pml_buf_puts(b, "![");
+  pml_md_escape(b, alt, strlen(alt));
+  pml_buf_printf(b, "](%s)\n\n", file);
+}
+
+PML_API void pml_page_question(pml_page *p, const char *question, const char *answer) {
+  pml_buf_printf(&p->part[PML_PAGE_CHECK], "<details>\n<summary>%s</summary>\n\n%s\n\n</details>\n\n", question, answer);
+}
+
+PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
+  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do", "The idea", "The mechanism", "Run it",
+                                                      "The diagram", "Break it", "Check yourself", "Sources"};
+  if (*p->fault) return pml_fail(PML_E_CHECK, "page '%s': %s", p->title, p->fault);
+  pml_buf_printf(out, "# %s\n\n*%s*\n\n%s\n\n", p->title, p->lead, p->summary);
+  if (*p->read_with) pml_buf_printf(out, "Read with it: %s.\n\n", p->read_with);
+  for (int i = 0; i < PML_PAGE_PARTS; i++) {
+    const pml_buf *b = &p->part[i];
+    size_t len = b->len;
+    if (b->failed) return PML_E_MEMORY;
+    while (len && b->data[len - 1] == '\n') len--;
+    if (!len) return pml_fail(PML_E_CHECK, "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title, heading[i]);
+    pml_buf_printf(out, "## %s\n\n", heading[i]);
+    pml_buf_add(out, b->data, len);
+    pml_buf_puts(out, i + 1 < PML_PAGE_PARTS ? "\n\n" : "\n");
+  }
+  return out->failed ? PML_E_MEMORY : PML_OK;
+}
+
+PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
+  pml_buf out = {0};
+  pml_status st = pml_page_render(p, &out);
+  if (st == PML_OK) st = pml_file_write(path, out.data, out.len);
+  pml_buf_free(&out);
+  return st;
+}
+
+#endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS                                            needs § 10 § 49 § 50
+   § 51  LESSONS                         needs § 5 § 6 § 8 § 9 § 10 § 16 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
-   Arguments, outputs, checks.
+   A lesson is a small program around one mechanism.  It states what it is in a
+   pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
+   diagram, page.
+
+     run    uses the mechanism and fills the lesson's result
+     draw   says how the result becomes a diagram
+     page   says how it becomes a reading page
+     bench  is one iteration of --benchmark
+
+   What a lesson prints goes through pml_say and its relatives.  In a terminal it is
+   coloured, elsewhere plain and 80 columns wide, whatever COLUMNS says, so that the
+   same run gives the same bytes; with --output json one object replaces it.  All of
+   it is also kept, and the page's "Run it" shows that text.
+
+   Claims are made with pml_expect(ctx, condition, "…measured numbers…").  Exit status:
+   0 every claim held, 1 one failed or the lesson could not run, 2 bad usage.
+
+   Times go through pml_measure.  When a page or a diagram is written, the recorded
+   measurement takes the place of the fresh one (see § 50), so the files do not depend
+   on the machine that builds them.
+
+   The trap: a lesson that prints a time with pml_say.  Its page would differ in every
+   build, and the check of generated files fails.
+   Source: Popper 1934, Logik der Forschung: a claim is worth what its test could
+   have refuted.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* § 51: not written yet */
+typedef struct pml_ctx pml_ctx;
+
+typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING } pml_flag_kind;
+
+/* A flag of one lesson.  Give --name value or --name=value; a bool also bare.  The
+   value starts as the default. */
+typedef struct {
+  const char *name;      /* "iterations", or "iterations|i" with a one-letter form */
+  const char *help;
+  pml_flag_kind kind;
+  void *value;           /* bool *, int *, double *, const char ** */
+} pml_flag;
+
+/* A second picture: NN_name_topic.svg. */
+typedef struct {
+  const char *topic;
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);
+} pml_picture;
+
+typedef struct {
+  const char *number;    /* "05": the part and the place in it */
+  const char *name;      /* "attention" */
+  const char *title;     /* "Attention" */
+  const char *summary;   /* one or two sentences */
+  const char *file;      /* __FILE__ */
+  int sections[6];       /* chapters to read with it, ended by 0 */
+  const pml_flag *flags;
+  int n_flags;
+  void *result;          /* the lesson's own struct, found again as ctx->result */
+  pml_status (*run)(pml_ctx *ctx);
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);   /* may be NULL */
+  pml_status (*page)(pml_ctx *ctx, pml_page *page); /* may be NULL */
+  pml_status (*bench)(pml_ctx *ctx);                /* NULL: run, without its output */
+  pml_picture pictures[4];
+} pml_lesson;
+
+typedef enum { PML_OUTPUT_STDOUT = 0, PML_OUTPUT_TUI, PML_OUTPUT_JSON } pml_output;
+typedef enum { PML_TIER_TINY = 0, PML_TIER_SMALL, PML_TIER_MEDIUM, PML_TIER_LARGE } pml_tier;
+
+typedef struct { bool ok; char *text; } pml__claim;
+typedef struct { char name[64], unit[24]; double value; } pml__value;
+
+struct pml_ctx {
+  const pml_lesson *lesson;
+  void *result;
+  uint64_t seed;
+  pml_output output;
+  pml_tier tier;
+  bool tier_given, strict, full, benchmark;
+  int threads;               /* 0: one per core */
+  int width;                 /* columns of the output */
+  bool colour, quiet;        /* quiet: nothing is printed or kept (benchmark, json) */
+  const char *diagram, *note, *png, *record; /* paths, NULL: not asked for */
+  bool publish;              /* a page or picture is written: records replace measurements */
+  bool recorded;             /* old holds the committed record */
+  pml_record old, fresh;
+  pml_buf text;              /* everything printed, without colours */
+  pml__claim *claims;
+  pml__value *values;
+  int n_claims, n_failed, n_values;
+  char *argv0, *diagram_alt;
+  char path[1024];
+};
+
+/* The main function of every lesson. */
+PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
+
+/* Finds a file of the course: "models/tutor.gguf" below lessons/, "../prodml.h" beside
+   it.  Looks in PRODML_HOME, the directory of the lesson's source, ./lessons,
+   ../lessons, and around the program.  NULL with a sentence when it is nowhere; else
+   valid until the next call. */
+PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
+/* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
+PML_API bool pml_cancelled(void);
+
+/* Output.  pml_say prints a line and wraps it at words, continued under its indent. */
+PML_API void pml_say(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
+PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
+/* Bytes as they are, without a line end: streamed text. */
+PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
+/* cells[rows,cols], row 0 is the head; align one of l r c per column.  A table that is
+   wider than the output is shown row by row instead. */
+PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
+PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
+/* values[rows,cols] with names beside them (may be NULL). */
+PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
+                             int decimals, const char *const *row_names, const char *const *col_names);
+/* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
+PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
+
+/* Claims and numbers.  pml_expect returns its condition. */
+PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit); /* into the JSON */
+
+/* false when the record will be used anyway: the lesson may skip its timing loop. */
+PML_API bool pml_measures(const pml_ctx *ctx);
+/* Summarises n >= 1 samples, prints them as one line and returns what a page or
+   diagram may use: the fresh number, or when publishing the recorded one (n = 0 in
+   the result when there is no record yet).  samples may be NULL if !pml_measures. */
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n);
+
+/* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
+   first in draw. */
+PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) PML__PRINTF(3, 4);
+
+#ifdef PML__IMPL
+
+/* ── Finding files, Ctrl-C ────────────────────────────────────────────────── */
+
+static volatile sig_atomic_t pml__interrupted;
+
+PML__FN void pml__on_interrupt(int sig) {
+  pml__interrupted = 1;
+  signal(sig, SIG_DFL); /* a second Ctrl-C ends the program */
+}
+
+PML_API bool pml_cancelled(void) { return pml__interrupted != 0; }
+
+/* dir/sub/relative into ctx->path; true when that file is there. */
+PML__FN bool pml__try_path(pml_ctx *ctx, const char *dir, size_t dir_len, const char *sub, const char *relative) {
+  int n = snprintf(ctx->path, sizeof ctx->path, "%.*s%s%s", (int)dir_len, dir, sub, relative);
+  return n > 0 && (size_t)n < sizeof ctx->path && pml_file_exists(ctx->path);
+}
+
+PML__FN size_t pml__dir_len(const char *path) {
+  const char *slash = strrchr(path, '/');
+  return slash ? (size_t)(slash - path) + 1 : 0;
+}
+
+PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative) {
+  const char *home = getenv("PRODML_HOME"), *file = ctx->lesson->file;
+  char exe[1024];
+  ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
+  if (n > 0) exe[n] = 0;
+  else snprintf(exe, sizeof exe, "%s", ctx->argv0 ? ctx->argv0 : "");
+  if (home && *home && (pml__try_path(ctx, home, strlen(home), "/lessons/", relative) ||
+                        pml__try_path(ctx, home, strlen(home), "/", relative)))
+    return ctx->path;
+  size_t own = pml__dir_len(file), dir = pml__dir_len(exe);
+  if (pml__try_path(ctx, file, own, own ? "" : "./", relative)) return ctx->path;
+  if (pml__try_path(ctx, "", 0, "lessons/", relative) || pml__try_path(ctx, "", 0, "../lessons/", relative)) return ctx->path;
+  static const char *const around[] = {"", "lessons/", "../lessons/", "../../lessons/"};
+  for (int i = 0; i < 4 && dir; i++)
+    if (pml__try_path(ctx, exe, dir, around[i], relative)) return ctx->path;
+  pml_fail(PML_E_IO, "%s was not found beside %s, in ./lessons, ../lessons or around the program: run from the repository, "
+           "or set PRODML_HOME to it", relative, file);
+  return NULL;
+}
+
+/* ── Output ───────────────────────────────────────────────────────────────── */
+
+PML__FN int pml__columns(const char *s, size_t len) {
+  int w = 0;
+  for (size_t at = 0; at < len;) {
+    uint32_t cp;
+    at += (size_t)pml_utf8_decode(s + at, len - at, &cp);
+    w += cp == 0xFFFFFFFFu ? 1 : pml_display_width(cp);
+  }
+  return w;
+}
+
+/* Keeps the text and prints it, in a colour when the output has colours. */
+PML__FN void pml__print(pml_ctx *ctx, const char *sgr, const char *text, size_t len) {
+  if (ctx->quiet) return;
+  pml_buf_add(&ctx->text, text, len);
+  if (ctx->output == PML_OUTPUT_JSON) return;
+  bool paint = ctx->colour && *sgr && len;
+  if (paint) printf("\033[%sm", sgr);
+  fwrite(text, 1, len, stdout);
+  if (paint) printf("\033[0m");
+}
+
+/* Prints text as lines of at most ctx->width columns, broken at spaces; a broken line
+   goes on two columns right of its own indent. */
+PML__FN void pml__print_wrapped(pml_ctx *ctx, const char *sgr, const char *text, size_t len) {
+  size_t indent = 0, at = 0;
+  while (indent < len && text[indent] == ' ') indent++;
+  for (bool first = true; first || at < len; first = false) {
+    int room = ctx->width - (first ? 0 : (int)indent + 2), w = 0;
+    size_t i = at, cut = 0;
+    while (i < len && w <= room) {
+      uint32_t cp;
+      size_t step = (size_t)pml_utf8_decode(text + i, len - i, &cp);
+      if (cp == ' ' && i > at + (first ? indent : 0)) cut = i;
+      w += cp == 0xFFFFFFFFu ? 1 : pml_display_width(cp);
+      i += step;
+    }
+    if (w <= room || !cut) cut = w <= room ? len : i;
+    if (!first) {
+      char pad[80];
+      int n = snprintf(pad, sizeof pad, "%*s", (int)(indent + 2 < 40 ? indent + 2 : 40), "");
+      pml__print(ctx, "", pad, (size_t)n);
+    }
+    pml__print(ctx, sgr, text + at, cut - at);
+    pml__print(ctx, "", "\n", 1);
+    at = cut;
+    while (at < len && text[at] == ' ') at++;
+  }
+}
+
+PML__FN void pml__say(pml_ctx *ctx, const char *sgr, const char *prefix, const char *fmt, va_list ap) {
+  pml_buf line = {0};
+  va_list again;
+  pml_buf_puts(&line, prefix);
+  va_copy(again, ap);
+  int n = vsnprintf(NULL, 0, fmt, ap);
+  if (n >= 0 && pml__buf_reserve(&line, (size_t)n)) {
+    vsnprintf(line.data + line.len, (size_t)n + 1, fmt, again);
+    line.len += (size_t)n;
+  }
+  va_end(again);
+  for (size_t at = 0; line.data && at <= line.len;) {
+    size_t end = pml__line_end(line.data, line.len, at);
+    pml__print_wrapped(ctx, sgr, line.data + at, end - at);
+    at = end + 1;
+  }
+  pml_buf_free(&line);
+  if (!ctx->quiet) fflush(stdout);
+}
+
+PML_API void pml_say(pml_ctx *ctx, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  pml__say(ctx, "", "", fmt, ap);
+  va_end(ap);
+}
+
+PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) {
+  va_list ap;
+  if (ctx->text.len) pml__print(ctx, "", "\n", 1);
+  va_start(ap, fmt);
+  pml__say(ctx, "1;36", "", fmt, ap);
+  va_end(ap);
+}
+
+PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len) {
+  pml__print(ctx, "", bytes, len);
+  if (!ctx->quiet) fflush(stdout);
+}
+
+/* A cell padded to `width` columns. */
+PML__FN void pml__pad(pml_buf *out, const char *cell, int width, char align) {
+  int w = pml__columns(cell, strlen(cell)), left = align == 'r' ? width - w : align == 'c' ? (width - w) / 2 : 0;
+  int right = width - w - left;
+  pml_buf_printf(out, "%*s%s%*s", left > 0 ? left : 0, "", cell, right > 0 ? right : 0, "");
+}
+
+PML__FN void pml__print_line(pml_ctx *ctx, const char *sgr, pml_buf *line) {
+  while (line->len && line->data[line->len - 1] == ' ') line->data[--line->len] = 0;
+  pml_buf_puts(line, "\n");
+  if (!line->failed) pml__print(ctx, sgr, line->data, line->len);
+  pml_buf_free(line);
+}
+
+PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align) {
+  enum { MAX = 24 };
+  int width[MAX] = {0}, sum = 2;
+  if (cols > MAX) cols = MAX;
+  for (int i = 0; i < rows * cols; i++) {
+    int w = pml__columns(cells[i], strlen(cells[i]));
+    if (w > width[i % cols]) width[i % cols] = w;
+  }
+  for (int j = 0; j < cols; j++) sum += width[j] + (j ? 2 : 0);
+  for (int i = 1; sum > ctx->width && i < rows; i++) {
+    pml_say(ctx, "  %s", cells[i * cols]);
+    for (int j = 1; j < cols; j++) pml_say(ctx, "    %s: %s", cells[j], cells[i * cols + j]);
+  }
+  for (int i = 0; sum <= ctx->width && i < rows; i++) {
+    pml_buf line = {0};
+    pml_buf_puts(&line, "  ");
+    for (int j = 0; j < cols; j++) {
+      if (j) pml_buf_puts(&line, "  ");
+      pml__pad(&line, cells[i * cols + j], width[j], align[j]);
+    }
+    pml__print_line(ctx, i == 0 ? "2" : "", &line);
+  }
+}
+
+PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o) {
+  static const pml_bar_options none = {0};
+  static const char *const eighth[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
+  int label = 0, text = 0;
+  if (!o) o = &none;
+  double hi = fmax(o->max, o->limit);
+  for (int i = 0; i < n; i++) {
+    char shown[96];
+    pml__bar_text(shown, &bars[i], o);
+    int w = pml__columns(bars[i].label, strlen(bars[i].label)), t = pml__columns(shown, strlen(shown));
+    if (w > label) label = w;
+    if (t > text) text = t;
+    hi = fmax(hi, bars[i].value);
+  }
+  int room = ctx->width - label - text - 6;
+  if (room > 50) room = 50;
+  for (int i = 0; i < n; i++) {
+    pml_buf line = {0};
+    char shown[96];
+    pml__bar_text(shown, &bars[i], o);
+    pml_buf_puts(&line, "  ");
+    pml__pad(&line, bars[i].label, label, 'r');
+    pml_buf_puts(&line, "  ");
+    int units = room > 0 && hi > 0 && bars[i].value > 0 ? (int)(bars[i].value / hi * room * 8 + 0.5) : 0;
+    for (int k = 0; k < units / 8; k++) pml_buf_puts(&line, "█");
+    pml_buf_printf(&line, "%s %s", eighth[units % 8], shown);
+    pml__print_line(ctx, "", &line);
+  }
+}
+
+PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *v, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  int width = 0, label = 0;
+  if (name) pml_say(ctx, "  %s [%d × %d]", name, rows, cols);
+  for (int i = 0; i < rows * cols; i++) {
+    char text[48];
+    pml_number_text(text, v[i], decimals);
+    int w = v[i] == v[i] ? pml__columns(text, strlen(text)) : 1;
+    if (w > width) width = w;
+  }
+  for (int j = 0; col_names && j < cols; j++) width = (int)fmax(width, pml__columns(col_names[j], strlen(col_names[j])));
+  for (int i = 0; row_names && i < rows; i++) label = (int)fmax(label, pml__columns(row_names[i], strlen(row_names[i])));
+  int fit = (ctx->width - 4 - label) / (width + 2), shown = fit < cols ? (fit > 1 ? fit - 1 : 1) : cols;
+  for (int i = col_names ? -1 : 0; i < rows; i++) {
+    pml_buf line = {0};
+    pml_buf_puts(&line, "  ");
+    pml__pad(&line, i >= 0 && row_names ? row_names[i] : "", label, 'r');
+    for (int j = 0; j < shown; j++) {
+      char text[48];
+      if (i >= 0) pml_number_text(text, v[i * cols + j], decimals);
+      pml_buf_puts(&line, "  ");
+      pml__pad(&line, i < 0 ? col_names[j] : v[i * cols + j] == v[i * cols + j] ? text : "·", width, 'r');
+    }
+    if (shown < cols) pml_buf_puts(&line, "  …");
+    pml__print_line(ctx, i < 0 ? "2" : "", &line);
+  }
+}
+
+PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what) {
+  if (ctx->quiet || !isatty(2)) return;
+  if (total <= 0) fprintf(stderr, "\r\033[K");
+  else fprintf(stderr, "\r\033[K%s %ld/%ld (%ld %%)", what, done, total, done * 100 / total);
+  fflush(stderr);
+}
+
+/* ── Claims, values, measurements ─────────────────────────────────────────── */
+
+/* Room for one more element in an array that grows by doubling from 16. */
+PML__FN bool pml__lesson_grow(void **array, int n, size_t size) {
+  if (n && (n < 16 || (n & (n - 1)))) return true;
+  void *more = pml_realloc(*array, size * (size_t)(n < 16 ? 16 : 2 * n));
+  if (more) *array = more;
+  return more != NULL;
+}
+
+PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
+  va_list ap;
+  pml_buf text = {0};
+  va_start(ap, fmt);
+  if (!condition) ctx->n_failed++;
+  pml__say(ctx, condition ? "32" : "1;31", condition ? "  ✓ " : "  ✗ ", fmt, ap);
+  va_end(ap);
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->claims, ctx->n_claims, sizeof *ctx->claims)) return condition;
+  char line[1024];
+  va_start(ap, fmt);
+  vsnprintf(line, sizeof line, fmt, ap);
+  va_end(ap);
+  pml_buf_free(&text);
+  ctx->claims[ctx->n_claims++] = (pml__claim){condition, pml_strdup(line)};
+  return condition;
+}
+
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return;
+  pml__value *v = &ctx->values[ctx->n_values++];
+  v->value = value;
+  snprintf(v->name, sizeof v->name, "%s", name);
+  snprintf(v->unit, sizeof v->unit, "%s", unit ? unit : "");
+}
+
+PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
+
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
+  pml_number x = {.n = 0};
+  char shown[128];
+  snprintf(x.name, sizeof x.name, "%s", name);
+  snprintf(x.unit, sizeof x.unit, "%s", unit);
+  if (ctx->publish) {
+    const pml_number *old = ctx->recorded ? pml_record_find(&ctx->old, name) : NULL;
+    if (old) x = *old;
+  } else if (samples && n) {
+    x.median = pml_median(samples, n);
+    x.lo = x.hi = x.median;
+    if (n > 1) pml_bootstrap(samples, n, 0.95, 1, &x.lo, &x.hi);
+    x.n = n < INT_MAX ? (int)n : INT_MAX;
+    pml_record_add(&ctx->fresh, &x);
+  }
+  if (x.n == 0) {
+    pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", name);
+    return x;
+  }
+  pml_number_show(shown, &x);
+  if (ctx->publish) pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
+  else pml_say(ctx, "  %s: %s", name, shown);
+  return x;
+}
+
+/* ── Flags ────────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  const char *name, *value, *help;
+} pml__common_flag;
+static const pml__common_flag pml__common[] PML__UNUSED = {
+    {"help", NULL, "this text"},
+    {"seed", "N", "of every random number (42)"},
+    {"output", "tui|json|stdout", "coloured, one JSON object, or plain text"},
+    {"stdout", NULL, "the same as --output stdout; the default when not in a terminal"},
+    {"tui", NULL, "the same as --output tui"},
+    {"benchmark", NULL, "time it: up to 1000 iterations or 5 seconds"},
+    {"strict", NULL, "the same bits on every machine (§ 8)"},
+    {"threads", "N", "0 is one per core"},
+    {"tier", "tiny|small|medium|large", "model size: Qwen2.5 0.5B, 1.5B, 7B, 32B shapes"},
+    {"full", NULL, "the long study instead of the short demonstration"},
+    {"diagram", "FILE", "write the diagram as SVG (strict, recorded times)"},
+    {"note", "FILE", "write the reading page (strict, recorded times)"},
+    {"png", "FILE", "write the diagram as PNG (strict, recorded times)"},
+    {"record", "FILE", "write the measured numbers, as make benchmark-notes does"}};
+enum { PML__N_COMMON = sizeof pml__common / sizeof pml__common[0] };
+
+/* "iterations|i" has the long form iterations and the short form i. */
+PML__FN bool pml__flag_is(const char *names, const char *given, size_t len) {
+  while (*names) {
+    size_t n = strcspn(names, "|");
+    if (n == len && !strncmp(names, given, len)) return true;
+    names += n + (names[n] == '|');
+  }
+  return false;
+}
+
+/* Levenshtein's distance of the first 31 characters. */
+PML__FN int pml__distance(const char *a, size_t na, const char *b, size_t nb) {
+  int row[32];
+  na = na < 31 ? na : 31;
+  nb = nb < 31 ? nb : 31;
+  for (size_t j = 0; j <= nb; j++) row[j] = (int)j;
+  for (size_t i = 1; i <= na; i++) {
+    int diagonal = row[0];
+    row[0] = (int)i;
+    for (size_t j = 1; j <= nb; j++) {
+      int best = diagonal + (a[i - 1] != b[j - 1]);
+      diagonal = row[j];
+      if (row[j] + 1 < best) best = row[j] + 1;
+      if (row[j - 1] + 1 < best) best = row[j - 1] + 1;
+      row[j] = best;
+    }
+  }
+  return row[nb];
+}
+
+PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  fprintf(stderr, "%s_%s: ", l->number, l->name);
+  vfprintf(stderr, fmt, ap);
+  fprintf(stderr, "\n");
+  va_end(ap);
+  return 2;
+}
+
+PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len) {
+  const char *best = "help";
+  int least = 1000;
+  for (int i = 0; i < PML__N_COMMON + l->n_flags; i++) {
+    const char *name = i < PML__N_COMMON ? pml__common[i].name : l->flags[i - PML__N_COMMON].name;
+    int d = pml__distance(given, len, name, strcspn(name, "|"));
+    if (d < least) least = d, best = name;
+  }
+  return pml__usage(l, "there is no flag --%.*s: the nearest is --%.*s; --help lists them all", (int)len, given,
+                    (int)strcspn(best, "|"), best);
+}
+
+/* Text to a value of a lesson's flag; false when it is none. */
+PML__FN bool pml__flag_set(const pml_flag *f, const char *text) {
+  char *end = NULL;
+  errno = 0;
+  if (f->kind == PML_FLAG_STRING) *(const char **)f->value = text;
+  else if (f->kind == PML_FLAG_INT) {
+    long v = strtol(text, &end, 10);
+    if (errno || end == text || *end || v < INT_MIN || v > INT_MAX) return false;
+    *(int *)f->value = (int)v;
+  } else if (f->kind == PML_FLAG_FLOAT) {
+    double v = strtod(text, &end);
+    if (end == text || *end || v - v != 0) return false;
+    *(double *)f->value = v;
+  } else {
+    if (strcmp(text, "true") != 0 && strcmp(text, "false") != 0) return false;
+    *(bool *)f->value = *text == 't';
+  }
+  return true;
+}
+
+PML__FN int pml__flag_choice(const char *text, const char *const *names, int n) {
+  for (int i = 0; i < n; i++)
+    if (strcmp(text, names[i]) == 0) return i;
+  return -1;
+}
+
+/* A flag that every lesson takes.  0, or 2 after a sentence. */
+PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
+  static const char *const outputs[] = {"stdout", "tui", "json"}, *const tiers[] = {"tiny", "small", "medium", "large"};
+  char *end;
+  errno = 0;
+  if (!strcmp(name, "stdout")) ctx->output = PML_OUTPUT_STDOUT;
+  else if (!strcmp(name, "tui")) ctx->output = PML_OUTPUT_TUI;
+  else if (!strcmp(name, "benchmark")) ctx->benchmark = true;
+  else if (!strcmp(name, "strict")) ctx->strict = true;
+  else if (!strcmp(name, "full")) ctx->full = true;
+  else if (!strcmp(name, "diagram")) ctx->diagram = value;
+  else if (!strcmp(name, "note")) ctx->note = value;
+  else if (!strcmp(name, "png")) ctx->png = value;
+  else if (!strcmp(name, "record")) ctx->record = value;
+  else if (!strcmp(name, "output")) {
+    int i = pml__flag_choice(value, outputs, 3);
+    if (i < 0) return pml__usage(ctx->lesson, "--output %s: give tui, json or stdout", value);
+    ctx->output = (pml_output)i;
+  } else if (!strcmp(name, "tier")) {
+    int i = pml__flag_choice(value, tiers, 4);
+    if (i < 0) return pml__usage(ctx->lesson, "--tier %s: give tiny, small, medium or large", value);
+    ctx->tier = (pml_tier)i;
+    ctx->tier_given = true;
+  } else if (!strcmp(name, "seed")) {
+    ctx->seed = strtoull(value, &end, 10);
+    if (errno || end == value || *end || *value == '-') return pml__usage(ctx->lesson, "--seed %s: give a number from 0 to 2^64-1", value);
+  } else if (!strcmp(name, "threads")) {
+    long n = strtol(value, &end, 10);
+    if (errno || end == value || *end || n < 0 || n > 256) return pml__usage(ctx->lesson, "--threads %s: give 0 to 256", value);
+    ctx->threads = (int)n;
+  }
+  return 0;
+}
+
+PML__FN void pml__help(const pml_lesson *l) {
+  printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
+  if (l->n_flags) printf("\nThis lesson:\n");
+  for (int i = 0; i < l->n_flags; i++) {
+    static const char *const meta[] = {"", " N", " X", " TEXT"};
+    const pml_flag *f = &l->flags[i];
+    char left[64], shown[48] = "";
+    size_t n = strcspn(f->name, "|");
+    snprintf(left, sizeof left, "--%.*s%s%.8s%s", (int)n, f->name, f->name[n] ? ", -" : "", f->name[n] ? f->name + n + 1 : "", meta[f->kind]);
+    if (f->kind == PML_FLAG_INT) snprintf(shown, sizeof shown, " (%d)", *(int *)f->value);
+    if (f->kind == PML_FLAG_FLOAT) snprintf(shown, sizeof shown, " (%g)", *(double *)f->value);
+    printf("  %-26s %s%s\n", left, f->help, shown);
+  }
+  printf("\nEvery lesson:\n");
+  for (int i = 0; i < PML__N_COMMON; i++) {
+    char left[64];
+    snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "", pml__common[i].value ? pml__common[i].value : "");
+    printf("  %-26s %s\n", left, pml__common[i].help);
+  }
+  printf("\nExit status: 0 every check held, 1 one failed, 2 bad usage.\n");
+}
+
+/* One argument of argv, perhaps with the next as its value.  Returns 0, 2 after a
+   sentence, or -1 when the help was printed. */
+PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
+  const pml_lesson *l = ctx->lesson;
+  const char *arg = argv[*i], *given = arg + (arg[0] == '-') + (arg[0] == '-' && arg[1] == '-');
+  size_t len = strcspn(given, "=");
+  const char *value = given[len] == '=' ? given + len + 1 : NULL;
+  if (arg[0] != '-' || !*given) return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
+  if (!strcmp(arg, "-h")) given = "help", len = 4;
+  for (int k = 0; k < l->n_flags; k++) {
+    const pml_flag *f = &l->flags[k];
+    if (!pml__flag_is(f->name, given, len)) continue;
+    if (f->kind == PML_FLAG_BOOL && !value) value = "true";
+    else if (!value && *i + 1 < argc) value = argv[++*i];
+    if (!value) return pml__usage(l, "--%.*s needs a value", (int)len, given);
+    if (!pml__flag_set(f, value))
+      return pml__usage(l, "--%.*s %s: give %s", (int)len, given, value, f->kind == PML_FLAG_BOOL ? "true or false" : f->kind == PML_FLAG_INT ? "a whole number" : "a number");
+    return 0;
+  }
+  for (int k = 0; k < PML__N_COMMON; k++) {
+    const pml__common_flag *f = &pml__common[k];
+    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0) continue;
+    if (k == 0) {
+      pml__help(l);
+      return -1;
+    }
+    if (!f->value && value) return pml__usage(l, "--%s takes no value", f->name);
+    if (f->value && !value && *i + 1 < argc) value = argv[++*i];
+    if (f->value && !value) return pml__usage(l, "--%s needs a value: %s", f->name, f->value);
+    return pml__common_set(ctx, f->name, value);
+  }
+  return pml__unknown_flag(l, given, len);
+}
+
+/* ── Results ──────────────────────────────────────────────────────────────── */
+
+PML__FN const char *pml__part_name(const pml_lesson *l) {
+  static const char *const names[] = {"Foundations", "Model formats", "Inference serving", "Model optimisation", "Fine-tuning",
+                                      "MLOps", "Edge", "Showcase", "Capstone"};
+  int i = l->number[0] - '0';
+  return i >= 0 && i < 9 ? names[i] : "Course";
+}
+
+PML__FN void pml__json_number(pml_buf *out, const pml_number *x) {
+  pml_buf_puts(out, "\"median\":");
+  pml_json_put_num(out, x->median);
+  pml_buf_puts(out, ",\"lo\":");
+  pml_json_put_num(out, x->lo);
+  pml_buf_puts(out, ",\"hi\":");
+  pml_json_put_num(out, x->hi);
+  pml_buf_printf(out, ",\"n\":%d,\"unit\":", x->n);
+  pml_json_put_str(out, x->unit, strlen(x->unit));
+}
+
+PML__FN void pml__print_json(const pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_buf out = {0};
+  char program[128];
+  snprintf(program, sizeof program, "lessons/%s_%s.c", l->number, l->name);
+  pml_buf_printf(&out, "{\"lesson\":\"%s_%s\",\"title\":", l->number, l->name);
+  pml_json_put_str(&out, l->title, strlen(l->title));
+  pml_buf_printf(&out, ",\"passed\":%d,\"failed\":%d,\"assertions\":[", ctx->n_claims - ctx->n_failed, ctx->n_failed);
+  for (int i = 0; i < ctx->n_claims; i++) {
+    const char *text = ctx->claims[i].text ? ctx->claims[i].text : "";
+    pml_buf_printf(&out, "%s{\"ok\":%s,\"text\":", i ? "," : "", ctx->claims[i].ok ? "true" : "false");
+    pml_json_put_str(&out, text, strlen(text));
+    pml_buf_puts(&out, "}");
+  }
+  pml_buf_puts(&out, "],\"values\":{");
+  for (int i = 0; i < ctx->n_values; i++) {
+    pml_buf_puts(&out, i ? "," : "");
+    pml_json_put_str(&out, ctx->values[i].name, strlen(ctx->values[i].name));
+    pml_buf_puts(&out, ":{\"value\":");
+    pml_json_put_num(&out, ctx->values[i].value);
+    pml_buf_puts(&out, ",\"unit\":");
+    pml_json_put_str(&out, ctx->values[i].unit, strlen(ctx->values[i].unit));
+    pml_buf_puts(&out, "}");
+  }
+  pml_buf_puts(&out, "},\"measured\":{");
+  for (int i = 0; i < ctx->fresh.n; i++) {
+    pml_buf_puts(&out, i ? "," : "");
+    pml_json_put_str(&out, ctx->fresh.number[i].name, strlen(ctx->fresh.number[i].name));
+    pml_buf_puts(&out, ":{");
+    pml__json_number(&out, &ctx->fresh.number[i]);
+    pml_buf_puts(&out, "}");
+  }
+  pml_buf_puts(&out, "},\"provenance\":");
+  pml_provenance_json(&out, program, ctx->seed);
+  pml_buf_puts(&out, "}\n");
+  fwrite(out.data ? out.data : "", 1, out.len, stdout);
+  pml_buf_free(&out);
+}
+
+/* --benchmark: the quiet lesson again and again. */
+PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
+  enum { MAX = 1000 };
+  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : ctx->lesson->run;
+  double *ms = (double *)pml_alloc(MAX * sizeof *ms), start = pml_time(), lo, hi;
+  int n = 0, failed = ctx->n_failed;
+  if (!ms) return PML_E_MEMORY;
+  ctx->quiet = true;
+  pml_status st = fn(ctx); /* once unmeasured: caches, page faults */
+  while (st == PML_OK && n < MAX && !pml_cancelled() && (n < 3 || pml_time() - start < 5)) {
+    double t0 = pml_time();
+    st = fn(ctx);
+    ms[n++] = (pml_time() - t0) * 1e3;
+  }
+  ctx->quiet = false;
+  ctx->n_failed = failed;
+  if (st == PML_OK && n > 0) {
+    pml_heading(ctx, "Benchmark: %d iterations", n);
+    pml_bootstrap(ms, (size_t)n, 0.95, ctx->seed, &lo, &hi);
+    pml_say(ctx, "  median %.4g ms (95 %% interval %.4g to %.4g), P50 %.4g, P90 %.4g, P99 %.4g", pml_median(ms, (size_t)n), lo, hi,
+            pml_quantile(ms, (size_t)n, 0.5), pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
+    pml_number x = {.name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
+    pml_value(ctx, "benchmark_p50", pml_quantile(ms, (size_t)n, 0.5), "ms");
+    pml_value(ctx, "benchmark_p90", pml_quantile(ms, (size_t)n, 0.9), "ms");
+    pml_value(ctx, "benchmark_p99", pml_quantile(ms, (size_t)n, 0.99), "ms");
+    pml_record_add(&ctx->fresh, &x);
+  }
+  pml_free(ms);
+  return st;
+}
+
+/* ── Diagrams and pages ───────────────────────────────────────────────────── */
+
+PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) {
+  char title[256], tag[96], source[128], measured[192] = "";
+  const pml_lesson *l = ctx->lesson;
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(title, sizeof title, fmt, ap);
+  va_end(ap);
+  snprintf(tag, sizeof tag, "Part %c · Lesson %s", l->number[0], l->number);
+  snprintf(source, sizeof source, "computed by lessons/%s_%s.c, prodml.h %s", l->number, l->name, PML_VERSION);
+  const pml_record *r = ctx->recorded ? &ctx->old : &ctx->fresh;
+  if (r->n) snprintf(measured, sizeof measured, "times measured on %.90s, %.15s", r->machine, r->date);
+  pml_svg_head head = {title, NULL, tag, source, *measured ? measured : NULL};
+  pml_svg_head_set(svg, &head);
+}
+
+/* One picture to its files.  path NULL: only drawn, for its title. */
+PML__FN pml_status pml__lesson_draw(pml_ctx *ctx, pml_status (*draw)(pml_ctx *, pml_svg *), const char *path, const char *png,
+                                    char **alt) {
+  pml_svg *svg;
+  pml_status st = pml_svg_create(&svg, NULL);
+  if (st != PML_OK) return st;
+  st = draw(ctx, svg);
+  if (st == PML_OK && path) st = pml_svg_save(svg, path);
+  if (st == PML_OK && png) st = pml_svg_png(svg, png);
+  if (st == PML_OK && alt) *alt = pml_strdup(pml_svg_title(svg));
+  pml_svg_free(svg);
+  if (st == PML_OK && path) fprintf(stderr, "wrote %s\n", path);
+  if (st == PML_OK && png) fprintf(stderr, "wrote %s\n", png);
+  return st;
+}
+
+/* base.svg and topic: base_topic.svg */
+PML__FN void pml__topic_path(char out[1024], const char *base, const char *topic) {
+  size_t n = strlen(base), dot = n;
+  while (dot > 0 && base[dot - 1] != '.' && base[dot - 1] != '/') dot--;
+  size_t cut = dot && base[dot - 1] == '.' ? dot - 1 : n;
+  snprintf(out, 1024, "%.*s_%s%s", (int)cut, base, topic, base + cut);
+}
+
+/* The line of the lesson's head comment that compiles it. */
+PML__FN void pml__compile_line(const pml_page *p, char out[256]) {
+  snprintf(out, 256, "make lessons");
+  for (size_t at = 0, next; at < p->lesson_len && at < 4000; at = next) {
+    size_t end = pml__line_end(p->lesson, p->lesson_len, at), i = at;
+    next = end + 1;
+    while (i < end && (p->lesson[i] == ' ' || p->lesson[i] == '*' || p->lesson[i] == '/')) i++;
+    if (end - i < 4 || strncmp(p->lesson + i, "cc ", 3) != 0) continue;
+    snprintf(out, 256, "%.*s", (int)(end - i), p->lesson + i);
+    return;
+  }
+}
+
+PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  char title[160], lead[400], header[1024], source[1024], name[128], compile[256], file[300];
+  pml_page *p;
+  snprintf(title, sizeof title, "%s · %s", l->number, l->title);
+  snprintf(name, sizeof name, "%s_%s", l->number, l->name);
+  snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0], pml__part_name(l), name, name);
+  const char *found = pml_lesson_path(ctx, "../prodml.h");
+  if (!found) return PML_E_IO;
+  snprintf(header, sizeof header, "%s", found);
+  snprintf(file, sizeof file, "%s.c", name);
+  if (!(found = pml_lesson_path(ctx, file))) found = l->file;
+  snprintf(source, sizeof source, "%s", found);
+  pml_status st = pml_page_create(&p, title, lead, l->summary, header, source);
+  if (st != PML_OK) return st;
+  for (int i = 0; i < 6 && l->sections[i]; i++) pml_page_idea(p, l->sections[i]);
+  pml__compile_line(p, compile);
+  pml_page_run(p, compile, ctx->text.data ? ctx->text.data : "");
+  for (int i = -1; i < 4 && st == PML_OK; i++) {
+    if (i >= 0 ? !l->pictures[i].draw : !l->draw) continue;
+    char *alt = NULL;
+    st = pml__lesson_draw(ctx, i < 0 ? l->draw : l->pictures[i].draw, NULL, NULL, &alt);
+    snprintf(file, sizeof file, "../diagrams/%s%s%s.svg", name, i < 0 ? "" : "_", i < 0 ? "" : l->pictures[i].topic);
+    if (st == PML_OK) pml_page_diagram(p, file, alt ? alt : "");
+    pml_free(alt);
+  }
+  if (st == PML_OK) st = l->page(ctx, p);
+  if (st == PML_OK) st = pml_page_save(p, ctx->note);
+  pml_page_free(p);
+  if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->note);
+  return st;
+}
+
+PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_status st = PML_OK;
+  if ((ctx->diagram || ctx->png) && !l->draw) return pml_fail(PML_E_USAGE, "this lesson has no diagram");
+  if (ctx->note && !l->page) return pml_fail(PML_E_USAGE, "this lesson has no page");
+  if (ctx->diagram || ctx->png) st = pml__lesson_draw(ctx, l->draw, ctx->diagram, ctx->png, NULL);
+  for (int i = 0; i < 4 && st == PML_OK; i++) {
+    char svg[1024], png[1024];
+    if (!l->pictures[i].draw || !(ctx->diagram || ctx->png)) continue;
+    if (ctx->diagram) pml__topic_path(svg, ctx->diagram, l->pictures[i].topic);
+    if (ctx->png) pml__topic_path(png, ctx->png, l->pictures[i].topic);
+    st = pml__lesson_draw(ctx, l->pictures[i].draw, ctx->diagram ? svg : NULL, ctx->png ? png : NULL, NULL);
+  }
+  if (st == PML_OK && ctx->note) st = pml__lesson_page(ctx);
+  if (st == PML_OK && ctx->record) {
+    st = pml_record_write(&ctx->fresh, ctx->record);
+    if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->record);
+  }
+  return st;
+}
+
+/* ── The main function ────────────────────────────────────────────────────── */
+
+PML__FN int pml__terminal_width(void) {
+  struct winsize size;
+  const char *env = getenv("COLUMNS");
+  int n = env ? atoi(env) : 0;
+  if (n <= 0 && ioctl(1, TIOCGWINSZ, &size) == 0) n = size.ws_col;
+  return n <= 0 ? 80 : n < 40 ? 40 : n > 120 ? 120 : n;
+}
+
+PML__FN void pml__ctx_start(pml_ctx *ctx, const pml_lesson *l, char *argv0) {
+  const char *plain = getenv("NO_COLOR");
+  memset(ctx, 0, sizeof *ctx);
+  ctx->lesson = l;
+  ctx->result = l->result;
+  ctx->seed = 42;
+  ctx->tier = PML_TIER_SMALL;
+  ctx->argv0 = argv0;
+  ctx->width = 80;
+  ctx->output = isatty(1) ? PML_OUTPUT_TUI : PML_OUTPUT_STDOUT;
+  ctx->colour = isatty(1) && !(plain && *plain);
+  pml_record_start(&ctx->fresh);
+}
+
+/* Settles what the flags imply.  0, or 2 after a sentence. */
+PML__FN int pml__ctx_settle(pml_ctx *ctx) {
+  char name[192];
+  ctx->publish = (ctx->diagram || ctx->note || ctx->png) && !ctx->record;
+  if (ctx->record && (ctx->diagram || ctx->note || ctx->png))
+    return pml__usage(ctx->lesson, "--record measures, pages and diagrams render records: give them in two runs");
+  if (ctx->publish) ctx->strict = true;
+  if (ctx->output == PML_OUTPUT_TUI && isatty(1)) ctx->width = pml__terminal_width();
+  if (ctx->publish) ctx->width = 80;
+  ctx->colour = ctx->colour && ctx->output == PML_OUTPUT_TUI;
+  if (ctx->publish) {
+    snprintf(name, sizeof name, "../notes/measured/%s_%s.json", ctx->lesson->number, ctx->lesson->name);
+    const char *path = pml_lesson_path(ctx, name);
+    char copy[1024];
+    if (path) snprintf(copy, sizeof copy, "%s", path);
+    if (path && pml_record_read(&ctx->old, copy) != PML_OK) return pml__usage(ctx->lesson, "%s", pml_error());
+    ctx->recorded = path != NULL;
+  }
+  if (ctx->strict) pml_strict_set(true);
+  if (pml_threads_set(ctx->threads) != PML_OK) return pml__usage(ctx->lesson, "%s", pml_error());
+  return 0;
+}
+
+PML__FN int pml__lesson_finish(pml_ctx *ctx, pml_status st) {
+  int n = ctx->n_claims, bad = ctx->n_failed;
+  if (st == PML_OK && n && bad == 0) pml_say(ctx, "\n%d of %d checks held.", n, n);
+  if (st == PML_OK && bad == 0) st = pml__lesson_write(ctx);
+  if (ctx->output == PML_OUTPUT_JSON) pml__print_json(ctx);
+  fflush(stdout);
+  if (pml_cancelled()) fprintf(stderr, "%s_%s: stopped by Ctrl-C, no file was changed\n", ctx->lesson->number, ctx->lesson->name);
+  else if (st != PML_OK) fprintf(stderr, "%s_%s: %s\n", ctx->lesson->number, ctx->lesson->name, pml_error());
+  for (int i = 0; i < n; i++)
+    if (!ctx->claims[i].ok) fprintf(stderr, "%s_%s: this check failed: %s\n", ctx->lesson->number, ctx->lesson->name, ctx->claims[i].text ? ctx->claims[i].text : "");
+  if (pml_cancelled()) return 130;
+  return st != PML_OK || bad > 0;
+}
+
+PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
+  pml_ctx *ctx = (pml_ctx *)pml_alloc(sizeof *ctx);
+  int code = 0;
+  if (!ctx) return 1;
+  pml__ctx_start(ctx, lesson, argc > 0 ? argv[0] : NULL);
+  for (int i = 1; i < argc && code == 0; i++) code = pml__parse_one(ctx, argc, argv, &i);
+  if (code == 0) code = pml__ctx_settle(ctx);
+  if (code == 0) {
+    signal(SIGINT, pml__on_interrupt);
+    pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
+    pml_say(ctx, "%s", lesson->summary);
+    pml_status st = lesson->run(ctx);
+    if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
+    if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
+    code = pml__lesson_finish(ctx, st);
+  }
+  for (int i = 0; i < ctx->n_claims; i++) pml_free(ctx->claims[i].text);
+  pml_free(ctx->claims);
+  pml_free(ctx->values);
+  pml_buf_free(&ctx->text);
+  pml_free(ctx);
+  pml_threads_stop();
+  return code < 0 ? 0 : code;
+}
+
+#endif /* § 51 */
 
 #endif /* PRODML_H */

@@ -11,9 +11,6 @@
 #include <time.h>
 #include <cblas.h>
 
-void openblas_set_num_threads(int n);
-char *openblas_get_corename(void);
-
 typedef struct {
   const char *name;
   int M, N, K;
@@ -41,8 +38,8 @@ static double time_one(int who, const shape *s, float *C, const float *A, const 
   pml_strict_set(who == STRICT);
   double t = pml_time();
   if (who == BLAS)
-    cblas_sgemm(CblasRowMajor, s->ta ? CblasTrans : CblasNoTrans, s->tb ? CblasTrans : CblasNoTrans, s->M, s->N,
-                s->K, 1.0f, A, lda, B, ldb, s->accumulate ? 1.0f : 0.0f, C, s->N);
+    cblas_sgemm(CblasRowMajor, s->ta ? CblasTrans : CblasNoTrans, s->tb ? CblasTrans : CblasNoTrans, s->M,
+                s->N, s->K, 1.0f, A, lda, B, ldb, s->accumulate ? 1.0f : 0.0f, C, s->N);
   else if (pml_gemm(C, s->N, A, lda, s->ta, B, ldb, s->tb, s->M, s->N, s->K, s->accumulate) != PML_OK)
     fprintf(stderr, "%s\n", pml_error());
   return pml_time() - t;
@@ -67,8 +64,8 @@ static void measure(const shape *s, int rounds) {
     strict[i] = t[STRICT][i] / t[OURS][i];
   }
   double gflop = 2e-9 * s->M * s->N * s->K;
-  printf("%-22s %5d %5d %5d | %7.1f %7.1f %7.1f | %5.2f [%4.2f %4.2f] | %5.2f [%4.2f %4.2f]\n", s->name, s->M,
-         s->N, s->K, gflop / quantile(t[OURS], rounds, 0.5), gflop / quantile(t[BLAS], rounds, 0.5),
+  printf("%-22s %5d %5d %5d | %7.1f %7.1f %7.1f | %5.2f [%4.2f %4.2f] | %5.2f [%4.2f %4.2f]\n", s->name,
+         s->M, s->N, s->K, gflop / quantile(t[OURS], rounds, 0.5), gflop / quantile(t[BLAS], rounds, 0.5),
          gflop / quantile(t[STRICT], rounds, 0.5), quantile(blas, rounds, 0.5), quantile(blas, rounds, 0.25),
          quantile(blas, rounds, 0.75), quantile(strict, rounds, 0.5), quantile(strict, rounds, 0.25),
          quantile(strict, rounds, 0.75));

@@ -212,7 +212,8 @@ static void test_bound(void) {
       for (int n = 0; n < s.N; n++) {
         double sum = accumulate ? (double)d.start[m * d.ldc + n] : 0, size = fabs(sum);
         for (int k = 0; k < s.K; k++) {
-          double ab = (double)d.A[ta ? k * d.lda + m : m * d.lda + k] * (double)d.B[tb ? n * d.ldb + k : k * d.ldb + n];
+          double a = (double)d.A[ta ? k * d.lda + m : m * d.lda + k];
+          double ab = a * (double)d.B[tb ? n * d.ldb + k : k * d.ldb + n];
           sum += ab;
           size += fabs(ab);
         }
@@ -257,8 +258,8 @@ typedef struct {
 static void nested_gemm(void *ctx, size_t begin, size_t end) {
   nested *j = (nested *)ctx;
   for (size_t i = begin; i < end; i++)
-    pml_gemm(j->out + i * j->d->c, j->d->ldc, j->d->A, j->d->lda, false, j->d->B, j->d->ldb, true, j->s->M, j->s->N,
-             j->s->K, false);
+    pml_gemm(j->out + i * j->d->c, j->d->ldc, j->d->A, j->d->lda, false, j->d->B, j->d->ldb, true, j->s->M,
+             j->s->N, j->s->K, false);
 }
 
 /* Eight products at once inside a parallel region: same bits, nothing kept. */

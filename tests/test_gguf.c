@@ -461,6 +461,8 @@ static void test_hostile_tensors(void) {
   refused(b, PML_E_FORMAT, "does not fit 63 bits"); /* times 4 bytes wraps to 0 */
   b = head(3, 1, 0), info(&b, "t", 1, UINT64_MAX, 1, 0, 0), zeros(&b, 32, 32);
   refused(b, PML_E_FORMAT, "does not fit 63 bits");
+  b = head(3, 1, 0), info(&b, "t", 2, INT64_MAX, 2, PML_I8, 0), zeros(&b, 32, 32);
+  refused(b, PML_E_FORMAT, "does not fit 63 bits"); /* fits 64, but no signed offset */
   b = head(3, 1, 0), info(&b, "t", 2, 33, 1, PML_Q8_0, 0), zeros(&b, 32, 96);
   refused(b, PML_E_FORMAT, "rows of 33 do not divide into Q8_0 blocks of 32");
   b = head(3, 1, 0), info(&b, "t", 1, 1, 1, UINT32_MAX, 0), zeros(&b, 32, 32);
