@@ -8960,7 +8960,7 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 31  BACKWARD PASS                                    needs § 11 § 12 § 18 § 25
+   § 31  BACKWARD PASS                             needs § 3 § 11 § 12 § 18 § 25
    ─────────────────────────────────────────────────────────────────────────────
    Training asks one question of every weight: if it grew a little, would the
    loss grow or shrink, and how fast?  The answers together are the gradient.
@@ -9895,7 +9895,7 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
 #endif /* § 32 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 33  TRAINING                               needs § 6 § 7 § 17 § 18 § 31 § 32
+   § 33  TRAINING                          needs § 3 § 6 § 7 § 17 § 18 § 31 § 32
    ─────────────────────────────────────────────────────────────────────────────
    One training step: take some sequences, run them forward, walk the gradient
    back, move every weight a little.  A few thousand steps later the model
@@ -13591,7 +13591,7 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
 #endif /* § 49 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 50  PAGES                                                 needs § 6 § 10 § 15
+   § 50  PAGES                                          needs § 6 § 10 § 15 § 49
    ─────────────────────────────────────────────────────────────────────────────
    Documentation drifts because it is copied.  A reading page copies nothing by
    hand: its prose is the banner of a chapter, its code lies between two marks of a
