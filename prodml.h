@@ -5073,7 +5073,7 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
    the lowest rank anew each time, n² comparisons of neighbours in one cache
    line; a longer word keeps its pairs in a priority queue, n · log n.  So a
    megabyte of "a", one single word, takes half a second and not an hour.  A call
-   with a long text remembers the words it met: English runs at some 30 MB/s.
+   with a long text remembers the words it met: English runs at 30 MB/s and more.
    Training touches only the pairs beside each merge: 1 MB of English and 1,280
    tokens take a tenth of a second.
 
@@ -5890,7 +5890,7 @@ PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
   uint64_t key[2] = {0, 0};
   if (e->known && len > 1 && len <= 16) {
     memcpy(key, word, len);
-    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1] + len)) & (PML__KNOWN_WORDS - 1)];
+    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
     if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
       memcpy(ids, known->ids, known->n * sizeof *ids);
       e->n += known->n;
@@ -5977,7 +5977,6 @@ PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t
 typedef struct {
   int32_t left, right, first, last; /* of the list, -1: empty */
   int64_t count;
-  size_t step; /* the merge that touched it last */
 } pml__bpe_pair;
 
 typedef struct {
@@ -6007,23 +6006,20 @@ typedef struct {
   pml__bpe_letter *letter; /* the symbols of all words, one after the other */
   pml__bpe_pair *pair;
   uint32_t *pair_slot; /* hash from (left, right) to pair index + 1 */
-  size_t n_pairs, pair_cap, n_slots;
+  size_t n_pairs, n_queued, pair_cap, n_slots;
   pml__bpe_place *place;
   size_t n_places, place_cap;
   pml__bpe_cand *heap;
   size_t n_heap, heap_cap;
-  size_t *touched; /* pairs that the current merge made more frequent */
-  size_t n_touched, touched_cap, step;
   pml_str *token; /* raw bytes of each token, in the arena */
-  pml__strmap tokens;
   size_t n_tokens, token_cap;
   int32_t (*merge)[2];
   size_t n_merges, merge_cap;
 } pml__bpe_trainer;
 
 PML__FN void pml__bpe_trainer_free(pml__bpe_trainer *r) {
-  void *owned[] = {r->word,  r->word_count, r->words.slot, r->letter, r->pair,        r->pair_slot,
-                   r->place, r->heap,       r->touched,    r->token,  r->tokens.slot, r->merge};
+  void *owned[] = {r->word,      r->word_count, r->words.slot, r->letter, r->pair,
+                   r->pair_slot, r->place,      r->heap,       r->token,  r->merge};
   for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) pml_free(owned[i]);
   pml_arena_free(&r->arena);
 }
@@ -6120,24 +6116,20 @@ PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right,
     pml__bpe_pair *p = (pml__bpe_pair *)pml__grow(r->pair, &r->pair_cap, r->n_pairs + 1, sizeof *p);
     if (!p) return false;
     r->pair = p;
-    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0, SIZE_MAX};
+    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0};
     r->pair_slot[slot] = (uint32_t)r->n_pairs;
   }
   size_t index = r->pair_slot[slot] - 1;
   pml__bpe_place *places =
       (pml__bpe_place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
-  if (places) r->place = places;
-  size_t *touched = (size_t *)pml__grow(r->touched, &r->touched_cap, r->n_touched + 1, sizeof *touched);
-  if (touched) r->touched = touched;
-  if (!places || !touched) return false;
+  if (!places) return false;
+  r->place = places;
   pml__bpe_pair *p = &r->pair[index];
   if (p->last >= 0) places[p->last].next = (int32_t)r->n_places;
   else p->first = (int32_t)r->n_places;
   p->last = (int32_t)r->n_places;
   places[r->n_places++] = (pml__bpe_place){symbol, -1};
   p->count += count;
-  if (p->step != r->step) touched[r->n_touched++] = index;
-  p->step = r->step;
   return true;
 }
 
@@ -6145,12 +6137,11 @@ PML__FN void pml__bpe_pair_sub(pml__bpe_trainer *r, int32_t left, int32_t right,
   r->pair[r->pair_slot[pml__bpe_pair_slot_of(r, left, right)] - 1].count -= count;
 }
 
-/* Queues the pairs that the last step made more frequent. */
+/* Queues the pairs that are new since the last call.  A pair is new when its younger
+   token is; from then on its count can only fall. */
 PML__FN bool pml__bpe_train_queue(pml__bpe_trainer *r) {
-  for (size_t i = 0; i < r->n_touched; i++)
-    if (!pml__bpe_cand_push(r, r->touched[i])) return false;
-  r->n_touched = 0;
-  r->step++;
+  while (r->n_queued < r->n_pairs)
+    if (!pml__bpe_cand_push(r, r->n_queued++)) return false;
   return true;
 }
 
@@ -6201,33 +6192,29 @@ PML__FN bool pml__bpe_train_merge(pml__bpe_trainer *r, size_t pair, int32_t id) 
 }
 /* @end */
 
-/* The id of the token left + right, added when it is new; -1 when memory runs out. */
-PML__FN int64_t pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
+/* Adds the token left + right; its id is the number of tokens before it.  It is
+   always new: whether and how a stretch of text becomes one token depends on its
+   own bytes only, as long as no merge crosses its ends, and then no merge did.  So
+   "ab" + "c" and "a" + "bc" are never both learned. */
+PML__FN bool pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
+  pml_str *token = (pml_str *)pml__grow(r->token, &r->token_cap, r->n_tokens + 1, sizeof *token);
   char *bytes = (char *)pml_arena_alloc(&r->arena, left.len + right.len);
-  if (!bytes) return -1;
+  if (token) r->token = token;
+  if (!token || !bytes) return false;
   memcpy(bytes, left.ptr, left.len);
   if (right.len) memcpy(bytes + left.len, right.ptr, right.len);
-  pml_str joined = {bytes, left.len + right.len};
-  int64_t id = pml__strmap_find(&r->tokens, r->token, joined);
-  if (id >= 0) return id;
-  pml_str *token = (pml_str *)pml__grow(r->token, &r->token_cap, r->n_tokens + 1, sizeof *token);
-  if (!token) return -1;
-  r->token = token;
-  token[r->n_tokens] = joined;
-  return pml__strmap_add(&r->tokens, token, r->n_tokens) ? (int64_t)r->n_tokens++ : -1;
+  token[r->n_tokens++] = (pml_str){bytes, left.len + right.len};
+  return true;
 }
 
-/* Learns one merge.  "ab" + "c" and "a" + "bc" make the same bytes, hence the
-   same token: then the merge is new and the token is not. */
 PML__FN bool pml__bpe_train_learn(pml__bpe_trainer *r, size_t pair) {
-  int32_t left = r->pair[pair].left, right = r->pair[pair].right;
+  int32_t left = r->pair[pair].left, right = r->pair[pair].right, id = (int32_t)r->n_tokens;
   int32_t(*merge)[2] = (int32_t(*)[2])pml__grow(r->merge, &r->merge_cap, r->n_merges + 1, sizeof *merge);
   if (!merge) return false;
   r->merge = merge;
   merge[r->n_merges][0] = left;
   merge[r->n_merges++][1] = right;
-  int64_t id = pml__bpe_train_token(r, r->token[left], r->token[right]);
-  return id >= 0 && pml__bpe_train_merge(r, pair, (int32_t)id);
+  return pml__bpe_train_token(r, r->token[left], r->token[right]) && pml__bpe_train_merge(r, pair, id);
 }
 
 PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
@@ -6235,9 +6222,8 @@ PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
   while (r->n_tokens < wanted && r->n_heap) {
     pml__bpe_cand best = pml__bpe_cand_pop(r);
     int64_t count = r->pair[best.pair].count;
-    if (count != best.count) {
-      /* Counted again since: fewer go back into the queue, more are in it already. */
-      if (count < best.count && count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
+    if (count < best.count) { /* neighbours took some since it was queued */
+      if (count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
       continue;
     }
     if (count < 2) break;
@@ -6285,7 +6271,7 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
 PML__FN bool pml__bpe_train_bytes(pml__bpe_trainer *r) {
   for (int b = 0; b < 256; b++) {
     char byte = (char)b;
-    if (pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0}) != b) return false;
+    if (!pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0})) return false;
   }
   return true;
 }
@@ -6296,15 +6282,11 @@ PML__FN pml_str pml__bpe_train_printable(pml__bpe_trainer *r, pml_str raw) {
   return (pml_str){text, text ? pml__to_printable(raw, text) : 0};
 }
 
-/* "[unused300]" for id 300; a token or a special of that name gets brackets around it. */
+/* "[unused300]" for id 300.  No learned token is called so: no rule leaves brackets,
+   letters and digits in one word. */
 PML__FN pml_str pml__bpe_unused_name(pml__bpe_trainer *r, size_t id) {
-  char *text = (char *)pml_arena_alloc(&r->arena, 64);
-  pml_str name = {text, 0};
-  if (!text) return name;
-  name.len = (size_t)snprintf(text, 64, "[unused%zu]", id);
-  bool taken = pml__strmap_find(&r->tokens, r->token, name) >= 0 || pml__special_index(r->opt, text) >= 0;
-  if (taken) name.len = (size_t)snprintf(text, 64, "[[unused%zu]] (the name was taken)", id);
-  return name;
+  char *text = (char *)pml_arena_alloc(&r->arena, 32);
+  return (pml_str){text, text ? (size_t)snprintf(text, 32, "[unused%zu]", id) : 0};
 }
 
 PML__FN pml_str pml__special_name(const pml_bpe_options *o, size_t i) {
