@@ -25,6 +25,7 @@ LESSONS := $(sort $(wildcard lessons/[0-9][0-9]_*.c))
 PROGRAMS := $(LESSONS:lessons/%.c=$(OUT)/%) $(if $(wildcard lessons/apr.c),$(OUT)/apr)
 TESTS := $(sort $(patsubst tests/%.c,%,$(wildcard tests/test_*.c)))
 FUZZERS := $(sort $(patsubst tests/%.c,%,$(wildcard tests/fuzz_*.c)))
+MODELS := draft tutor teacher
 BENCHES := $(sort $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c)))
 
 .DEFAULT_GOAL := build
@@ -109,6 +110,10 @@ $(OUT)/obj/fuzz/fuzz_%: tests/fuzz_%.c $(OUT)/obj/fuzz/prodml_impl.o
 	@echo "CC  $< (libFuzzer)"
 	$(Q)$(CC_fuzz) -fsanitize=fuzzer $(STD) $< $(OUT)/obj/fuzz/prodml_impl.o -o $@ $(LIBS)
 
+$(OUT)/svg_lint: tests/svg_lint.c $(OUT)/obj/gcc-O2/prodml_impl.o tests/test.h
+	@echo "CC  $<"
+	$(Q)$(CC_gcc-O2) $(STD) $< $(OUT)/obj/gcc-O2/prodml_impl.o -o $@ $(LIBS)
+
 # What `make test` runs; -k builds the rest when one does not compile.
 TEST_VARIANTS ?= gcc-O2 asan
 test-build: $(foreach v,$(TEST_VARIANTS),$(TESTS:%=$(OUT)/obj/$(v)/%)) $(FUZZERS:%=$(OUT)/obj/fuzz/%)
@@ -135,7 +140,7 @@ fuzz: ## every libFuzzer target for FUZZ_SECONDS (20) seconds, two at a time
 check-generated: build ## regenerate diagrams and notes and compare with the committed ones
 	@tests/generate.sh --check
 
-svg-lint: ## every diagram: well-formed, drawable, text in its box, sizes, contrast
+svg-lint: $(OUT)/svg_lint ## every diagram: well-formed, drawable, text in its box, sizes, contrast
 	@tests/run.sh svg
 
 bench: $(BENCHES:%=$(OUT)/%) ## compile and run the benchmarks of tests/bench_*.c
@@ -144,11 +149,17 @@ bench: $(BENCHES:%=$(OUT)/%) ## compile and run the benchmarks of tests/bench_*.
 docs: build ## write the book into out/book: HTML, EPUB, PDF
 	@bash tests/book.sh
 
-models: build ## train tutor, teacher and draft again (minutes to an hour)
-	@bash lessons/models/make.sh
+models: $(OUT)/apr ## train the shipped models again, into lessons/models/ (up to 45 minutes)
+	@mkdir -p lessons/models
+	@for m in $(MODELS); do $(OUT)/apr train --preset $$m --strict -o lessons/models/$$m.gguf || exit 1; done
 
-models-verify: build ## train again and compare with the shipped models byte for byte
-	@bash lessons/models/make.sh --verify
+models-verify: $(OUT)/apr ## train them again into out/models/ and compare byte for byte
+	@mkdir -p $(OUT)/models
+	@passed=0; failed=0; for m in $(MODELS); do \
+	  if $(OUT)/apr train --preset $$m --strict -o $(OUT)/models/$$m.gguf && \
+	     cmp $(OUT)/models/$$m.gguf lessons/models/$$m.gguf; then echo "ok $$m.gguf"; passed=$$((passed + 1)); \
+	  else echo "FAILED $$m.gguf"; failed=$$((failed + 1)); fi; done; \
+	  echo "$$passed passed, $$failed failed"; [ $$failed -eq 0 ]
 
 clean: ## remove everything that was built
 	rm -rf $(OUT)

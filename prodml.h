@@ -1265,8 +1265,8 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
     w->temp = NULL;
     return pml__fail_errno(w->path, "create", err);
   }
-  if (old && fchmod(w->fd, old->st_mode & 0777) != 0) return pml__fail_errno(w->path, "set permissions", errno);
-  return PML_OK;
+  if (!old || fchmod(w->fd, old->st_mode & 0777) == 0) return PML_OK;
+  return pml__fail_errno(w->path, "set permissions", errno);
 }
 
 PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
@@ -1276,7 +1276,8 @@ PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
   bool exists = stat(path, &info) == 0;
   if (exists && S_ISDIR(info.st_mode))
     return pml_fail(PML_E_IO, "%s: is a directory: name a file in it", path);
-  if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0) return pml__fail_errno(path, "write", errno);
+  if (exists && faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) != 0)
+    return pml__fail_errno(path, "write", errno);
   pml_writer *w = (pml_writer *)pml_calloc(1, sizeof *w);
   if (!w) return PML_E_MEMORY;
   w->fd = -1;
@@ -2382,9 +2383,61 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 11  VECTOR KERNELS                                        needs § 4 § 5 § 8
+   § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
-   Dot, linear layer, norms, softmax, RoPE, activations.
+   A transformer is a few operations repeated: a dot product, and some arithmetic
+   on each element.  This chapter has each of them twice or three times: once as a
+   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
+   floats.  A table per processor level holds the versions; the caller never sees
+   which one ran, because all give the same bits.
+
+   How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
+   1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
+   register wants another order than a plain loop.  So the order is chosen once,
+   for the widest register, and everyone follows:
+
+     lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
+     lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
+
+   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
+   What is missing at the end of a row counts as 0·0.
+
+   Strict and default differ in one place: how a product joins its lane.
+     strict    lane = round(lane + round(a·b))    the same on every processor
+     default   lane = round(lane + a·b)           fused, one instruction instead of two
+   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
+   two roundings, since a fused multiply-add without the instruction costs twenty
+   times as much.  All else (norms, softmax, activations) has one definition.
+
+   Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
+     One row (decoding): every weight is read once and used once: 2·o·i bytes of
+     F16 against 2·o·i operations.  Memory is the limit.  Eight rows of W are read
+     side by side, so that eight sums are in flight and x is loaded once for eight.
+     Many rows (prefill): the weights are converted to f32 in pieces of 32 outputs
+     × 512 inputs that stay in the second cache.  A tile of 6 rows × 4 outputs keeps
+     its 24 sums, of 16 lanes each, in 24 of 32 registers; one step loads 10
+     registers and does 24 multiply-adds.  A long row is cut into pieces; the lanes,
+     not their total, are carried from piece to piece, so the order stays.
+   Each output is the same dot product in both forms, so a row's result does not
+   depend on the rows beside it: batch invariance.  Servers need it: a request must
+   not change its answer because another one arrived (He et al. 2025).
+
+   Norms     rmsnorm(x) = x / √(mean(x²) + ε) · w;  layernorm takes the mean off first
+   Softmax   p[i] = e^(x[i] - max) / Σ e^(x[j] - max): the maximum keeps e^x finite
+   RoPE      turns pair i of a head by pos · θ^(-2i/d): (a,b) → (a·cos - b·sin, a·sin + b·cos)
+   SiLU      x · σ(x);  SwiGLU  silu(gate) · up;  GELU  x · σ(1.5958·(x + 0.0447·x³))
+
+   The traps.  RoPE pairs: Qwen turns (i, i + d/2), Llama's GGUF files (2i, 2i + 1);
+   the wrong choice still gives fluent nonsense.  x² of a float overflows at 1.8e19.
+   GELU's usual form 0.5·x·(1 + tanh u) cancels for x < -3; 1 + tanh u = 2·σ(2u) does not.
+   tests/test_kernels.c compares every version with the definition bit for bit.
+   Which of two NaN survives a sum is the processor's choice: NaN are in the same
+   places, their payload bits may differ.
+
+   Source: Zhang and Sennrich 2019, RMSNorm (arXiv:1910.07467); Su et al. 2021, RoFormer
+   (arXiv:2104.09864); Shazeer 2020, GLU Variants (arXiv:2002.05202); Hendrycks and
+   Gimpel 2016, GELU (arXiv:1606.08415); He et al. 2025, Defeating Nondeterminism in
+   LLM Inference.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* The type of a tensor's elements; numbers are GGUF's. */
@@ -2394,40 +2447,1056 @@ typedef enum {
   PML_Q6_K = 14, PML_Q8_K = 15, PML_IQ4_NL = 20, PML_IQ4_XS = 23, PML_I8 = 24, PML_I16 = 25,
   PML_I32 = 26, PML_I64 = 27, PML_F64 = 28, PML_BF16 = 30
 } pml_dtype;
-/* name, weights per block, bytes per block; NULL for an unknown number. */
+
+/* Name ("F16", "Q4_K"), weights per block, bytes per block; NULL for an unknown number. */
 typedef struct { const char *name; int block, bytes; } pml_dtype_info_t;
 PML_API const pml_dtype_info_t *pml_dtype_info(int type);
 
-/* A weight matrix W[n_out, n_in], one row per output, borrowed bytes. */
+/* A weight matrix W[n_out, n_in], one row per output, borrowed bytes.  Rows follow
+   each other without gaps; data needs no alignment beyond its element's. */
 typedef struct {
   pml_dtype type;
   int n_out, n_in;
   const void *data;
 } pml_mat;
 
-/* Σ a[i]·b[i]: sixteen lanes, lane j sums i ≡ j mod 16, then one fixed tree. */
+/* *bytes = what W's elements occupy.  false (and 0): unknown type, a negative size,
+   n_in not a multiple of the type's block, or more than size_t holds. */
+PML_API bool pml_mat_bytes(const pml_mat *w, size_t *bytes);
+
+/* Σ a[i]·b[i], i < n, in the order of the prose above; 0 for n = 0. */
 PML_API float pml_dot(const float *a, const float *b, size_t n);
-/* One row of a matrix as f32 (types F32, F16, BF16). */
+
+/* y[n_in] = row `row` of W as f32.  Types F32, F16, BF16, else PML_E_UNSUPPORTED;
+   a row outside 0 … n_out-1 is PML_E_USAGE. */
 PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row);
-/* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL).  Each output is
-   the dot above, whatever `rows` and the thread count are: batch-invariant. */
+
+/* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL), W of type F32, F16
+   or BF16.  Each output is pml_dot of a row of x and a row of W, plus the bias,
+   whatever `rows` and the number of threads are.  y overlaps nothing.  Runs on all
+   threads; allocates nothing.  Errors: PML_E_USAGE, PML_E_UNSUPPORTED; y untouched. */
 PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat *w, const float *bias);
-/* y = x / sqrt(mean(x²) + eps) · w, per row of d; y may be x. */
+
+/* x, y are [rows,d], w and b [d]; y may be x.  pml_rmsnorm: y = x·s·w with
+   s = 1/√(mean(x²) + eps).  pml_layernorm: y = (x - mean)·s·w + b with s from the
+   mean of (x - mean)²; b may be NULL. */
 PML_API void pml_rmsnorm(float *y, const float *x, const float *w, int rows, int d, float eps);
 PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d, float eps);
-PML_API void pml_softmax(float *x, size_t n);   /* in place; n >= 1; -inf allowed */
-/* Rotary position: x[n_heads, head_dim] of one position, in place.  freqs[rope_dim/2]
-   in radians per position; split: pairs (i, i + rope_dim/2), else (2i, 2i + 1). */
+
+/* x[n] becomes e^(x - max) / Σ e^(x - max), in place.  -inf becomes 0.  A NaN, +inf
+   or nothing but -inf makes all of it NaN.  n = 0 does nothing. */
+PML_API void pml_softmax(float *x, size_t n);
+
+/* The first index of the largest element; NaN is never the largest.  0 for n = 0. */
+PML_API size_t pml_argmax(const float *x, size_t n);
+
+/* freqs[rope_dim/2]: theta^(-2i/rope_dim) radians per position. */
+PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta);
+
+/* Turns x[n_heads,head_dim] of position `pos` in place: pair i by pos·freqs[i]
+   radians (at most 1e6), for i < rope_dim/2.  split: pairs (i, i + rope_dim/2), else
+   (2i, 2i + 1).  Dimensions from rope_dim on stay. */
 PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs, bool split);
-PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta); /* theta^(-2i/rope_dim) */
+
+/* The same in two steps, for callers that turn many heads or layers by the same
+   angles: cs[rope_dim] gets rope_dim/2 cosines, then as many sines. */
+PML_API void pml_rope_angles(float *cs, int rope_dim, int pos, const float *freqs);
+PML_API void pml_rope_apply(float *x, int n_heads, int head_dim, int rope_dim, const float *cs, bool split);
+
+/* Elementwise over n floats; y may be x (or gate, or up). */
 PML_API void pml_silu(float *y, const float *x, size_t n);            /* x·sigmoid(x) */
 PML_API void pml_gelu(float *y, const float *x, size_t n);            /* tanh form */
 PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n); /* silu(gate)·up */
 PML_API void pml_add(float *y, const float *x, size_t n);             /* y += x */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n);   /* y += a·x, rounded twice */
-PML_API void pml_scale(float *y, float a, size_t n);
+PML_API void pml_scale(float *y, float a, size_t n);                  /* y *= a */
 
 #ifdef PML__IMPL
+
+PML_API const pml_dtype_info_t *pml_dtype_info(int type) {
+  static const pml_dtype_info_t info[] = {
+      [PML_F32] = {"F32", 1, 4},       [PML_F16] = {"F16", 1, 2},       [PML_Q4_0] = {"Q4_0", 32, 18},
+      [PML_Q4_1] = {"Q4_1", 32, 20},   [PML_Q5_0] = {"Q5_0", 32, 22},   [PML_Q5_1] = {"Q5_1", 32, 24},
+      [PML_Q8_0] = {"Q8_0", 32, 34},   [PML_Q8_1] = {"Q8_1", 32, 36},   [PML_Q2_K] = {"Q2_K", 256, 84},
+      [PML_Q3_K] = {"Q3_K", 256, 110}, [PML_Q4_K] = {"Q4_K", 256, 144}, [PML_Q5_K] = {"Q5_K", 256, 176},
+      [PML_Q6_K] = {"Q6_K", 256, 210}, [PML_Q8_K] = {"Q8_K", 256, 292}, [PML_IQ4_NL] = {"IQ4_NL", 32, 18},
+      [PML_IQ4_XS] = {"IQ4_XS", 256, 136}, [PML_I8] = {"I8", 1, 1},     [PML_I16] = {"I16", 1, 2},
+      [PML_I32] = {"I32", 1, 4},       [PML_I64] = {"I64", 1, 8},       [PML_F64] = {"F64", 1, 8},
+      [PML_BF16] = {"BF16", 1, 2}};
+  if (type < 0 || (size_t)type >= sizeof info / sizeof info[0] || !info[type].name) return NULL;
+  return &info[type];
+}
+
+PML_API bool pml_mat_bytes(const pml_mat *w, size_t *bytes) {
+  const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
+  size_t blocks;
+  *bytes = 0;
+  if (!info || w->n_out < 0 || w->n_in < 0 || w->n_in % info->block) return false;
+  return pml_size_mul((size_t)w->n_out, (size_t)(w->n_in / info->block), &blocks) &&
+         pml_size_mul(blocks, (size_t)info->bytes, bytes);
+}
+
+/* One tile of a linear layer: `rows` rows of x against four rows of weights in f32,
+   over k products.  A row longer than one piece is done in several calls, and
+   acc[rows][4][16] carries the lanes from one to the next. */
+typedef struct {
+  const float *x, *w[4];
+  size_t ldx, k;
+  int rows, n_out;       /* 1 … tile_rows; outputs to store, 1 … 4 */
+  bool first, last;      /* the first piece starts at 0, the last one writes y */
+  float *acc, *y;        /* y[rows,4], rows ldy apart */
+  size_t ldy;
+  const float *bias;     /* of these four outputs, or NULL */
+} pml__tile;
+
+typedef enum { PML__SILU, PML__GELU, PML__SWIGLU } pml__act_kind;
+
+/* The versions of one level.  A level may borrow a narrower one's where width gains little. */
+typedef struct {
+  int tile_rows;         /* the most rows a tile can have */
+  float (*dot)(const float *a, const float *b, size_t n);
+  void (*matvec)(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin, size_t end);
+  void (*tile)(const pml__tile *t);
+  void (*expand)(float *y, const void *w, pml_dtype type, size_t n);          /* to f32 */
+  float (*max)(const float *x, size_t n);                                     /* -inf for n = 0 */
+  float (*sum)(const float *x, size_t n);
+  float (*sum_sq)(const float *x, size_t n, float mean);                      /* Σ (x - mean)² */
+  float (*exp_sum)(float *x, size_t n, float max);                            /* x = e^(x - max); their sum */
+  void (*norm)(float *y, const float *x, const float *w, const float *b, size_t n, float mean, float inv);
+  void (*act)(float *y, const float *x, const float *up, size_t n, pml__act_kind kind);
+  void (*axpy)(float *y, float a, const float *x, size_t n);
+  void (*scale)(float *y, float a, size_t n);
+  void (*rope)(float *a, float *b, const float *cos, const float *sin, size_t n); /* b NULL: pairs side by side */
+  /* out[heads,dim] += Σ_p prob[head,p] · v[p][dim], p = 0, 1, 2 …; rows ldo and ldp apart; heads <= 8 */
+  void (*mix)(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v, size_t n_pos,
+              int heads, size_t dim);
+} pml__kernels;
+
+#define PML__INLINE static inline PML__UNUSED __attribute__((always_inline))
+/* Sums kept in an array live in registers only when the loop over them is unrolled. */
+#if defined(__clang__)
+#define PML__UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define PML__UNROLL _Pragma("GCC unroll 16")
+#endif
+
+/* ── the definitions, in plain C ── */
+
+/* @tree */
+PML__FN float pml__lanes_sum(float lane[16]) {
+  for (int w = 8; w >= 1; w /= 2)
+    for (int j = 0; j < w; j++) lane[j] += lane[j + w];
+  return lane[0];
+}
+/* @end */
+
+PML__FN void pml__expand_scalar(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  if (type == PML_F32 && n) memcpy(y, w, n * sizeof(float));
+  if (type == PML_F16) for (size_t i = 0; i < n; i++) y[i] = pml_f16_to_f32(h[i]);
+  if (type == PML_BF16) for (size_t i = 0; i < n; i++) y[i] = pml_bf16_to_f32(h[i]);
+}
+
+/* @dot */
+PML__FN void pml__lanes_add(float lane[16], const float *a, const float *b, size_t n) {
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    for (size_t j = 0; j < 16; j++) lane[j] += a[i + j] * b[i + j];
+  for (size_t j = 0; i + j < n; j++) lane[j] += a[i + j] * b[i + j];
+}
+
+PML__FN float pml__dot_scalar(const float *a, const float *b, size_t n) {
+  float lane[16] = {0};
+  pml__lanes_add(lane, a, b, n);
+  return pml__lanes_sum(lane);
+}
+/* @end */
+
+PML__FN void pml__matvec_scalar(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,
+                                size_t end) {
+  size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o++) {
+    const unsigned char *row = (const unsigned char *)w->data + o * n * size;
+    float lane[16] = {0}, piece[256];
+    for (size_t k = 0; k < n; k += 256) {
+      size_t len = n - k < 256 ? n - k : 256;
+      pml__expand_scalar(piece, row + k * size, w->type, len);
+      pml__lanes_add(lane, x + k, piece, len);
+    }
+    y[o] = pml__lanes_sum(lane);
+    if (bias) y[o] += bias[o];
+  }
+}
+
+PML__FN void pml__tile_scalar(const pml__tile *t) {
+  for (int r = 0; r < t->rows; r++)
+    for (int o = 0; o < t->n_out; o++) {
+      float zero[16] = {0}, *lane = t->first && t->last ? zero : t->acc + (r * 4 + o) * 16;
+      if (t->first) memset(lane, 0, 16 * sizeof(float));
+      pml__lanes_add(lane, t->x + (size_t)r * t->ldx, t->w[o], t->k);
+      if (!t->last) continue;
+      float sum = pml__lanes_sum(lane);
+      t->y[(size_t)r * t->ldy + (size_t)o] = t->bias ? sum + t->bias[o] : sum;
+    }
+}
+
+PML__FN float pml__max_scalar(const float *x, size_t n) {
+  float m = -HUGE_VALF;
+  for (size_t i = 0; i < n; i++) m = x[i] > m ? x[i] : m;
+  return m;
+}
+
+PML__FN float pml__sum_scalar(const float *x, size_t n) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += x[i];
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__sum_sq_scalar(const float *x, size_t n, float mean) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += (x[i] - mean) * (x[i] - mean);
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__exp_sum_scalar(float *x, size_t n, float max) {
+  float lane[16] = {0};
+  for (size_t i = 0; i < n; i++) lane[i % 16] += x[i] = pml_expf(x[i] - max);
+  return pml__lanes_sum(lane);
+}
+
+PML__FN void pml__norm_scalar(float *y, const float *x, const float *w, const float *b, size_t n, float mean,
+                              float inv) {
+  for (size_t i = 0; i < n; i++) {
+    float v = (x[i] - mean) * inv * w[i];
+    y[i] = b ? v + b[i] : v;
+  }
+}
+
+/* @activations */
+#define PML__GELU_A 1.59576912f /* 2·√(2/π) */
+#define PML__GELU_B 0.044715f
+
+PML__FN void pml__act_scalar(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  for (size_t i = 0; i < n; i++) {
+    float v = x[i], u = v;
+    if (kind == PML__GELU) u = PML__GELU_A * (v + PML__GELU_B * (v * v * v));
+    float s = v * pml_sigmoidf(u);
+    y[i] = kind == PML__SWIGLU ? s * up[i] : s;
+  }
+}
+/* @end */
+
+PML__FN void pml__axpy_scalar(float *y, float a, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] += a * x[i];
+}
+
+PML__FN void pml__scale_scalar(float *y, float a, size_t n) {
+  for (size_t i = 0; i < n; i++) y[i] *= a;
+}
+
+/* @rope */
+PML__FN void pml__rope_scalar(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t step = b ? 1 : 2;
+  if (!b) b = a + 1;
+  for (size_t i = 0; i < n; i++) {
+    float u = a[i * step], v = b[i * step];
+    a[i * step] = u * cos[i] - v * sin[i];
+    b[i * step] = u * sin[i] + v * cos[i];
+  }
+}
+/* @end */
+
+PML__FN void pml__mix_scalar(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                             size_t n_pos, int heads, size_t dim) {
+  for (int h = 0; h < heads; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t i = 0; i < dim; i++) out[(size_t)h * ldo + i] += prob[(size_t)h * ldp + p] * v[p][i];
+}
+
+#if defined(PML__X86)
+
+#define PML__AVX2 __attribute__((target("avx2,fma,f16c")))
+#define PML__AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
+
+/* ── AVX2: the sixteen lanes are two registers, lo = lanes 0-7, hi = 8-15 ── */
+
+PML__AVX2 PML__INLINE __m256 pml__madd8(__m256 a, __m256 b, __m256 acc, bool strict) {
+  return strict ? _mm256_add_ps(acc, _mm256_mul_ps(a, b)) : _mm256_fmadd_ps(a, b, acc);
+}
+
+/* 8 elements of any type as f32. */
+PML__AVX2 PML__INLINE __m256 pml__load8(const void *p, pml_dtype type) {
+  if (type == PML_F32) return _mm256_loadu_ps((const float *)p);
+  __m128i h = _mm_loadu_si128((const __m128i *)p);
+  if (type == PML_F16) return _mm256_cvtph_ps(h);
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(h), 16));
+}
+
+/* The tree for four sums at once, from 8 lanes on: a, b, c, d hold lane j + lane j+8. */
+PML__AVX2 PML__INLINE __m128 pml__tree8(__m256 a, __m256 b, __m256 c, __m256 d) {
+  __m256 ab = _mm256_add_ps(_mm256_permute2f128_ps(a, b, 0x20), _mm256_permute2f128_ps(a, b, 0x31));
+  __m256 cd = _mm256_add_ps(_mm256_permute2f128_ps(c, d, 0x20), _mm256_permute2f128_ps(c, d, 0x31));
+  __m256 t = _mm256_add_ps(_mm256_shuffle_ps(ab, cd, 0x44), _mm256_shuffle_ps(ab, cd, 0xEE));
+  t = _mm256_add_ps(t, _mm256_permute_ps(t, 0xB1)); /* now a, a, c, c | b, b, d, d */
+  __m128 acbd = _mm_shuffle_ps(_mm256_castps256_ps128(t), _mm256_extractf128_ps(t, 1), 0x88);
+  return _mm_permute_ps(acbd, 0xD8);
+}
+
+PML__AVX2 PML__INLINE float pml__tree8_one(__m256 lo, __m256 hi) {
+  __m256 v = _mm256_add_ps(lo, hi);
+  return _mm_cvtss_f32(pml__tree8(v, v, v, v));
+}
+
+PML__AVX2 PML__INLINE float pml__dot8(const float *a, const float *b, size_t n, bool strict) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    lo = pml__madd8(_mm256_loadu_ps(a + i), _mm256_loadu_ps(b + i), lo, strict);
+    hi = pml__madd8(_mm256_loadu_ps(a + i + 8), _mm256_loadu_ps(b + i + 8), hi, strict);
+  }
+  if (i < n) {
+    float ta[16] = {0}, tb[16] = {0};
+    memcpy(ta, a + i, (n - i) * sizeof(float));
+    memcpy(tb, b + i, (n - i) * sizeof(float));
+    lo = pml__madd8(_mm256_loadu_ps(ta), _mm256_loadu_ps(tb), lo, strict);
+    hi = pml__madd8(_mm256_loadu_ps(ta + 8), _mm256_loadu_ps(tb + 8), hi, strict);
+  }
+  return pml__tree8_one(lo, hi);
+}
+PML__AVX2 PML__FN float pml__dot_avx2(const float *a, const float *b, size_t n) { return pml__dot8(a, b, n, false); }
+PML__AVX2 PML__FN float pml__dot_avx2_strict(const float *a, const float *b, size_t n) {
+  return pml__dot8(a, b, n, true);
+}
+
+/* Four outputs at once; past the end the last row is computed again and dropped. */
+PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat *w, const float *bias,
+                                        size_t begin, size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += 4) {
+    const unsigned char *row[4];
+    __m256 lo[4], hi[4];
+    PML__UNROLL for (size_t r = 0; r < 4; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      lo[r] = hi[r] = _mm256_setzero_ps();
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16) {
+      __m256 x0 = _mm256_loadu_ps(x + k), x1 = _mm256_loadu_ps(x + k + 8);
+      PML__UNROLL for (size_t r = 0; r < 4; r++) {
+        lo[r] = pml__madd8(pml__load8(row[r] + k * size, type), x0, lo[r], strict);
+        hi[r] = pml__madd8(pml__load8(row[r] + (k + 8) * size, type), x1, hi[r], strict);
+      }
+    }
+    if (k < n) {
+      float tx[16] = {0};
+      memcpy(tx, x + k, (n - k) * sizeof(float));
+      PML__UNROLL for (size_t r = 0; r < 4; r++) {
+        unsigned char tw[64] = {0};
+        memcpy(tw, row[r] + k * size, (n - k) * size);
+        lo[r] = pml__madd8(pml__load8(tw, type), _mm256_loadu_ps(tx), lo[r], strict);
+        hi[r] = pml__madd8(pml__load8(tw + 8 * size, type), _mm256_loadu_ps(tx + 8), hi[r], strict);
+      }
+    }
+    float sum[4];
+    _mm_storeu_ps(sum, pml__tree8(_mm256_add_ps(lo[0], hi[0]), _mm256_add_ps(lo[1], hi[1]),
+                                  _mm256_add_ps(lo[2], hi[2]), _mm256_add_ps(lo[3], hi[3])));
+    for (size_t r = 0; r < 4 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+
+/* One function for each level and mode; the type is chosen once per call. */
+#define PML__MATVEC(name, target, body, strict)                                                          \
+  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
+                           size_t end) {                                                                 \
+    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
+    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
+    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
+  }
+PML__MATVEC(pml__matvec_avx2, PML__AVX2, pml__matvec8, false)
+PML__MATVEC(pml__matvec_avx2_strict, PML__AVX2, pml__matvec8, true)
+
+/* Up to 3 rows × 2 outputs, 12 registers of lanes; the four outputs are done in two passes. */
+PML__AVX2 PML__INLINE void pml__tile8(const pml__tile *t, int R, bool strict) {
+  for (int o = 0; o < 4; o += 2) {
+    __m256 acc[3][2][2];
+    PML__UNROLL for (int r = 0; r < R; r++)
+      PML__UNROLL for (int c = 0; c < 4; c++)
+        acc[r][c / 2][c % 2] = t->first ? _mm256_setzero_ps()
+                                        : _mm256_loadu_ps(t->acc + (r * 4 + o + c / 2) * 16 + c % 2 * 8);
+    float tx[3][16] = {{0}}, tw[2][16] = {{0}};
+    const float *x = t->x, *w0 = t->w[o], *w1 = t->w[o + 1];
+    size_t ldx = t->ldx;
+    for (size_t k = 0; k < t->k; k += 16, x += 16, w0 += 16, w1 += 16) {
+      size_t rest = t->k - k;
+      if (rest < 16) { /* the missing end counts as 0·0 */
+        for (int r = 0; r < R; r++) memcpy(tx[r], x + (size_t)r * ldx, rest * sizeof(float));
+        memcpy(tw[0], w0, rest * sizeof(float));
+        memcpy(tw[1], w1, rest * sizeof(float));
+        x = tx[0], ldx = 16, w0 = tw[0], w1 = tw[1];
+      }
+      PML__UNROLL for (size_t half = 0; half < 16; half += 8) {
+        __m256 a = _mm256_loadu_ps(w0 + half), b = _mm256_loadu_ps(w1 + half);
+        PML__UNROLL for (int r = 0; r < R; r++) {
+          __m256 v = _mm256_loadu_ps(x + (size_t)r * ldx + half);
+          acc[r][0][half / 8] = pml__madd8(a, v, acc[r][0][half / 8], strict);
+          acc[r][1][half / 8] = pml__madd8(b, v, acc[r][1][half / 8], strict);
+        }
+      }
+    }
+    PML__UNROLL for (int r = 0; r < R; r++) {
+      if (t->last) {
+        float sum[4];
+        __m256 a = _mm256_add_ps(acc[r][0][0], acc[r][0][1]), b = _mm256_add_ps(acc[r][1][0], acc[r][1][1]);
+        _mm_storeu_ps(sum, pml__tree8(a, b, a, b));
+        for (int c = 0; c < 2 && o + c < t->n_out; c++)
+          t->y[(size_t)r * t->ldy + (size_t)(o + c)] = t->bias ? sum[c] + t->bias[o + c] : sum[c];
+      } else {
+        PML__UNROLL for (int c = 0; c < 4; c++)
+          _mm256_storeu_ps(t->acc + (r * 4 + o + c / 2) * 16 + c % 2 * 8, acc[r][c / 2][c % 2]);
+      }
+    }
+  }
+}
+PML__AVX2 PML__FN void pml__tile_avx2(const pml__tile *t) {
+  if (t->rows == 3) pml__tile8(t, 3, false);
+  else if (t->rows == 2) pml__tile8(t, 2, false);
+  else pml__tile8(t, 1, false);
+}
+PML__AVX2 PML__FN void pml__tile_avx2_strict(const pml__tile *t) {
+  if (t->rows == 3) pml__tile8(t, 3, true);
+  else if (t->rows == 2) pml__tile8(t, 2, true);
+  else pml__tile8(t, 1, true);
+}
+
+PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__AVX2 PML__FN float pml__max_avx2(const float *x, size_t n) {
+  float lane[16];
+  __m256 lo = _mm256_set1_ps(-HUGE_VALF), hi = lo;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    lo = _mm256_max_ps(_mm256_loadu_ps(x + i), lo); /* the second operand wins over NaN */
+    hi = _mm256_max_ps(_mm256_loadu_ps(x + i + 8), hi);
+  }
+  _mm256_storeu_ps(lane, lo);
+  _mm256_storeu_ps(lane + 8, hi);
+  float m = pml__max_scalar(lane, 16), rest = pml__max_scalar(x + i, n - i);
+  return rest > m ? rest : m;
+}
+
+/* Two registers of lanes as an array, the last n elements added, and the tree. */
+PML__AVX2 PML__INLINE float pml__finish8(__m256 lo, __m256 hi, const float *x, size_t n) {
+  float lane[16];
+  _mm256_storeu_ps(lane, lo);
+  _mm256_storeu_ps(lane + 8, hi);
+  for (size_t j = 0; j < n; j++) lane[j] += x[j];
+  return pml__lanes_sum(lane);
+}
+
+PML__AVX2 PML__FN float pml__sum_avx2(const float *x, size_t n) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    lo = _mm256_add_ps(lo, _mm256_loadu_ps(x + i));
+    hi = _mm256_add_ps(hi, _mm256_loadu_ps(x + i + 8));
+  }
+  return pml__finish8(lo, hi, x + i, n - i);
+}
+
+PML__AVX2 PML__FN float pml__sum_sq_avx2(const float *x, size_t n, float mean) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo, m = _mm256_set1_ps(mean);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m256 a = _mm256_sub_ps(_mm256_loadu_ps(x + i), m), b = _mm256_sub_ps(_mm256_loadu_ps(x + i + 8), m);
+    lo = _mm256_add_ps(lo, _mm256_mul_ps(a, a));
+    hi = _mm256_add_ps(hi, _mm256_mul_ps(b, b));
+  }
+  float rest[16];
+  for (size_t j = 0; i + j < n; j++) rest[j] = (x[i + j] - mean) * (x[i + j] - mean);
+  return pml__finish8(lo, hi, rest, n - i);
+}
+
+/* pml_expf (§ 8), operation by operation, on 8 numbers. */
+/* @exp8 */
+PML__AVX2 PML__INLINE __m256 pml__exp8(__m256 x) {
+  const __m256 round = _mm256_set1_ps(PML__EXP_ROUND);
+  x = _mm256_min_ps(_mm256_set1_ps(89.0f), _mm256_max_ps(_mm256_set1_ps(-104.0f), x));
+  __m256 t = _mm256_add_ps(_mm256_mul_ps(x, _mm256_set1_ps(PML__EXP_LOG2E)), round);
+  __m256 n = _mm256_sub_ps(t, round);
+  __m256 r = _mm256_sub_ps(x, _mm256_mul_ps(n, _mm256_set1_ps(PML__EXP_LN2_HI)));
+  r = _mm256_sub_ps(r, _mm256_mul_ps(n, _mm256_set1_ps(PML__EXP_LN2_LO)));
+  __m256 p = _mm256_set1_ps(PML__EXP_C6);
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C5));
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C4));
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C3));
+  p = _mm256_add_ps(_mm256_mul_ps(p, r), _mm256_set1_ps(PML__EXP_C2));
+  p = _mm256_add_ps(_mm256_mul_ps(p, _mm256_mul_ps(r, r)), r);
+  p = _mm256_add_ps(p, _mm256_set1_ps(1.0f));
+  __m256i k = _mm256_sub_epi32(_mm256_castps_si256(t), _mm256_castps_si256(round));
+  __m256i k1 = _mm256_srai_epi32(k, 1), k2 = _mm256_sub_epi32(k, k1), bias = _mm256_set1_epi32(127);
+  p = _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k1, bias), 23)));
+  return _mm256_mul_ps(p, _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(k2, bias), 23)));
+}
+/* @end */
+
+PML__AVX2 PML__FN float pml__exp_sum_avx2(float *x, size_t n, float max) {
+  __m256 lo = _mm256_setzero_ps(), hi = lo, m = _mm256_set1_ps(max);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) {
+    __m256 a = pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i), m));
+    __m256 b = pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(x + i + 8), m));
+    _mm256_storeu_ps(x + i, a);
+    _mm256_storeu_ps(x + i + 8, b);
+    lo = _mm256_add_ps(lo, a);
+    hi = _mm256_add_ps(hi, b);
+  }
+  for (size_t j = i; j < n; j++) x[j] = pml_expf(x[j] - max);
+  return pml__finish8(lo, hi, x + i, n - i);
+}
+
+PML__AVX2 PML__FN void pml__norm_avx2(float *y, const float *x, const float *w, const float *b, size_t n,
+                                      float mean, float inv) {
+  __m256 m = _mm256_set1_ps(mean), s = _mm256_set1_ps(inv);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 v = _mm256_mul_ps(_mm256_sub_ps(_mm256_loadu_ps(x + i), m), s);
+    v = _mm256_mul_ps(v, _mm256_loadu_ps(w + i));
+    if (b) v = _mm256_add_ps(v, _mm256_loadu_ps(b + i));
+    _mm256_storeu_ps(y + i, v);
+  }
+  pml__norm_scalar(y + i, x + i, w + i, b ? b + i : NULL, n - i, mean, inv);
+}
+
+PML__AVX2 PML__INLINE __m256 pml__sigmoid8(__m256 x) {
+  __m256 one = _mm256_set1_ps(1.0f), e = pml__exp8(_mm256_or_ps(x, _mm256_set1_ps(-0.0f)));
+  __m256 below = _mm256_cmp_ps(x, _mm256_setzero_ps(), _CMP_LT_OQ);
+  return _mm256_div_ps(_mm256_blendv_ps(one, e, below), _mm256_add_ps(one, e));
+}
+
+PML__AVX2 PML__FN void pml__act_avx2(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    __m256 v = _mm256_loadu_ps(x + i), u = v;
+    if (kind == PML__GELU) {
+      u = _mm256_mul_ps(_mm256_mul_ps(v, v), v);
+      u = _mm256_add_ps(v, _mm256_mul_ps(_mm256_set1_ps(PML__GELU_B), u));
+      u = _mm256_mul_ps(_mm256_set1_ps(PML__GELU_A), u);
+    }
+    v = _mm256_mul_ps(v, pml__sigmoid8(u));
+    if (kind == PML__SWIGLU) v = _mm256_mul_ps(v, _mm256_loadu_ps(up + i));
+    _mm256_storeu_ps(y + i, v);
+  }
+  pml__act_scalar(y + i, x + i, up ? up + i : NULL, n - i, kind);
+}
+
+PML__AVX2 PML__FN void pml__axpy_avx2(float *y, float a, const float *x, size_t n) {
+  __m256 v = _mm256_set1_ps(a);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8)
+    _mm256_storeu_ps(y + i, _mm256_add_ps(_mm256_loadu_ps(y + i), _mm256_mul_ps(v, _mm256_loadu_ps(x + i))));
+  pml__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+PML__AVX2 PML__FN void pml__scale_avx2(float *y, float a, size_t n) {
+  __m256 v = _mm256_set1_ps(a);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, _mm256_mul_ps(_mm256_loadu_ps(y + i), v));
+  pml__scale_scalar(y + i, a, n - i);
+}
+
+/* Side by side, x = a0 b0 a1 b1 …: x·(c c) -/+ swapped·(s s), subtracting in the even places. */
+PML__AVX2 PML__FN void pml__rope_avx2(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t i = 0;
+  if (b) {
+    for (; i + 8 <= n; i += 8) {
+      __m256 u = _mm256_loadu_ps(a + i), v = _mm256_loadu_ps(b + i);
+      __m256 c = _mm256_loadu_ps(cos + i), s = _mm256_loadu_ps(sin + i);
+      _mm256_storeu_ps(a + i, _mm256_sub_ps(_mm256_mul_ps(u, c), _mm256_mul_ps(v, s)));
+      _mm256_storeu_ps(b + i, _mm256_add_ps(_mm256_mul_ps(u, s), _mm256_mul_ps(v, c)));
+    }
+    pml__rope_scalar(a + i, b + i, cos + i, sin + i, n - i);
+    return;
+  }
+  const __m256i twice = _mm256_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3);
+  for (; i + 4 <= n; i += 4) {
+    __m256 x = _mm256_loadu_ps(a + 2 * i);
+    __m256 c = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(cos + i)), twice);
+    __m256 s = _mm256_permutevar8x32_ps(_mm256_castps128_ps256(_mm_loadu_ps(sin + i)), twice);
+    __m256 swapped = _mm256_mul_ps(_mm256_permute_ps(x, 0xB1), s);
+    _mm256_storeu_ps(a + 2 * i, _mm256_addsub_ps(_mm256_mul_ps(x, c), swapped));
+  }
+  pml__rope_scalar(a + 2 * i, NULL, cos + i, sin + i, n - i);
+}
+
+/* N heads × 8 components stay in registers while the positions pass. */
+PML__AVX2 PML__INLINE void pml__mix8(float *out, size_t ldo, const float *prob, size_t ldp,
+                                     const float *const *v, size_t n_pos, int heads, size_t dim, int N) {
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    __m256 acc[8];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h] = _mm256_loadu_ps(out + row * ldo + i);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      __m256 x = _mm256_loadu_ps(v[p] + i);
+      PML__UNROLL for (int h = 0; h < N; h++)
+        acc[h] = _mm256_add_ps(acc[h], _mm256_mul_ps(_mm256_broadcast_ss(pr[h] + p), x));
+    }
+    PML__UNROLL for (int h = 0; h < N; h++)
+      if (h < heads) _mm256_storeu_ps(out + (size_t)h * ldo + i, acc[h]);
+  }
+  for (int h = 0; h < heads && i < dim; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t j = i; j < dim; j++) out[(size_t)h * ldo + j] += prob[(size_t)h * ldp + p] * v[p][j];
+}
+PML__AVX2 PML__FN void pml__mix_avx2(float *out, size_t ldo, const float *prob, size_t ldp,
+                                     const float *const *v, size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix8(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+/* ── AVX-512: one register holds the sixteen lanes; a mask reads nothing past the end ── */
+
+PML__AVX512 PML__INLINE __m512 pml__madd16(__m512 a, __m512 b, __m512 acc, bool strict) {
+  return strict ? _mm512_add_ps(acc, _mm512_mul_ps(a, b)) : _mm512_fmadd_ps(a, b, acc);
+}
+
+PML__AVX512 PML__INLINE __m512 pml__load16(const void *p, pml_dtype type) {
+  if (type == PML_F32) return _mm512_loadu_ps(p);
+  __m256i h = _mm256_loadu_si256((const __m256i *)p);
+  if (type == PML_F16) return _mm512_cvtph_ps(h);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+PML__AVX512 PML__INLINE __m512 pml__load16_mask(const void *p, pml_dtype type, __mmask16 m) {
+  if (type == PML_F32) return _mm512_maskz_loadu_ps(m, p);
+  __m256i h = _mm256_maskz_loadu_epi16(m, p);
+  if (type == PML_F16) return _mm512_cvtph_ps(h);
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(h), 16));
+}
+
+/* The tree for four sums at once: 8, 4, 2, 1. */
+PML__AVX512 PML__INLINE __m128 pml__tree16(__m512 a, __m512 b, __m512 c, __m512 d) {
+  __m512 ab = _mm512_add_ps(_mm512_shuffle_f32x4(a, b, 0x44), _mm512_shuffle_f32x4(a, b, 0xEE));
+  __m512 cd = _mm512_add_ps(_mm512_shuffle_f32x4(c, d, 0x44), _mm512_shuffle_f32x4(c, d, 0xEE));
+  __m512 t = _mm512_add_ps(_mm512_shuffle_f32x4(ab, cd, 0x88), _mm512_shuffle_f32x4(ab, cd, 0xDD));
+  t = _mm512_add_ps(t, _mm512_permute_ps(t, 0x4E));
+  t = _mm512_add_ps(t, _mm512_permute_ps(t, 0xB1));
+  const __m512i pick = _mm512_setr_epi32(0, 4, 8, 12, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+  return _mm512_castps512_ps128(_mm512_permutexvar_ps(pick, t));
+}
+
+PML__AVX512 PML__INLINE float pml__dot16(const float *a, const float *b, size_t n, bool strict) {
+  __m512 acc = _mm512_setzero_ps();
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16) acc = pml__madd16(_mm512_loadu_ps(a + i), _mm512_loadu_ps(b + i), acc, strict);
+  if (i < n) {
+    __mmask16 m = (__mmask16)((1u << (n - i)) - 1);
+    acc = pml__madd16(_mm512_maskz_loadu_ps(m, a + i), _mm512_maskz_loadu_ps(m, b + i), acc, strict);
+  }
+  return _mm_cvtss_f32(pml__tree16(acc, acc, acc, acc));
+}
+PML__AVX512 PML__FN float pml__dot_avx512(const float *a, const float *b, size_t n) {
+  return pml__dot16(a, b, n, false);
+}
+PML__AVX512 PML__FN float pml__dot_avx512_strict(const float *a, const float *b, size_t n) {
+  return pml__dot16(a, b, n, true);
+}
+
+/* @matvec */
+PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_mat *w, const float *bias,
+                                           size_t begin, size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += 8) {
+    const unsigned char *row[8]; /* past the end the last row is computed again and dropped */
+    __m512 acc[8];
+    PML__UNROLL for (size_t r = 0; r < 8; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      acc[r] = _mm512_setzero_ps();
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16) {
+      __m512 v = _mm512_loadu_ps(x + k);
+      PML__UNROLL for (size_t r = 0; r < 8; r++)
+        acc[r] = pml__madd16(pml__load16(row[r] + k * size, type), v, acc[r], strict);
+    }
+    if (k < n) {
+      __mmask16 m = (__mmask16)((1u << (n - k)) - 1);
+      __m512 v = _mm512_maskz_loadu_ps(m, x + k);
+      PML__UNROLL for (size_t r = 0; r < 8; r++)
+        acc[r] = pml__madd16(pml__load16_mask(row[r] + k * size, type, m), v, acc[r], strict);
+    }
+    float sum[8];
+    _mm_storeu_ps(sum, pml__tree16(acc[0], acc[1], acc[2], acc[3]));
+    _mm_storeu_ps(sum + 4, pml__tree16(acc[4], acc[5], acc[6], acc[7]));
+    for (size_t r = 0; r < 8 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+/* @end */
+PML__MATVEC(pml__matvec_avx512, PML__AVX512, pml__matvec16, false)
+PML__MATVEC(pml__matvec_avx512_strict, PML__AVX512, pml__matvec16, true)
+
+PML__AVX512 PML__INLINE void pml__tile16_step(__m512 acc[6][4], const pml__tile *t, size_t k, int R, bool strict,
+                                              bool whole, __mmask16 m) {
+  __m512 w[4];
+  PML__UNROLL for (int o = 0; o < 4; o++)
+    w[o] = whole ? _mm512_loadu_ps(t->w[o] + k) : _mm512_maskz_loadu_ps(m, t->w[o] + k);
+  PML__UNROLL for (int r = 0; r < R; r++) {
+    const float *x = t->x + (size_t)r * t->ldx + k;
+    __m512 v = whole ? _mm512_loadu_ps(x) : _mm512_maskz_loadu_ps(m, x);
+    PML__UNROLL for (int o = 0; o < 4; o++) acc[r][o] = pml__madd16(w[o], v, acc[r][o], strict);
+  }
+}
+
+/* @tile */
+PML__AVX512 PML__INLINE void pml__tile16(const pml__tile *tile, int R, bool strict) {
+  const pml__tile t = *tile;
+  __m512 acc[6][4];
+  PML__UNROLL for (int r = 0; r < R; r++)
+    PML__UNROLL for (int o = 0; o < 4; o++)
+      acc[r][o] = t.first ? _mm512_setzero_ps() : _mm512_loadu_ps(t.acc + (r * 4 + o) * 16);
+  size_t k = 0;
+  for (; k + 16 <= t.k; k += 16) pml__tile16_step(acc, &t, k, R, strict, true, 0);
+  if (k < t.k) pml__tile16_step(acc, &t, k, R, strict, false, (__mmask16)((1u << (t.k - k)) - 1));
+  if (!t.last) {
+    PML__UNROLL for (int r = 0; r < R; r++)
+      PML__UNROLL for (int o = 0; o < 4; o++) _mm512_storeu_ps(t.acc + (r * 4 + o) * 16, acc[r][o]);
+    return;
+  }
+  __mmask8 valid = (__mmask8)((1u << t.n_out) - 1);
+  __m128 bias = t.bias ? _mm_maskz_loadu_ps(valid, t.bias) : _mm_setzero_ps();
+  PML__UNROLL for (int r = 0; r < R; r++) {
+    __m128 sum = pml__tree16(acc[r][0], acc[r][1], acc[r][2], acc[r][3]);
+    if (t.bias) sum = _mm_add_ps(sum, bias);
+    _mm_mask_storeu_ps(t.y + (size_t)r * t.ldy, valid, sum);
+  }
+}
+/* @end */
+
+#define PML__TILE16(name, strict)                      \
+  PML__AVX512 PML__FN void name(const pml__tile *t) {  \
+    switch (t->rows) {                                 \
+      case 1: pml__tile16(t, 1, strict); break;        \
+      case 2: pml__tile16(t, 2, strict); break;        \
+      case 3: pml__tile16(t, 3, strict); break;        \
+      case 4: pml__tile16(t, 4, strict); break;        \
+      case 5: pml__tile16(t, 5, strict); break;        \
+      default: pml__tile16(t, 6, strict); break;       \
+    }                                                  \
+  }
+PML__TILE16(pml__tile_avx512, false)
+PML__TILE16(pml__tile_avx512_strict, true)
+
+PML__AVX512 PML__FN void pml__expand_avx512(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__AVX512 PML__INLINE void pml__mix16(float *out, size_t ldo, const float *prob, size_t ldp,
+                                        const float *const *v, size_t n_pos, int heads, size_t dim, int N) {
+  for (size_t i = 0; i < dim; i += 16) {
+    __mmask16 m = (__mmask16)(dim - i >= 16 ? 0xFFFF : (1u << (dim - i)) - 1);
+    __m512 acc[8];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h] = _mm512_maskz_loadu_ps(m, out + row * ldo + i);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      __m512 x = _mm512_maskz_loadu_ps(m, v[p] + i);
+      PML__UNROLL for (int h = 0; h < N; h++)
+        acc[h] = _mm512_add_ps(acc[h], _mm512_mul_ps(_mm512_set1_ps(pr[h][p]), x));
+    }
+    PML__UNROLL for (int h = 0; h < N; h++)
+      if (h < heads) _mm512_mask_storeu_ps(out + (size_t)h * ldo + i, m, acc[h]);
+  }
+}
+PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *prob, size_t ldp,
+                                         const float *const *v, size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix16(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+#endif /* PML__X86 */
+
+/* ── the table, and what the rest of the library calls ── */
+
+#define PML__KERNELS_AVX2                                                                              \
+  .max = pml__max_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .exp_sum = pml__exp_sum_avx2, \
+  .norm = pml__norm_avx2, .act = pml__act_avx2, .axpy = pml__axpy_avx2, .scale = pml__scale_avx2,       \
+  .rope = pml__rope_avx2
+
+/* Read on each public call, so that the level and the mode can change between calls. */
+PML__FN const pml__kernels *pml__kernels_now(void) {
+  static const pml__kernels scalar = {
+      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__max_scalar,
+      pml__sum_scalar, pml__sum_sq_scalar, pml__exp_sum_scalar, pml__norm_scalar, pml__act_scalar,
+      pml__axpy_scalar, pml__scale_scalar, pml__rope_scalar, pml__mix_scalar};
+#if defined(PML__X86)
+  static const pml__kernels avx2[2] = {
+      {.tile_rows = 3, .dot = pml__dot_avx2, .matvec = pml__matvec_avx2, .tile = pml__tile_avx2,
+       .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2},
+      {.tile_rows = 3, .dot = pml__dot_avx2_strict, .matvec = pml__matvec_avx2_strict,
+       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
+  static const pml__kernels avx512[2] = {
+      {.tile_rows = 6, .dot = pml__dot_avx512, .matvec = pml__matvec_avx512, .tile = pml__tile_avx512,
+       .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2},
+      {.tile_rows = 6, .dot = pml__dot_avx512_strict, .matvec = pml__matvec_avx512_strict,
+       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
+  pml_cpu_level_t level = pml_cpu_level();
+  if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
+  if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
+#endif
+  return &scalar;
+}
+
+PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__kernels_now()->dot(a, b, n); }
+
+PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
+  if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
+    const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
+    return pml_fail(PML_E_UNSUPPORTED, "%s: weights of type %s (%d) are not computed: convert them to F32, F16 or BF16",
+                    who, info ? info->name : "unknown", (int)w->type);
+  }
+  if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
+    return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
+                    w->n_out, w->n_in);
+  return PML_OK;
+}
+
+PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
+  pml_status st = pml__mat_check(w, "pml_row_to_f32");
+  if (st != PML_OK) return st;
+  if (row < 0 || row >= w->n_out)
+    return pml_fail(PML_E_USAGE, "pml_row_to_f32: row %d asked for, the matrix has %d", row, w->n_out);
+  size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
+  pml__kernels_now()->expand(y, (const unsigned char *)w->data + (size_t)row * n * size, w->type, n);
+  return PML_OK;
+}
+
+#define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 512 · 4 bytes stay in the second cache */
+#define PML__LINEAR_OUTS 32     /* outputs per task */
+#define PML__LINEAR_K 512       /* inputs per piece */
+#define PML__LINEAR_SERIAL 65536 /* multiply-adds below which waking a thread costs more */
+
+/* A thread's own weights in f32 and lanes between pieces: 260 KB, touched only when used.  The
+   16 floats after each row keep rows of a power of two out of each other's cache sets. */
+static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_w[PML__LINEAR_OUTS][PML__LINEAR_K + 16];
+static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_acc[PML__LINEAR_ROWS * PML__LINEAR_OUTS * 16];
+
+typedef struct {
+  const pml__kernels *kernels;
+  float *y;
+  const float *x, *bias;
+  const pml_mat *w;
+  size_t rows, block, n_panels, piece; /* rows in all and per task, tasks per row block, inputs per piece */
+} pml__linear_job;
+
+PML__FN void pml__linear_one(void *ctx, size_t begin, size_t end) {
+  const pml__linear_job *j = (const pml__linear_job *)ctx;
+  j->kernels->matvec(j->y, j->x, j->w, j->bias, begin, end);
+}
+
+/* Rows [r0,r1) × outputs [o0,o1) × inputs [k,k+len).  A tile of x stays in the first cache while
+   the weights of the panel pass. */
+PML__FN void pml__linear_piece(const pml__linear_job *j, size_t r0, size_t r1, size_t o0, size_t o1, size_t k,
+                               size_t len) {
+  size_t n_in = (size_t)j->w->n_in, n_out = (size_t)j->w->n_out, most = (size_t)j->kernels->tile_rows;
+  const float *w = &pml__linear_w[0][0];
+  size_t ldw = PML__LINEAR_K + 16;
+  if (j->w->type == PML_F32) {
+    w = (const float *)j->w->data + o0 * n_in + k;
+    ldw = n_in;
+  } else {
+    const uint16_t *h = (const uint16_t *)j->w->data + o0 * n_in + k;
+    for (size_t o = 0; o < o1 - o0; o++) j->kernels->expand(pml__linear_w[o], h + o * n_in, j->w->type, len);
+  }
+  float *acc = pml__linear_acc;
+  for (size_t r = r0, take; r < r1; r += take) {
+    size_t left = r1 - r, tiles = (left + most - 1) / most;
+    take = (left + tiles - 1) / tiles; /* 7 rows are 4 + 3, not 6 + 1 */
+    for (size_t o = o0; o < o1; o += 4, acc += take * 64) {
+      size_t n = o1 - o < 4 ? o1 - o : 4;
+      pml__tile t = {.x = j->x + r * n_in + k, .ldx = n_in, .k = len, .rows = (int)take, .n_out = (int)n,
+                     .first = k == 0, .last = k + len == n_in, .acc = acc, .y = j->y + r * n_out + o,
+                     .ldy = n_out, .bias = j->bias ? j->bias + o : NULL};
+      for (size_t c = 0; c < 4; c++) t.w[c] = w + (o - o0 + (c < n ? c : n - 1)) * ldw;
+      j->kernels->tile(&t);
+    }
+  }
+}
+
+PML__FN void pml__linear_many(void *ctx, size_t begin, size_t end) {
+  const pml__linear_job *j = (const pml__linear_job *)ctx;
+  size_t n_in = (size_t)j->w->n_in, n_out = (size_t)j->w->n_out;
+  for (size_t task = begin; task < end; task++) {
+    size_t r0 = task / j->n_panels * j->block, o0 = task % j->n_panels * PML__LINEAR_OUTS;
+    size_t r1 = j->rows - r0 < j->block ? j->rows : r0 + j->block;
+    size_t o1 = n_out - o0 < PML__LINEAR_OUTS ? n_out : o0 + PML__LINEAR_OUTS, k = 0;
+    do { /* once even for n_in = 0: the sums are 0 and must be written */
+      size_t len = n_in - k < j->piece ? n_in - k : j->piece;
+      pml__linear_piece(j, r0, r1, o0, o1, k, len);
+      k += len;
+    } while (k < n_in);
+  }
+}
+
+PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat *w, const float *bias) {
+  pml_status st = pml__mat_check(w, "pml_linear");
+  if (st != PML_OK) return st;
+  if (rows < 0) return pml_fail(PML_E_USAGE, "pml_linear: %d rows asked for", rows);
+  if (rows == 0 || w->n_out == 0) return PML_OK;
+  size_t n_in = (size_t)w->n_in, n_out = (size_t)w->n_out;
+  pml__linear_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .bias = bias, .w = w, .rows = (size_t)rows};
+  size_t work = n_in ? n_in : 1;
+  if (rows == 1) { /* chunks of 64 KB or more, whole groups of 8 outputs */
+    size_t grain = (PML__LINEAR_SERIAL / 2 / work + 8) & ~(size_t)7;
+    pml_parallel(n_out, n_out * work < PML__LINEAR_SERIAL ? n_out : grain, pml__linear_one, &j);
+    return PML_OK;
+  }
+  size_t blocks = (j.rows + PML__LINEAR_ROWS - 1) / PML__LINEAR_ROWS;
+  size_t pieces = (n_in + PML__LINEAR_K - 1) / PML__LINEAR_K;
+  j.block = ((j.rows + blocks - 1) / blocks + 11) / 12 * 12; /* whole tiles of 6, 4 and 3 */
+  j.n_panels = (n_out + PML__LINEAR_OUTS - 1) / PML__LINEAR_OUTS;
+  j.piece = pieces ? ((n_in + pieces - 1) / pieces + 15) & ~(size_t)15 : 16;
+  blocks = (j.rows + j.block - 1) / j.block;
+  size_t tasks = blocks * j.n_panels;
+  pml_parallel(tasks, j.rows * n_out * work < PML__LINEAR_SERIAL ? tasks : 1, pml__linear_many, &j);
+  return PML_OK;
+}
+
+typedef struct {
+  const pml__kernels *kernels;
+  float *y;
+  const float *x, *w, *b;
+  size_t d;
+  float eps;
+  bool centre;
+  pml__act_kind kind;
+} pml__row_job;
+
+/* @norm */
+PML__FN void pml__norm_rows(void *ctx, size_t begin, size_t end) {
+  const pml__row_job *j = (const pml__row_job *)ctx;
+  for (size_t r = begin; r < end; r++) {
+    const float *x = j->x + r * j->d;
+    float mean = j->centre ? j->kernels->sum(x, j->d) / (float)j->d : 0.0f;
+    float var = j->kernels->sum_sq(x, j->d, mean) / (float)j->d;
+    j->kernels->norm(j->y + r * j->d, x, j->w, j->b, j->d, mean, 1.0f / sqrtf(var + j->eps));
+  }
+}
+/* @end */
+
+PML_API void pml_rmsnorm(float *y, const float *x, const float *w, int rows, int d, float eps) {
+  if (rows <= 0 || d <= 0) return;
+  pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .w = w, .d = (size_t)d, .eps = eps};
+  pml_parallel((size_t)rows, 16384 / j.d + 1, pml__norm_rows, &j);
+}
+
+PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d, float eps) {
+  if (rows <= 0 || d <= 0) return;
+  pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .w = w, .b = b, .d = (size_t)d, .eps = eps,
+                    .centre = true};
+  pml_parallel((size_t)rows, 16384 / j.d + 1, pml__norm_rows, &j);
+}
+
+/* @softmax */
+PML_API void pml_softmax(float *x, size_t n) {
+  const pml__kernels *k = pml__kernels_now();
+  float max = k->max(x, n), sum = k->exp_sum(x, n, max);
+  k->scale(x, 1.0f / sum, n);
+}
+/* @end */
+
+PML_API size_t pml_argmax(const float *x, size_t n) {
+  size_t best = 0;
+  float m = -HUGE_VALF;
+  for (size_t i = 0; i < n; i++)
+    if (x[i] > m) {
+      m = x[i];
+      best = i;
+    }
+  return best;
+}
+
+PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta) {
+  for (int i = 0; i < rope_dim / 2; i++) freqs[i] = (float)pml_powd((double)theta, -2.0 * i / rope_dim);
+}
+
+/* cos and sin of n pairs.  The angle is a double: a float of 1e5 radians is only known to 0.004. */
+PML__FN void pml__rope_cs(float *cos, float *sin, size_t n, int pos, const float *freqs) {
+  for (size_t i = 0; i < n; i++) {
+    double angle = (double)pos * (double)freqs[i];
+    cos[i] = (float)pml_cosd(angle);
+    sin[i] = (float)pml_sind(angle);
+  }
+}
+
+/* Pairs [at, at+n) of every head. */
+PML__FN void pml__rope_heads(float *x, int n_heads, int head_dim, int rope_dim, size_t at, size_t n,
+                             const float *cos, const float *sin, bool split) {
+  const pml__kernels *k = pml__kernels_now();
+  for (int h = 0; h < n_heads; h++, x += head_dim)
+    if (split) k->rope(x + at, x + at + rope_dim / 2, cos, sin, n);
+    else k->rope(x + 2 * at, NULL, cos, sin, n);
+}
+
+PML_API void pml_rope_angles(float *cs, int rope_dim, int pos, const float *freqs) {
+  if (rope_dim > 1) pml__rope_cs(cs, cs + rope_dim / 2, (size_t)rope_dim / 2, pos, freqs);
+}
+
+PML_API void pml_rope_apply(float *x, int n_heads, int head_dim, int rope_dim, const float *cs, bool split) {
+  if (rope_dim > 1)
+    pml__rope_heads(x, n_heads, head_dim, rope_dim, 0, (size_t)rope_dim / 2, cs, cs + rope_dim / 2, split);
+}
+
+PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs, bool split) {
+  float cos[64], sin[64];
+  size_t pairs = rope_dim > 1 ? (size_t)rope_dim / 2 : 0;
+  for (size_t at = 0; at < pairs; at += 64) {
+    size_t n = pairs - at < 64 ? pairs - at : 64;
+    pml__rope_cs(cos, sin, n, pos, freqs + at);
+    pml__rope_heads(x, n_heads, head_dim, rope_dim, at, n, cos, sin, split);
+  }
+}
+
+PML__FN void pml__act_range(void *ctx, size_t begin, size_t end) {
+  const pml__row_job *j = (const pml__row_job *)ctx;
+  j->kernels->act(j->y + begin, j->x + begin, j->b ? j->b + begin : NULL, end - begin, j->kind);
+}
+
+PML__FN void pml__act(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .b = up, .kind = kind};
+  pml_parallel(n, 16384, pml__act_range, &j);
+}
+
+PML_API void pml_silu(float *y, const float *x, size_t n) { pml__act(y, x, NULL, n, PML__SILU); }
+PML_API void pml_gelu(float *y, const float *x, size_t n) { pml__act(y, x, NULL, n, PML__GELU); }
+PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n) {
+  pml__act(y, gate, up, n, PML__SWIGLU);
+}
+
+PML_API void pml_add(float *y, const float *x, size_t n) { pml__kernels_now()->axpy(y, 1.0f, x, n); }
+PML_API void pml_axpy(float *y, float a, const float *x, size_t n) { pml__kernels_now()->axpy(y, a, x, n); }
+PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(y, a, n); }
+
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -2881,14 +3950,48 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 /* § 13: not written yet */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 14  ATTENTION                                                needs § 5 § 11
+   § 14  ATTENTION                                              needs § 1 § 5 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
-   Queries meet keys through a block table.
+   A token asks the tokens before it: who has something for me?  Its query is
+   compared with every key; the answers become weights that add up to 1; the
+   result is the weighted mean of the values.
+
+     score[p] = q[h] · K[p,h] / √h                    p = 0 … S-1, the visible positions
+     prob     = softmax(score)
+     out[h]   = Σ_p prob[p] · V[p,h]
+
+   for each of H query heads.  With grouped queries several heads share one key and
+   value head: query head i reads kv head i·G/H.  Those heads are done together, so
+   that a row of K and V is fetched once for all of them.
+
+   Where the keys lie.  A cache in one piece must be as long as the longest answer
+   could be.  Cut into blocks, it is allocated as the answer grows, and a table says
+   which block holds positions 0 … 15, which 16 … 31, and so on (§ 24).  A cache in
+   one piece is a table with one entry.
+
+   Softmax without the whole row.  A row of 131072 scores for 8 heads is 4 MB.
+   Instead the positions are taken 256 at a time, always cut at multiples of 256.
+   Three numbers carry the state: the maximum m so far, the sum l of e^(score - m),
+   and out = Σ e^(score - m)·V.  When a chunk raises the maximum from m to m', l and
+   out are multiplied by e^(m - m'); at the end out is divided by l.  The memory is
+   8·256 scores, on the stack, at any length.
+
+   Cost per row and head: 2·S·h multiply-adds.  Decoding reads K and V once, 2·S·G·h
+   numbers: at 32768 positions and G·h = 128 that is 33 MB a layer.
+   The traps.  Cutting the sum where the cache's blocks end would make the result
+   depend on block_size, and sharing the positions out to threads would make it
+   depend on their number: two rounding orders, two texts.  Here the cut is fixed
+   and positions are added in order; tests/test_attention.c compares block sizes 1,
+   3, 16 and 4096, shuffled tables and 1, 2, 3, 7 threads bit for bit.  And a mask
+   that is applied after softmax leaves weight on the future: n_visible cuts first.
+   Source: Vaswani et al. 2017 (arXiv:1706.03762); Milakov and Gimelshein 2018, Online
+   normalizer calculation for softmax (arXiv:1805.02867); Dao et al. 2022,
+   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where a sequence's keys and values lie: position p is row p mod block_size of
    block table[p / block_size]; k and v point at block 0 of one layer, a position
-   is `stride` floats (n_kv_heads · head_dim), a block is block_size·stride. */
+   is `stride` floats (n_kv_heads · head_dim), a block is block_size·stride.  All borrowed. */
 typedef struct {
   const float *k, *v;
   const int32_t *table;
@@ -2896,13 +3999,130 @@ typedef struct {
   size_t stride;
 } pml_kv_view;
 
-/* out[T,H,h] = softmax(q·Kᵀ / √h)·V for T query rows.  Row t sees the first
-   n_visible[t] positions of view[t]; query head i reads kv head i·G/H. Causal
-   masking is n_visible = position + 1. */
+/* out[T,H,h] = softmax(q·Kᵀ / √h)·V for T query rows q[T,H,h].  Row t sees the
+   first n_visible[t] positions of view[t] (the rows may belong to different
+   sequences); causal masking is n_visible = position + 1.  A row that sees nothing
+   becomes zeros.  n_heads is a multiple of n_kv_heads, out overlaps nothing.  Runs
+   on all threads, allocates nothing; a row's bits depend only on its query and the
+   keys and values it sees.  Errors: PML_E_USAGE; out is then untouched. */
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible);
 
 #ifdef PML__IMPL
+
+#define PML__ATT_CHUNK 256   /* positions between two looks at the maximum */
+#define PML__ATT_HEADS 8     /* query heads done together */
+
+typedef struct {
+  const pml__kernels *kernels;
+  float *out;
+  const float *q;
+  int T, n_heads, n_kv_heads, head_dim;
+  const pml_kv_view *const *view;
+  const int32_t *n_visible;
+} pml__att_job;
+
+/* k[i], v[i]: the rows of positions first … first+n-1 of one kv head, offset floats into a position. */
+PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *view, size_t first, size_t n,
+                           size_t offset) {
+  size_t bs = (size_t)view->block_size, in = first % bs;
+  const int32_t *block = view->table + first / bs;
+  for (size_t i = 0; i < n; i++) {
+    size_t at = ((size_t)*block * bs + in) * view->stride + offset;
+    k[i] = view->k + at;
+    v[i] = view->v + at;
+    if (++in == bs) {
+      in = 0;
+      block++;
+    }
+  }
+}
+
+/* score[heads][CHUNK] = q[heads,dim] · k[n]ᵀ: small tiles of the linear layer (§ 11), so each score is
+   pml_dot of a query and a key. */
+PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *q, int heads, size_t dim,
+                             const float *const *k, size_t n) {
+  for (size_t p = 0; p < n; p += 4) {
+    size_t m = n - p < 4 ? n - p : 4;
+    pml__tile t = {.ldx = dim, .k = dim, .n_out = (int)m, .first = true, .last = true, .ldy = PML__ATT_CHUNK};
+    for (size_t c = 0; c < 4; c++) t.w[c] = k[p + (c < m ? c : m - 1)];
+    for (int h = 0; h < heads; h += t.rows) {
+      int left = heads - h, tiles = (left + kn->tile_rows - 1) / kn->tile_rows;
+      t.rows = (left + tiles - 1) / tiles;
+      t.x = q + (size_t)h * dim;
+      t.y = score + (size_t)h * PML__ATT_CHUNK + p;
+      kn->tile(&t);
+    }
+  }
+}
+
+/* One row's `heads` query heads (at most 8) that share one kv head.  out[heads,dim] holds the sums. */
+/* @attention */
+PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, int heads, size_t dim,
+                            const pml_kv_view *view, size_t n_visible, size_t offset) {
+  _Alignas(64) float score[PML__ATT_HEADS * PML__ATT_CHUNK];
+  const float *k[PML__ATT_CHUNK], *v[PML__ATT_CHUNK];
+  float m[PML__ATT_HEADS], l[PML__ATT_HEADS], scale = 1.0f / sqrtf((float)dim);
+  for (int h = 0; h < heads; h++) {
+    m[h] = -HUGE_VALF;
+    l[h] = 0;
+  }
+  memset(out, 0, (size_t)heads * dim * sizeof(float));
+  for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
+    size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
+    pml__att_rows(k, v, view, first, n, offset);
+    pml__att_scores(kn, score, q, heads, dim, k, n);
+    for (int h = 0; h < heads; h++) {
+      float *s = score + h * PML__ATT_CHUNK;
+      kn->scale(s, scale, n);
+      float top = kn->max(s, n);
+      if (top > m[h] && first > 0) { /* a new maximum: what was summed so far shrinks */
+        float shrink = pml_expf(m[h] - top);
+        l[h] *= shrink;
+        kn->scale(out + (size_t)h * dim, shrink, dim);
+      }
+      if (top > m[h]) m[h] = top;
+      l[h] += kn->exp_sum(s, n, m[h]);
+    }
+    kn->mix(out, dim, score, PML__ATT_CHUNK, v, n, heads, dim);
+  }
+  for (int h = 0; h < heads && n_visible > 0; h++) kn->scale(out + (size_t)h * dim, 1.0f / l[h], dim);
+}
+/* @end */
+
+/* Item = kv head · T + row: the rows of one head follow each other, its keys stay in the cache. */
+PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
+  const pml__att_job *j = (const pml__att_job *)ctx;
+  int group = j->n_heads / j->n_kv_heads;
+  size_t T = (size_t)j->T, dim = (size_t)j->head_dim;
+  for (size_t item = begin; item < end; item++) {
+    size_t g = item / T, t = item % T;
+    for (int h = 0; h < group; h += PML__ATT_HEADS) {
+      int heads = group - h < PML__ATT_HEADS ? group - h : PML__ATT_HEADS;
+      size_t at = (t * (size_t)j->n_heads + g * (size_t)group + (size_t)h) * dim;
+      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t], g * dim);
+    }
+  }
+}
+
+PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
+                                 const pml_kv_view *const *view, const int32_t *n_visible) {
+  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads)
+    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit together",
+                    T, n_heads, n_kv_heads, head_dim);
+  double work = 0;
+  for (int t = 0; t < T; t++) {
+    if (n_visible[t] < 0 || (n_visible[t] > 0 && view[t]->block_size < 1))
+      return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t, (int)n_visible[t],
+                      view[t]->block_size);
+    work += (double)n_visible[t] * n_heads * head_dim;
+  }
+  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible};
+  size_t items = (size_t)T * (size_t)n_kv_heads;
+  pml_parallel(items, work < 32768 ? items : 1, pml__att_range, &j);
+  return PML_OK;
+}
+
 #endif /* § 14 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -5327,8 +6547,8 @@ PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids
    file as ne = {i, o}.
 
    Cost: opening reads the metadata and the tensor list, not the weights, and
-   allocates about 16 bytes per token of the vocabulary: 2.4 MB for 151936.  The
-   weights stay on the disk until a kernel touches them.
+   allocates 16 bytes per string in it: 5 MB for the 151936 tokens and 151387
+   merges of Qwen2.  The weights stay on the disk until a kernel touches them.
 
    Where it goes wrong: every count, length, offset and dimension is a number
    that someone else wrote.  Readers have been broken by n_kv = 2^60 (the size of
@@ -5616,8 +6836,8 @@ PML__FN pml_status pml__gguf_name(const pml_gguf *g, pml_reader *r, pml_str *s, 
   if (!s->ptr) return pml__gguf_cut(g, what, i, n);
   s->len = (size_t)len;
   if (!pml__name_clean(*s))
-    return pml_fail(PML_E_FORMAT, "%s: the name of %s %zu is not printable UTF-8: the file is damaged", g->name,
-                    what, i + 1);
+    return pml_fail(PML_E_FORMAT, "%s: the name of %s %zu is not printable UTF-8: the file is damaged",
+                    g->name, what, i + 1);
   return PML_OK;
 }
 
@@ -5719,8 +6939,8 @@ PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
     fits = fits && t->ne[d] <= INT64_MAX && pml_size_mul(n, (size_t)t->ne[d], &n);
   }
   if (fits && t->ne[0] % block != 0)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of %zu",
-                    file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of "
+                    "%zu", file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
   fits = fits && n <= INT64_MAX && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
   if (!fits)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit 63 bits",
@@ -5736,21 +6956,21 @@ PML__FN pml_status pml__gguf_read_info(pml_gguf *g, pml_reader *r, size_t i) {
   if (st != PML_OK) return st;
   uint32_t n_dims = pml_read_u32(r);
   if (!r->failed && (n_dims < 1 || n_dims > 4))
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the file "
-                    "is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, n_dims);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has %" PRIu32 " dimensions, 1 to 4 are possible: the "
+                    "file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, n_dims);
   for (uint32_t d = 0; d < 4; d++) t->ne[d] = d < n_dims ? pml_read_u64(r) : 1;
   uint32_t type = pml_read_u32(r);
   info->offset = pml_read_u64(r);
   if (r->failed) return pml__gguf_cut(g, "tensor", i, g->n_tensors);
   if (type > INT32_MAX)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is damaged",
-                    g->name, pml__gguf_shown(t->name), t->name.ptr, type);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' has the impossible type %" PRIu32 ": the file is "
+                    "damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, type);
   t->n_dims = (int)n_dims;
   t->type = (int)type;
   if (info->offset % g->alignment != 0)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the alignment "
-                    "%zu: the file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr, info->offset,
-                    g->alignment);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s' lies at offset %" PRIu64 ", no multiple of the "
+                    "alignment %zu: the file is damaged", g->name, pml__gguf_shown(t->name), t->name.ptr,
+                    info->offset, g->alignment);
   return pml__gguf_shape(g->name, t);
 }
 
@@ -6028,13 +7248,13 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
       {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2}};
   pml_str model, name = {"", 0};
   if (!pml_gguf_get_str(g, "tokenizer.ggml.model", &model))
-    return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: the string tokenizer.ggml.model is missing", g->name);
+    return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: tokenizer.ggml.model is missing", g->name);
   pml_buf quoted = {0};
   pml_status st = PML_OK;
   if (!pml_str_eq(model, "gpt2")) {
     pml__gguf_quote(model, 40, &quoted);
-    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is written "
-                  "yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is "
+                  "written yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
   } else {
     (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
     size_t i = 0, n = sizeof known / sizeof known[0];
@@ -6042,8 +7262,8 @@ PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
     if (i < n) *pre = known[i].pre;
     else {
       pml__gguf_quote(name, 40, &quoted);
-      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and Qwen2 "
-                    "are", g->name, quoted.data ? quoted.data : "?");
+      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and "
+                    "Qwen2 are", g->name, quoted.data ? quoted.data : "?");
     }
   }
   pml_buf_free(&quoted);
@@ -6077,8 +7297,8 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   if (n) memcpy(t, kv->data, n * sizeof *t);
   for (size_t i = 0; i < n; i++)
     if (t[i] < 0 || t[i] > 6) {
-      pml_status st = pml_fail(PML_E_FORMAT, "%s: token %zu has the type %" PRId32 ", 0 to 6 are possible: the "
-                               "file is damaged", g->name, i, t[i]);
+      pml_status st = pml_fail(PML_E_FORMAT, "%s: token %zu has the type %" PRId32 ", 0 to 6 are possible: "
+                               "the file is damaged", g->name, i, t[i]);
       pml_free(t);
       return st;
     }
@@ -6179,7 +7399,7 @@ PML__FN bool pml__gguf_put_key(pml_gguf_writer *w, const char *key, pml_gguf_typ
 PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *value) {
   bool fixed = (unsigned)type < PML__GGUF_N_TYPES && pml__gguf_size[type] > 0;
   if (w->status == PML_OK && (!value || (!fixed && type != PML_GGUF_STR)))
-    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': a value needs a number or string type, and data", key));
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': a value needs a type and data", key));
   if (!pml__gguf_put_key(w, key, type)) return;
   if (type == PML_GGUF_STR) pml__gguf_put_str(&w->meta, *(const pml_str *)value);
   else pml_buf_add(&w->meta, value, pml__gguf_size[type]);
@@ -6187,14 +7407,14 @@ PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_ty
   uint32_t a = 0;
   if (type == PML_GGUF_U32) memcpy(&a, value, sizeof a);
   if (pml__gguf_alignment_ok(a)) w->alignment = a;
-  else pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "%s must be a u32, a power of two from 8 to 65536", key));
+  else pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "%s: give a u32, a power of two from 8 to 65536", key));
 }
 
 PML_API void pml_gguf_add_arr(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *data,
                               size_t n) {
   size_t bytes = 0, each = (unsigned)type < PML__GGUF_N_TYPES ? pml__gguf_size[type] : 0;
   if (w->status == PML_OK && (each == 0 || (!data && n) || !pml_size_mul(n, each, &bytes)))
-    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': an array needs elements of fixed size, and data", key));
+    pml__gguf_writer_fail(w, pml_fail(PML_E_USAGE, "'%s': an array needs a fixed-size type, and data", key));
   if (!pml__gguf_put_key(w, key, PML_GGUF_ARR)) return;
   pml__gguf_put_u32(&w->meta, (uint32_t)type);
   pml__gguf_put_u64(&w->meta, n);
@@ -6562,7 +7782,7 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 #endif /* § 24 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 25  MODEL                                             needs § 8 § 11 § 17 § 18
+   § 25  MODEL                                        needs § 8 § 11 § 17 § 18 § 24
    ─────────────────────────────────────────────────────────────────────────────
    A model file answers two questions: how are the numbers wired (the
    configuration), and what are they (the weights).  Opening a model checks that

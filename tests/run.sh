@@ -30,7 +30,7 @@ limit() { # SECONDS CMD …
 # lines; a CMD that says nothing counts as one.  A crash is one failure more.
 job() { # GROUP NAME SECONDS CMD
   local group=$1 name=$2 log=$DIR/$2.$1.log t0=$SECONDS rc p f s line
-  limit "$3" bash -c "$4" > "$log" 2>&1 < /dev/null
+  { limit "$3" bash -c "$4"; } > "$log" 2>&1 < /dev/null
   rc=$?
   line=$(grep -aE '[0-9]+ passed, [0-9]+ failed' "$log" | tail -n 1)
   if [ -n "$line" ]; then
@@ -47,7 +47,9 @@ job() { # GROUP NAME SECONDS CMD
   if [ "$f" -gt 0 ]; then
     [ "$rc" -eq 124 ] && echo "stopped after $3 s" >> "$log"
     printf 'FAILED %-9s %-30s %5d passed %4d failed %4d s   %s\n' "$group" "$name" "$p" "$f" "$((SECONDS - t0))" "$log"
-    grep -aE '^FAILED |ERROR: |runtime error|WARNING: Thread|: error:|rror: |^stopped' "$log" | head -n 5 | sed 's/^/         /'
+    { grep -aE '^FAILED |ERROR: |runtime error|WARNING: Thread|rror: |^stopped' "$log" || tail -n 3 "$log"; } |
+      head -n 5 | sed 's/^/         /'
+    [ "$rc" -gt 128 ] && echo "         ended by signal $((rc - 128))"
   else
     printf 'ok     %-9s %-30s %5d passed %s %4d s\n' "$group" "$name" "$p" \
       "$([ "$s" -gt 0 ] && printf '%2d skipped' "$s" || printf '          ')" "$((SECONDS - t0))"
@@ -186,6 +188,7 @@ tools() {
   for t in $(grep -oE '^#include <(cblas|cjson/cJSON|stb/stb_image_write)\.h>' prodml.h lessons/*.c 2> /dev/null | grep -oE '<.*>' | sort -u); do
     echo "#include $t" | "$GCC" -x c -I/usr/include -fsyntax-only -DSTB_IMAGE_WRITE_STATIC - 2> /dev/null || missing="$missing $t"
   done
+  if [ -f tests/package.json ] && [ ! -d tests/node_modules ] && command -v npm > /dev/null; then missing="$missing npm-clients"; fi
   [ -z "$missing" ] && return 0
   echo "missing:$missing; running ./build.sh --setup"
   ./build.sh --setup
@@ -202,23 +205,10 @@ summary() {
   cat "$DIR"/*.result.* | awk '{ p += $1; f += $2 } END { printf "%d passed, %d failed\n", p, f; exit !(f == 0 && p > 0) }'
 }
 
-svg() {
-  local f rc=0
-  for f in diagrams/*.svg; do
-    [ -f "$f" ] || continue
-    if ! xmllint --noout --nonet "$f" 2> "$DIR/svg.err" || ! rsvg-convert -w 480 "$f" -o "$DIR/svg.png" 2>> "$DIR/svg.err"; then
-      echo "FAILED $f: $(head -n 1 "$DIR/svg.err")"; rc=1
-    else echo "ok $f is well-formed and can be drawn"; fi
-  done
-  if [ -f tests/svg_lint.sh ]; then bash tests/svg_lint.sh || rc=1; fi
-  return $rc
-}
-
 case ${1:-} in
   --job) IFS='|' read -r g n s c <<< "$2"; job "$g" "$n" "$s" "$c"; exit 0 ;;
   --lesson) lesson "$2"; exit ;;
   --headers | headers) headers; exit ;;
-  --svg) svg; exit ;;
 esac
 rm -f "$DIR"/*.result.*
 case ${1:-} in
@@ -263,7 +253,7 @@ case ${1:-} in
     jobs_fuzz | jobs_run "$JOBS"
     summary
     ;;
-  svg) echo "svg|svg|300|tests/run.sh --svg" | jobs_run 1; grep -a '^FAILED' "$DIR/svg.svg.log"; summary ;;
+  svg) echo "svg|svg|300|tests/svg_lint.sh $OUT/svg_lint" | jobs_run 1; summary ;;
   coverage)
     find "$OUT/obj/gcov" -name '*.gcda' -delete 2> /dev/null
     build_tests gcov

@@ -1,0 +1,300 @@
+/* § 11 Vector kernels: every level against the scalar definition, bit for bit; the definition against
+   double precision; the linear layer the same for any number of rows and threads. */
+#include "prodml.h"
+#include "test.h"
+
+#define MAX_N 5000
+static const size_t sizes[] = {0, 1, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 64, 100, 1000, 4099};
+#define N_SIZES (sizeof sizes / sizeof sizes[0])
+
+static uint32_t bits_of(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  return isnan(f) ? 0x7FC00000 : u; /* which NaN survives is the processor's choice */
+}
+
+static bool same(const float *a, const float *b, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (bits_of(a[i]) != bits_of(b[i])) return false;
+  return true;
+}
+
+/* kind 0: around 1; 1: every magnitude a float has, sums that cancel; 2: also NaN, Inf, subnormals, -0 */
+static void fill(float *x, size_t n, int kind, pml_rng *r) {
+  static const float odd[] = {0.0f, -0.0f, 1e-45f, -1e-40f, 3e38f, -3e38f, INFINITY, -INFINITY, NAN, 1e-20f};
+  for (size_t i = 0; i < n; i++) {
+    x[i] = pml_rng_normal(r);
+    if (kind >= 1) x[i] = ldexpf(x[i], (int)pml_rng_below(r, 80) - 60);
+    if (kind == 2 && pml_rng_below(r, 40) == 0) x[i] = odd[pml_rng_below(r, 10)];
+  }
+}
+
+/* Runs `op` at each level above scalar and in both modes, and compares its n outputs with the scalar
+   strict result.  Where the modes differ, default is compared between the vector levels instead. */
+typedef struct {
+  float *a, *b, *c, *y;
+  size_t n;
+  pml_mat w;
+  int rows;
+  bool flag;
+} args;
+typedef void (*op_fn)(args *g);
+
+static float want[1 << 19], other[1 << 19];
+
+static void each_level(const char *name, op_fn op, args *g, const float *before, size_t n_out, bool modes_differ) {
+  for (int strict = 1; strict >= 0; strict--) {
+    bool have = false;
+    for (int level = 0; level <= (int)pml_cpu_best(); level++) {
+      if (level == 0 && !strict && modes_differ) continue;
+      pml_strict_set(strict);
+      pml_cpu_level_set((pml_cpu_level_t)level);
+      if (before) memcpy(g->y, before, n_out * sizeof(float));
+      else memset(g->y, 0x5A, n_out * sizeof(float));
+      op(g);
+      if (!have && (strict || modes_differ)) memcpy(want, g->y, n_out * sizeof(float));
+      have = true;
+      CHECK_MSG(same(want, g->y, n_out), "%s n=%zu rows=%d type=%d level=%s strict=%d", name, g->n, g->rows,
+                (int)g->w.type, pml_cpu_level_name((pml_cpu_level_t)level), strict);
+    }
+  }
+  pml_cpu_level_set(pml_cpu_best());
+  pml_strict_set(false);
+}
+
+static void op_dot(args *g) { g->y[0] = pml_dot(g->a, g->b, g->n); }
+static void op_softmax(args *g) { if (g->n) pml_softmax(g->y, g->n); }
+static void op_silu(args *g) { pml_silu(g->y, g->a, g->n); }
+static void op_gelu(args *g) { pml_gelu(g->y, g->a, g->n); }
+static void op_swiglu(args *g) { pml_swiglu(g->y, g->a, g->b, g->n); }
+static void op_add(args *g) { pml_add(g->y, g->a, g->n); }
+static void op_axpy(args *g) { pml_axpy(g->y, -0.7f, g->a, g->n); }
+static void op_scale(args *g) { pml_scale(g->y, 1.1f, g->n); }
+static void op_rmsnorm(args *g) { pml_rmsnorm(g->y, g->a, g->b, 1, (int)g->n, 1e-6f); }
+static void op_layernorm(args *g) { pml_layernorm(g->y, g->a, g->b, g->flag ? g->c : NULL, 1, (int)g->n, 1e-5f); }
+static void op_rope(args *g) { pml_rope(g->y, 2, (int)g->n, (int)(g->n & ~(size_t)1), 4321, g->c, g->flag); }
+static void op_linear(args *g) {
+  CHECK(pml_linear(g->y, g->a, g->rows, &g->w, g->flag ? g->c : NULL) == PML_OK);
+}
+
+static void test_levels(void) {
+  static float a[MAX_N], b[MAX_N], c[MAX_N], y[2 * MAX_N], before[2 * MAX_N];
+  pml_rng r = pml_rng_seed(11);
+  TEST("levels agree");
+  for (size_t s = 0; s < N_SIZES; s++)
+    for (int kind = 0; kind < 3; kind++) {
+      args g = {.a = a, .b = b, .c = c, .y = y, .n = sizes[s]};
+      fill(a, g.n, kind, &r);
+      fill(b, g.n, kind, &r);
+      fill(c, g.n, kind, &r);
+      fill(before, 2 * g.n, kind, &r);
+      each_level("dot", op_dot, &g, NULL, 1, true);
+      each_level("softmax", op_softmax, &g, before, g.n, false);
+      each_level("silu", op_silu, &g, NULL, g.n, false);
+      each_level("gelu", op_gelu, &g, NULL, g.n, false);
+      each_level("swiglu", op_swiglu, &g, NULL, g.n, false);
+      each_level("add", op_add, &g, before, g.n, false);
+      each_level("axpy", op_axpy, &g, before, g.n, false);
+      each_level("scale", op_scale, &g, before, g.n, false);
+      each_level("rmsnorm", op_rmsnorm, &g, NULL, g.n, false);
+      each_level("layernorm", op_layernorm, &g, NULL, g.n, false);
+      g.flag = true;
+      each_level("layernorm", op_layernorm, &g, NULL, g.n, false);
+      for (size_t i = 0; i < g.n; i++) c[i] = fabsf(b[i]) < 10 ? b[i] : 1; /* frequencies */
+      each_level("rope split", op_rope, &g, before, 2 * g.n, false);
+      g.flag = false;
+      each_level("rope pairs", op_rope, &g, before, 2 * g.n, false);
+    }
+}
+
+static size_t make_weights(void *w, pml_dtype type, size_t n, int kind, pml_rng *r) {
+  static float f[1 << 17];
+  fill(f, n, kind, r);
+  for (size_t i = 0; i < n; i++)
+    if (type == PML_F32) ((float *)w)[i] = f[i];
+    else ((uint16_t *)w)[i] = type == PML_F16 ? pml_f32_to_f16(f[i]) : pml_f32_to_bf16(f[i]);
+  return n;
+}
+
+static void test_linear_levels(void) {
+  static const int ins[] = {0, 1, 15, 16, 17, 100, 513, 1040}, outs[] = {1, 3, 4, 7, 8, 9, 33, 70};
+  static const int rows[] = {1, 2, 3, 5, 6, 7, 13, 100};
+  static const pml_dtype types[] = {PML_F32, PML_F16, PML_BF16};
+  static float x[100 * 1040], y[100 * 70], bias[70], w[70 * 1040];
+  pml_rng r = pml_rng_seed(12);
+  TEST("linear: levels agree");
+  for (int i = 0; i < 8; i++)
+    for (int o = 0; o < 8; o++) {
+      int t = (i + o) % 3, kind = (i + o / 2) % 3, m = (i * 3 + o) % 8;
+      fill(x, 100 * 1040, kind, &r);
+      fill(bias, 70, kind, &r);
+      make_weights(w, types[t], (size_t)(outs[o] * ins[i]), kind, &r);
+      args g = {.a = x, .c = bias, .y = y, .w = {types[t], outs[o], ins[i], w}, .flag = o & 1};
+      g.rows = 1;
+      each_level("linear", op_linear, &g, NULL, (size_t)outs[o], true);
+      g.rows = rows[m];
+      each_level("linear", op_linear, &g, NULL, (size_t)(g.rows * outs[o]), true);
+    }
+}
+
+/* The same bits for rows = 1 and rows = 100, for any thread count, and equal to pml_dot. */
+static void test_batch_invariance(void) {
+  enum { IN = 1104, OUT = 117, ROWS = 100 };
+  static float x[ROWS * IN], y[ROWS * OUT], one[OUT], bias[OUT], row[IN];
+  static uint16_t w[OUT * IN];
+  pml_rng r = pml_rng_seed(13);
+  static const int threads[] = {1, 2, 3, 7}, batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16, 50, 99, 100};
+  fill(x, ROWS * IN, 1, &r);
+  fill(bias, OUT, 1, &r);
+  for (int type = 0; type < 2; type++) {
+    pml_mat m = {type ? PML_F16 : PML_BF16, OUT, IN, w};
+    make_weights(w, m.type, OUT * IN, 1, &r);
+    for (int strict = 0; strict < 2; strict++)
+      for (int level = 0; level <= (int)pml_cpu_best(); level++) {
+        TEST("linear is pml_dot");
+        pml_strict_set(strict);
+        pml_cpu_level_set((pml_cpu_level_t)level);
+        for (int t = 0; t < ROWS; t++)
+          for (int o = 0; o < OUT; o += t % 10 ? 29 : 1) {
+            if (t % 10 == 0 || t < 7) {
+              CHECK(pml_row_to_f32(row, &m, o) == PML_OK);
+              other[t * OUT + o] = pml_dot(x + t * IN, row, IN) + bias[o];
+            }
+          }
+        CHECK(pml_linear(want, x, ROWS, &m, bias) == PML_OK);
+        for (int t = 0; t < ROWS; t++)
+          for (int o = 0; o < OUT; o += t % 10 ? 29 : 1)
+            if (t % 10 == 0 || t < 7) CHECK(bits_of(other[t * OUT + o]) == bits_of(want[t * OUT + o]));
+        TEST("batch invariance");
+        for (int n = 0; n < 4; n++) {
+          CHECK(pml_threads_set(threads[n]) == PML_OK);
+          for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            memset(y, 0x5A, sizeof y);
+            CHECK(pml_linear(y, x, batches[b], &m, bias) == PML_OK);
+            CHECK_MSG(same(want, y, (size_t)batches[b] * OUT), "%d rows, %d threads, strict %d, level %d",
+                      batches[b], threads[n], strict, level);
+          }
+          CHECK(pml_linear(one, x + 57 * IN, 1, &m, bias) == PML_OK);
+          CHECK(same(want + 57 * OUT, one, OUT));
+        }
+      }
+  }
+  CHECK(pml_threads_set(0) == PML_OK);
+  pml_strict_set(false);
+  pml_cpu_level_set(pml_cpu_best());
+}
+
+static double rel(double got, double exact, double scale) { return fabs(got - exact) / scale; }
+
+/* The definitions themselves, against double precision. */
+static void test_accuracy(void) {
+  enum { N = 1000 };
+  static float a[N], b[N], c[N], y[N];
+  pml_rng r = pml_rng_seed(14);
+  fill(a, N, 0, &r);
+  fill(b, N, 0, &r);
+  fill(c, N, 0, &r);
+  double dot = 0, mag = 0, sum = 0, sq = 0, worst = 0;
+  for (int i = 0; i < N; i++) {
+    dot += (double)a[i] * (double)b[i];
+    mag += fabs((double)a[i] * (double)b[i]);
+    sum += (double)a[i];
+    sq += (double)a[i] * (double)a[i];
+  }
+  TEST("accuracy");
+  CHECK(rel((double)pml_dot(a, b, N), dot, mag) < 1e-6);
+  pml_rmsnorm(y, a, b, 1, N, 1e-5f);
+  for (int i = 0; i < N; i++)
+    worst = fmax(worst, fabs((double)y[i] - (double)a[i] / sqrt(sq / N + 1e-5) * (double)b[i]));
+  CHECK_MSG(worst < 2e-6, "rmsnorm %g", worst);
+  double mean = sum / N, var = sq / N - mean * mean;
+  pml_layernorm(y, a, b, c, 1, N, 1e-5f);
+  for (worst = 0, sq = 0; sq < N; sq++) {
+    int i = (int)sq;
+    worst = fmax(worst, fabs((double)y[i] - (((double)a[i] - mean) / sqrt(var + 1e-5) * (double)b[i] + (double)c[i])));
+  }
+  CHECK_MSG(worst < 4e-6, "layernorm %g", worst);
+  memcpy(y, a, sizeof y);
+  y[3] = -INFINITY;
+  pml_softmax(y, N);
+  double total = 0, got = 0;
+  for (int i = 0; i < N; i++) total += i == 3 ? 0 : exp((double)a[i]);
+  for (int i = 0; i < N; i++) {
+    double p = i == 3 ? 0 : exp((double)a[i]) / total;
+    CHECK(fabs((double)y[i] - p) <= 1e-6 * p);
+    got += (double)y[i];
+  }
+  CHECK(y[3] == 0 && fabs(got - 1) < 1e-5);
+  worst = 0;
+  pml_silu(y, a, N);
+  for (int i = 0; i < N; i++) worst = fmax(worst, fabs((double)y[i] - (double)a[i] / (1 + exp(-(double)a[i]))));
+  CHECK_MSG(worst < 5e-7, "silu %g", worst);
+  pml_gelu(y, a, N);
+  for (int i = 0; i < N; i++) {
+    double x = (double)a[i], u = sqrt(2 / 3.14159265358979) * (x + 0.044715 * x * x * x);
+    worst = fmax(worst, fabs((double)y[i] - 0.5 * x * (1 + tanh(u))));
+  }
+  CHECK_MSG(worst < 1e-6, "gelu %g", worst);
+  pml_swiglu(y, a, b, N);
+  for (int i = 0; i < N; i++)
+    worst = fmax(worst, fabs((double)y[i] - (double)b[i] * (double)a[i] / (1 + exp(-(double)a[i]))));
+  CHECK_MSG(worst < 2e-6, "swiglu %g", worst);
+}
+
+static void test_rope(void) {
+  enum { D = 12, R = 10, H = 3 };
+  float freqs[R / 2], cs[R], x[H * D], y[H * D], z[H * D];
+  TEST("rope");
+  pml_rng r = pml_rng_seed(15);
+  pml_rope_freqs(freqs, R, 10000.0f);
+  for (int i = 0; i < R / 2; i++) CHECK(rel((double)freqs[i], pow(10000, -2.0 * i / R), pow(10000, -2.0 * i / R)) < 1e-7);
+  fill(x, H * D, 0, &r);
+  for (int split = 0; split < 2; split++) {
+    memcpy(y, x, sizeof y);
+    pml_rope(y, H, D, R, 12345, freqs, split);
+    memcpy(z, x, sizeof z);
+    pml_rope_angles(cs, R, 12345, freqs);
+    pml_rope_apply(z, H, D, R, cs, split);
+    CHECK(same(y, z, H * D));
+    for (int h = 0; h < H; h++) {
+      for (int i = 0; i < R / 2; i++) {
+        int a = h * D + (split ? i : 2 * i), b = h * D + (split ? i + R / 2 : 2 * i + 1);
+        double t = 12345.0 * (double)freqs[i];
+        CHECK(fabs((double)y[a] - ((double)x[a] * cos(t) - (double)x[b] * sin(t))) < 1e-6);
+        CHECK(fabs((double)y[b] - ((double)x[a] * sin(t) + (double)x[b] * cos(t))) < 1e-6);
+      }
+      CHECK(same(y + h * D + R, x + h * D + R, D - R)); /* what does not rotate stays */
+    }
+  }
+}
+
+static void test_matrices(void) {
+  TEST("types and matrices");
+  CHECK(!strcmp(pml_dtype_info(PML_Q4_K)->name, "Q4_K") && pml_dtype_info(PML_Q4_K)->bytes == 144);
+  CHECK(pml_dtype_info(PML_BF16)->bytes == 2 && !pml_dtype_info(4) && !pml_dtype_info(-1) && !pml_dtype_info(99));
+  size_t bytes;
+  CHECK(pml_mat_bytes(&(pml_mat){PML_Q8_0, 3, 64, NULL}, &bytes) && bytes == 3 * 2 * 34);
+  CHECK(!pml_mat_bytes(&(pml_mat){PML_Q8_0, 3, 65, NULL}, &bytes) && bytes == 0);
+  CHECK(!pml_mat_bytes(&(pml_mat){(pml_dtype)77, 3, 64, NULL}, &bytes));
+  CHECK(!pml_mat_bytes(&(pml_mat){PML_F32, -3, 64, NULL}, &bytes));
+  float y[8] = {0}, x[8] = {0};
+  pml_mat q = {PML_Q4_K, 1, 256, x};
+  CHECK(pml_linear(y, x, 1, &q, NULL) == PML_E_UNSUPPORTED && strstr(pml_error(), "Q4_K"));
+  pml_mat f = {PML_F32, 2, 4, x};
+  CHECK(pml_row_to_f32(y, &f, 2) == PML_E_USAGE && pml_row_to_f32(y, &f, -1) == PML_E_USAGE);
+  CHECK(pml_linear(y, x, -1, &f, NULL) == PML_E_USAGE && pml_linear(y, x, 0, &f, NULL) == PML_OK);
+  CHECK(pml_linear(y, x, 1, &(pml_mat){PML_F32, 2, 4, NULL}, NULL) == PML_E_USAGE);
+  const float v[] = {NAN, -1, 5, 5, NAN, 2}, none[] = {NAN, NAN};
+  CHECK(pml_argmax(v, 6) == 2 && pml_argmax(none, 2) == 0 && pml_argmax(v, 0) == 0 && pml_argmax(v + 1, 1) == 0);
+}
+
+int main(void) {
+  test_levels();
+  test_linear_levels();
+  test_batch_invariance();
+  test_accuracy();
+  test_rope();
+  test_matrices();
+  pml_threads_stop();
+  return TEST_END();
+}
