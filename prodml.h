@@ -5077,6 +5077,10 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
    Training touches only the pairs beside each merge: 1 MB of English and 1,280
    tokens take a tenth of a second.
 
+   The control at the end of the chapter is what came before: a list of the most
+   frequent words, and one token, [UNK], for all others.  What it reads as [UNK]
+   is lost; no decoder can bring it back.
+
    Where it goes wrong.  Control tokens such as <|im_end|> end a turn of a chat.
    If their text in a user's message became the token, the user could speak as
    the system.  So text never yields one unless PML_ENCODE_SPECIAL is given, and
@@ -5189,6 +5193,30 @@ typedef struct {
    hold more than 2^31-1 bytes together. */
 PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs,
                                  const pml_bpe_options *o);
+
+/* The control, a word tokenizer: id 0 is [UNK], ids 1 to n_words are the words of a
+   text, the most frequent first.  So the list of the v - 1 most frequent words is
+   this one with every id >= v read as [UNK]. */
+typedef struct {
+  pml_pre pre;
+  int n_words;
+  pml_str *words;        /* [n_words + 1], words[0] is "[UNK]" */
+  uint64_t *counts;      /* [n_words + 1], counts[0] is what the list leaves out */
+  struct pml__wordlist *index;
+} pml_wordlist;
+
+/* The at most n_words most frequent words of docs, cut by the same rule as for BPE;
+   of equally frequent ones the smaller bytes come first.  Copies what it keeps; free
+   with pml_wordlist_free, which takes NULL.  PML_E_USAGE: n_words < 1; PML_E_MEMORY. */
+PML_API pml_status pml_wordlist_train(pml_wordlist **out, pml_pre pre, const pml_str *docs, size_t n_docs,
+                                      int n_words);
+PML_API void pml_wordlist_free(pml_wordlist *w);
+/* text[len] becomes (*ids)[*n], one id a word; pml_free *ids.  PML_E_MEMORY. */
+PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, size_t len, int32_t **ids,
+                                       size_t *n);
+/* Appends the words; [UNK] is all that is left of an unknown one.  PML_E_USAGE for
+   an id outside the list, PML_E_MEMORY. */
+PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out);
 
 #ifdef PML__IMPL
 
@@ -6354,6 +6382,132 @@ PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_
   if (st == PML_OK) st = pml__bpe_train_finish(&r, out);
   pml__bpe_trainer_free(&r);
   return st;
+}
+
+/* ── The control: a list of words ─────────────────────────────────────────────── */
+
+struct pml__wordlist {
+  pml__strmap map; /* word to index in words; [UNK] is not in it */
+  pml_arena arena; /* the bytes of the words */
+};
+
+typedef struct {
+  pml_str word;
+  uint64_t count;
+} pml__counted_word;
+
+PML__FN int pml__counted_order(const void *a, const void *b) {
+  const pml__counted_word *x = (const pml__counted_word *)a, *y = (const pml__counted_word *)b;
+  if (x->count != y->count) return x->count > y->count ? -1 : 1;
+  int order = memcmp(x->word.ptr, y->word.ptr, x->word.len < y->word.len ? x->word.len : y->word.len);
+  return order ? order : (x->word.len > y->word.len) - (x->word.len < y->word.len);
+}
+
+/* Every different word of docs with its count, unsorted; words point into docs. */
+PML__FN bool pml__count_words(pml_pre pre, const pml_str *docs, size_t n_docs, pml__counted_word **out, size_t *n) {
+  pml__strmap map = {0};
+  pml_str *keys = NULL;
+  size_t cap = 0, cap_keys = 0;
+  bool ok = true;
+  *out = NULL;
+  *n = 0;
+  for (size_t d = 0; d < n_docs && ok; d++)
+    for (size_t at = 0, len; at < docs[d].len && ok; at += len) {
+      len = pml_pre_token(pre, docs[d].ptr + at, docs[d].len - at);
+      pml_str word = {docs[d].ptr + at, len};
+      int64_t i = pml__strmap_find(&map, keys, word);
+      if (i >= 0) {
+        (*out)[i].count++;
+        continue;
+      }
+      pml_str *k = (pml_str *)pml__grow(keys, &cap_keys, *n + 1, sizeof *keys);
+      if (k) keys = k;
+      pml__counted_word *w = k ? (pml__counted_word *)pml__grow(*out, &cap, *n + 1, sizeof **out) : NULL;
+      if (w) *out = w;
+      if (!(ok = w != NULL)) break;
+      keys[*n] = word;
+      w[*n] = (pml__counted_word){word, 1};
+      ok = pml__strmap_add(&map, keys, *n);
+      ++*n;
+    }
+  pml_free(map.slot);
+  pml_free(keys);
+  return ok;
+}
+
+/* words[i] = a copy of word, found again through the map. */
+PML__FN bool pml__wordlist_add(pml_wordlist *w, int i, pml__counted_word c) {
+  char *text = (char *)pml_arena_alloc(&w->index->arena, c.word.len);
+  if (!text) return false;
+  memcpy(text, c.word.ptr, c.word.len);
+  w->words[i] = (pml_str){text, c.word.len};
+  w->counts[i] = c.count;
+  w->n_words = i > w->n_words ? i : w->n_words;
+  return i == 0 || pml__strmap_add(&w->index->map, w->words, (size_t)i);
+}
+
+PML_API void pml_wordlist_free(pml_wordlist *w) {
+  if (!w) return;
+  if (w->index) {
+    pml_free(w->index->map.slot);
+    pml_arena_free(&w->index->arena);
+  }
+  pml_free(w->index);
+  pml_free(w->words);
+  pml_free(w->counts);
+  pml_free(w);
+}
+
+PML_API pml_status pml_wordlist_train(pml_wordlist **out, pml_pre pre, const pml_str *docs, size_t n_docs,
+                                      int n_words) {
+  pml__counted_word *counted;
+  size_t n;
+  *out = NULL;
+  if (n_words < 1) return pml_fail(PML_E_USAGE, "a list of %d words: give at least 1", n_words);
+  bool ok = pml__count_words(pre, docs, n_docs, &counted, &n);
+  pml_wordlist *w = (pml_wordlist *)pml_calloc(1, sizeof *w);
+  size_t keep = n < (size_t)n_words ? n : (size_t)n_words;
+  if (w) {
+    w->pre = pre;
+    w->words = (pml_str *)pml_calloc(keep + 1, sizeof *w->words);
+    w->counts = (uint64_t *)pml_calloc(keep + 1, sizeof *w->counts);
+    w->index = (struct pml__wordlist *)pml_calloc(1, sizeof *w->index);
+  }
+  ok = ok && w && w->words && w->counts && w->index;
+  if (n) qsort(counted, n, sizeof *counted, pml__counted_order);
+  ok = ok && pml__wordlist_add(w, 0, (pml__counted_word){{"[UNK]", 5}, 0});
+  for (size_t i = 0; i < keep && ok; i++) ok = pml__wordlist_add(w, (int)i + 1, counted[i]);
+  for (size_t i = keep; i < n && ok; i++) w->counts[0] += counted[i].count;
+  pml_free(counted);
+  if (ok) *out = w;
+  else pml_wordlist_free(w);
+  return ok ? PML_OK : PML_E_MEMORY;
+}
+
+/* @wordlist */
+PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, size_t len, int32_t **ids,
+                                       size_t *n) {
+  pml_str *words;
+  *ids = NULL;
+  pml_status st = pml_pre_tokenize(w->pre, text, len, &words, n);
+  if (st != PML_OK) return st;
+  *ids = (int32_t *)pml_alloc(*n * sizeof **ids);
+  for (size_t i = 0; i < *n && *ids; i++) {
+    int64_t known = pml__strmap_find(&w->index->map, w->words, words[i]);
+    (*ids)[i] = known > 0 ? (int32_t)known : 0; /* a word that is not in the list is forgotten here */
+  }
+  pml_free(words);
+  return *ids ? PML_OK : PML_E_MEMORY;
+}
+/* @end */
+
+PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out) {
+  for (size_t i = 0; i < n; i++)
+    if (ids[i] < 0 || ids[i] > w->n_words)
+      return pml_fail(PML_E_USAGE, "id %d at position %zu is outside the list of %d words and [UNK]", (int)ids[i], i,
+                      w->n_words);
+  for (size_t i = 0; i < n; i++) pml_buf_add(out, w->words[ids[i]].ptr, w->words[ids[i]].len);
+  return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu words", n) : PML_OK;
 }
 #endif /* § 17 */
 
@@ -14206,15 +14360,15 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 
 typedef struct pml_ctx pml_ctx;
 
-typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING } pml_flag_kind;
+typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING, PML_FLAG_WORD } pml_flag_kind;
 
-/* A flag of one lesson.  Give --name value or --name=value; a bool also bare.  The
-   value starts as the default. */
+/* A flag of one lesson.  Give --name value or --name=value; a bool also bare, and so a
+   word, which is then "".  The value starts as the default. */
 typedef struct {
   const char *name;      /* "iterations", or "iterations|i" with a one-letter form */
   const char *help;
   pml_flag_kind kind;
-  void *value;           /* bool *, int *, double *, const char ** */
+  void *value;           /* bool *, int *, double *, const char ** (string, word) */
 } pml_flag;
 
 /* A second picture: NN_name_topic.svg. */
@@ -14688,7 +14842,7 @@ PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len
 PML__FN bool pml__flag_set(const pml_flag *f, const char *text) {
   char *end = NULL;
   errno = 0;
-  if (f->kind == PML_FLAG_STRING) *(const char **)f->value = text;
+  if (f->kind == PML_FLAG_STRING || f->kind == PML_FLAG_WORD) *(const char **)f->value = text;
   else if (f->kind == PML_FLAG_INT) {
     long v = strtol(text, &end, 10);
     if (errno || end == text || *end || v < INT_MIN || v > INT_MAX) return false;
@@ -14748,7 +14902,7 @@ PML__FN void pml__help(const pml_lesson *l) {
   printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
   if (l->n_flags) printf("\nThis lesson:\n");
   for (int i = 0; i < l->n_flags; i++) {
-    static const char *const meta[] = {"", " N", " X", " TEXT"};
+    static const char *const meta[] = {"", " N", " X", " TEXT", " [WORD]"};
     const pml_flag *f = &l->flags[i];
     char left[64], shown[48] = "";
     size_t n = strcspn(f->name, "|");
@@ -14779,6 +14933,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
     const pml_flag *f = &l->flags[k];
     if (!pml__flag_is(f->name, given, len)) continue;
     if (f->kind == PML_FLAG_BOOL && !value) value = "true";
+    else if (f->kind == PML_FLAG_WORD && !value) value = *i + 1 < argc && argv[*i + 1][0] != '-' ? argv[++*i] : "";
     else if (!value && *i + 1 < argc) value = argv[++*i];
     if (!value) return pml__usage(l, "--%.*s needs a value", (int)len, given);
     if (!pml__flag_set(f, value))

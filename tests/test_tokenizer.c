@@ -765,6 +765,50 @@ static int write_corpus(const char *dir) {
   return 0;
 }
 
+/* ── The list of words ──────────────────────────────────────────────────────── */
+
+static void test_wordlist(void) {
+  static const char *const text[] = {"the cat and the dog", "and the bird the"};
+  pml_str docs[] = {str_of(text[0]), str_of(text[1])};
+  pml_wordlist *w, *two;
+  int32_t *ids;
+  size_t n;
+  pml_buf out = {0};
+  TEST("the most frequent words first, ties by their bytes");
+  CHECK(pml_wordlist_train(&w, PML_PRE_GPT2, docs, 2, 100) == PML_OK);
+  const char *want[] = {"[UNK]", " the", " and", " bird", " cat", " dog", "and", "the"};
+  uint64_t counts[] = {0, 3, 1, 1, 1, 1, 1, 1};
+  CHECK(w->n_words == 7);
+  for (int i = 0; i <= w->n_words && i < 8; i++) {
+    CHECK_MSG(w->words[i].len == strlen(want[i]) && !memcmp(w->words[i].ptr, want[i], w->words[i].len), "%d", i);
+    CHECK(w->counts[i] == counts[i]);
+  }
+  TEST("what is not in the list becomes [UNK]");
+  CHECK(pml_wordlist_encode(w, "the doge and", 12, &ids, &n) == PML_OK);
+  CHECK(n == 3 && ids[0] == 7 && ids[1] == 0 && ids[2] == 2);
+  CHECK(pml_wordlist_decode(w, ids, n, &out) == PML_OK && !strcmp(out.data, "the[UNK] and"));
+  pml_free(ids);
+  CHECK(pml_wordlist_encode(w, "[UNK]", 5, &ids, &n) == PML_OK && n == 3 && !ids[0] && !ids[1] && !ids[2]);
+  pml_free(ids);
+  CHECK(pml_wordlist_encode(w, "", 0, &ids, &n) == PML_OK && n == 0 && ids);
+  pml_free(ids);
+  TEST("a shorter list is the beginning of the longer one");
+  CHECK(pml_wordlist_train(&two, PML_PRE_GPT2, docs, 2, 2) == PML_OK);
+  CHECK(two->n_words == 2 && two->counts[0] == 5);
+  CHECK(pml_wordlist_encode(two, " cat and", 8, &ids, &n) == PML_OK && n == 2 && ids[0] == 0 && ids[1] == 2);
+  pml_free(ids);
+  TEST("refused");
+  CHECK(pml_wordlist_decode(two, (int32_t[]){3}, 1, &out) == PML_E_USAGE);
+  CHECK(pml_wordlist_decode(two, (int32_t[]){-1}, 1, &out) == PML_E_USAGE);
+  pml_wordlist_free(two);
+  CHECK(pml_wordlist_train(&two, PML_PRE_GPT2, docs, 2, 0) == PML_E_USAGE && !two);
+  CHECK(pml_wordlist_train(&two, PML_PRE_GPT2, NULL, 0, 5) == PML_OK && two->n_words == 0);
+  pml_wordlist_free(two);
+  pml_wordlist_free(NULL);
+  pml_wordlist_free(w);
+  pml_buf_free(&out);
+}
+
 int main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "--corpus")) return write_corpus(argv[2]);
   TEST("splitting into words");
@@ -775,6 +819,7 @@ int main(int argc, char **argv) {
   test_train();
   test_train_options();
   test_round_trip();
+  test_wordlist();
   test_peer();
   return TEST_END();
 }
