@@ -13056,10 +13056,10 @@ PML__FN pml_rgb pml__heat_colour(const pml_heat_options *o, double lo, double hi
 PML__FN void pml__heat_scale(pml_svg *s, pml_box b, const pml_heat_options *o, double lo, double hi) {
   enum { STEPS = 48 };
   for (int i = 0; i < STEPS; i++) {
-    double v = hi + (lo - hi) * (i + 0.5) / STEPS, y0 = floor(b.y + i * b.h / STEPS),
-           y1 = floor(b.y + (i + 1) * b.h / STEPS);
-    pml_svg_rect(s, (pml_box){floor(b.x), y0, 26, y1 - y0}, 0, pml__heat_colour(o, lo, hi, v), PML_NO_COLOUR,
-                 0);
+    /* Each step reaches down to the end and the next covers it: no seams between them. */
+    double v = hi + (lo - hi) * (i + 0.5) / STEPS, y = floor(b.y + i * b.h / STEPS);
+    pml_box step = {floor(b.x), y, 26, floor(b.y + b.h) - y};
+    pml_svg_rect(s, step, 0, pml__heat_colour(o, lo, hi, v), PML_NO_COLOUR, 0);
   }
   pml_axis axis = {.lo = lo, .hi = hi};
   pml__ticks t = pml__axis_ticks(&axis, (int)fmax(2, fmin(6, b.h / 80)));
@@ -13091,7 +13091,7 @@ PML__FN void pml__heat_names(pml_svg *s, pml_box c, const pml_heat_options *o, i
 PML__FN void pml__heat_cells(pml_svg *s, pml_box c, const double *v, int rows, int cols,
                              const pml_heat_options *o, double lo, double hi) {
   double w = c.w / cols, h = c.h / rows, gap = fmin(w, h) > 20 ? 2 : 0;
-  pml_font f = {.size = fmin(26, fmax(20, h * 0.4)), .anchor = PML_MIDDLE};
+  pml_font f = {.size = fmin(34, fmax(20, h * 0.36)), .anchor = PML_MIDDLE};
   bool fits = o->decimals >= 0 && h >= 26;
   for (int pass = 0; pass < 2; pass++) {
     if (pass && !fits) return;
@@ -15349,7 +15349,8 @@ PML__FN int pml__lesson_finish(pml_ctx *ctx, pml_status st) {
   if (st == PML_OK && n && bad == 0) pml_say(ctx, "\n%d of %d checks held.", n, n);
   if (st == PML_OK && bad == 0) st = pml__lesson_write(ctx);
   if (ctx->output == PML_OUTPUT_JSON) pml__print_json(ctx);
-  fflush(stdout);
+  if ((fflush(stdout) != 0 || ferror(stdout)) && st == PML_OK)
+    st = pml_fail(PML_E_IO, "the output could not be written: %s", strerror(errno));
   if (pml_cancelled())
     fprintf(stderr, "%s_%s: stopped by Ctrl-C, no file was changed\n", ctx->lesson->number,
             ctx->lesson->name);
