@@ -5073,7 +5073,7 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
    the lowest rank anew each time, n² comparisons of neighbours in one cache
    line; a longer word keeps its pairs in a priority queue, n · log n.  So a
    megabyte of "a", one single word, takes half a second and not an hour.  A call
-   with a long text remembers the words it met: English runs at some 30 MB/s.
+   with a long text remembers the words it met: English runs at 30 MB/s and more.
    Training touches only the pairs beside each merge: 1 MB of English and 1,280
    tokens take a tenth of a second.
 
@@ -5927,7 +5927,7 @@ PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
   uint64_t key[2] = {0, 0};
   if (e->known && len > 1 && len <= 16) {
     memcpy(key, word, len);
-    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1] + len)) & (PML__KNOWN_WORDS - 1)];
+    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
     if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
       memcpy(ids, known->ids, known->n * sizeof *ids);
       e->n += known->n;
@@ -6014,7 +6014,6 @@ PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t
 typedef struct {
   int32_t left, right, first, last; /* of the list, -1: empty */
   int64_t count;
-  size_t step; /* the merge that touched it last */
 } pml__bpe_pair;
 
 typedef struct {
@@ -6044,23 +6043,20 @@ typedef struct {
   pml__bpe_letter *letter; /* the symbols of all words, one after the other */
   pml__bpe_pair *pair;
   uint32_t *pair_slot; /* hash from (left, right) to pair index + 1 */
-  size_t n_pairs, pair_cap, n_slots;
+  size_t n_pairs, n_queued, pair_cap, n_slots;
   pml__bpe_place *place;
   size_t n_places, place_cap;
   pml__bpe_cand *heap;
   size_t n_heap, heap_cap;
-  size_t *touched; /* pairs that the current merge made more frequent */
-  size_t n_touched, touched_cap, step;
   pml_str *token; /* raw bytes of each token, in the arena */
-  pml__strmap tokens;
   size_t n_tokens, token_cap;
   int32_t (*merge)[2];
   size_t n_merges, merge_cap;
 } pml__bpe_trainer;
 
 PML__FN void pml__bpe_trainer_free(pml__bpe_trainer *r) {
-  void *owned[] = {r->word,  r->word_count, r->words.slot, r->letter, r->pair,        r->pair_slot,
-                   r->place, r->heap,       r->touched,    r->token,  r->tokens.slot, r->merge};
+  void *owned[] = {r->word,      r->word_count, r->words.slot, r->letter, r->pair,
+                   r->pair_slot, r->place,      r->heap,       r->token,  r->merge};
   for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) pml_free(owned[i]);
   pml_arena_free(&r->arena);
 }
@@ -6157,24 +6153,20 @@ PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right,
     pml__bpe_pair *p = (pml__bpe_pair *)pml__grow(r->pair, &r->pair_cap, r->n_pairs + 1, sizeof *p);
     if (!p) return false;
     r->pair = p;
-    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0, SIZE_MAX};
+    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0};
     r->pair_slot[slot] = (uint32_t)r->n_pairs;
   }
   size_t index = r->pair_slot[slot] - 1;
   pml__bpe_place *places =
       (pml__bpe_place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
-  if (places) r->place = places;
-  size_t *touched = (size_t *)pml__grow(r->touched, &r->touched_cap, r->n_touched + 1, sizeof *touched);
-  if (touched) r->touched = touched;
-  if (!places || !touched) return false;
+  if (!places) return false;
+  r->place = places;
   pml__bpe_pair *p = &r->pair[index];
   if (p->last >= 0) places[p->last].next = (int32_t)r->n_places;
   else p->first = (int32_t)r->n_places;
   p->last = (int32_t)r->n_places;
   places[r->n_places++] = (pml__bpe_place){symbol, -1};
   p->count += count;
-  if (p->step != r->step) touched[r->n_touched++] = index;
-  p->step = r->step;
   return true;
 }
 
@@ -6182,12 +6174,11 @@ PML__FN void pml__bpe_pair_sub(pml__bpe_trainer *r, int32_t left, int32_t right,
   r->pair[r->pair_slot[pml__bpe_pair_slot_of(r, left, right)] - 1].count -= count;
 }
 
-/* Queues the pairs that the last step made more frequent. */
+/* Queues the pairs that are new since the last call.  A pair is new when its younger
+   token is; from then on its count can only fall. */
 PML__FN bool pml__bpe_train_queue(pml__bpe_trainer *r) {
-  for (size_t i = 0; i < r->n_touched; i++)
-    if (!pml__bpe_cand_push(r, r->touched[i])) return false;
-  r->n_touched = 0;
-  r->step++;
+  while (r->n_queued < r->n_pairs)
+    if (!pml__bpe_cand_push(r, r->n_queued++)) return false;
   return true;
 }
 
@@ -6238,33 +6229,29 @@ PML__FN bool pml__bpe_train_merge(pml__bpe_trainer *r, size_t pair, int32_t id) 
 }
 /* @end */
 
-/* The id of the token left + right, added when it is new; -1 when memory runs out. */
-PML__FN int64_t pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
+/* Adds the token left + right; its id is the number of tokens before it.  It is
+   always new: whether and how a stretch of text becomes one token depends on its
+   own bytes only, as long as no merge crosses its ends, and then no merge did.  So
+   "ab" + "c" and "a" + "bc" are never both learned. */
+PML__FN bool pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
+  pml_str *token = (pml_str *)pml__grow(r->token, &r->token_cap, r->n_tokens + 1, sizeof *token);
   char *bytes = (char *)pml_arena_alloc(&r->arena, left.len + right.len);
-  if (!bytes) return -1;
+  if (token) r->token = token;
+  if (!token || !bytes) return false;
   memcpy(bytes, left.ptr, left.len);
   if (right.len) memcpy(bytes + left.len, right.ptr, right.len);
-  pml_str joined = {bytes, left.len + right.len};
-  int64_t id = pml__strmap_find(&r->tokens, r->token, joined);
-  if (id >= 0) return id;
-  pml_str *token = (pml_str *)pml__grow(r->token, &r->token_cap, r->n_tokens + 1, sizeof *token);
-  if (!token) return -1;
-  r->token = token;
-  token[r->n_tokens] = joined;
-  return pml__strmap_add(&r->tokens, token, r->n_tokens) ? (int64_t)r->n_tokens++ : -1;
+  token[r->n_tokens++] = (pml_str){bytes, left.len + right.len};
+  return true;
 }
 
-/* Learns one merge.  "ab" + "c" and "a" + "bc" make the same bytes, hence the
-   same token: then the merge is new and the token is not. */
 PML__FN bool pml__bpe_train_learn(pml__bpe_trainer *r, size_t pair) {
-  int32_t left = r->pair[pair].left, right = r->pair[pair].right;
+  int32_t left = r->pair[pair].left, right = r->pair[pair].right, id = (int32_t)r->n_tokens;
   int32_t(*merge)[2] = (int32_t(*)[2])pml__grow(r->merge, &r->merge_cap, r->n_merges + 1, sizeof *merge);
   if (!merge) return false;
   r->merge = merge;
   merge[r->n_merges][0] = left;
   merge[r->n_merges++][1] = right;
-  int64_t id = pml__bpe_train_token(r, r->token[left], r->token[right]);
-  return id >= 0 && pml__bpe_train_merge(r, pair, (int32_t)id);
+  return pml__bpe_train_token(r, r->token[left], r->token[right]) && pml__bpe_train_merge(r, pair, id);
 }
 
 PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
@@ -6272,9 +6259,8 @@ PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
   while (r->n_tokens < wanted && r->n_heap) {
     pml__bpe_cand best = pml__bpe_cand_pop(r);
     int64_t count = r->pair[best.pair].count;
-    if (count != best.count) {
-      /* Counted again since: fewer go back into the queue, more are in it already. */
-      if (count < best.count && count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
+    if (count < best.count) { /* neighbours took some since it was queued */
+      if (count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
       continue;
     }
     if (count < 2) break;
@@ -6322,7 +6308,7 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
 PML__FN bool pml__bpe_train_bytes(pml__bpe_trainer *r) {
   for (int b = 0; b < 256; b++) {
     char byte = (char)b;
-    if (pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0}) != b) return false;
+    if (!pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0})) return false;
   }
   return true;
 }
@@ -6333,15 +6319,11 @@ PML__FN pml_str pml__bpe_train_printable(pml__bpe_trainer *r, pml_str raw) {
   return (pml_str){text, text ? pml__to_printable(raw, text) : 0};
 }
 
-/* "[unused300]" for id 300; a token or a special of that name gets brackets around it. */
+/* "[unused300]" for id 300.  No learned token is called so: no rule leaves brackets,
+   letters and digits in one word. */
 PML__FN pml_str pml__bpe_unused_name(pml__bpe_trainer *r, size_t id) {
-  char *text = (char *)pml_arena_alloc(&r->arena, 64);
-  pml_str name = {text, 0};
-  if (!text) return name;
-  name.len = (size_t)snprintf(text, 64, "[unused%zu]", id);
-  bool taken = pml__strmap_find(&r->tokens, r->token, name) >= 0 || pml__special_index(r->opt, text) >= 0;
-  if (taken) name.len = (size_t)snprintf(text, 64, "[[unused%zu]] (the name was taken)", id);
-  return name;
+  char *text = (char *)pml_arena_alloc(&r->arena, 32);
+  return (pml_str){text, text ? (size_t)snprintf(text, 32, "[unused%zu]", id) : 0};
 }
 
 PML__FN pml_str pml__special_name(const pml_bpe_options *o, size_t i) {
@@ -9123,7 +9105,7 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 31  BACKWARD PASS                                    needs § 11 § 12 § 18 § 25
+   § 31  BACKWARD PASS                             needs § 3 § 11 § 12 § 18 § 25
    ─────────────────────────────────────────────────────────────────────────────
    Training asks one question of every weight: if it grew a little, would the
    loss grow or shrink, and how fast?  The answers together are the gradient.
@@ -10058,7 +10040,7 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
 #endif /* § 32 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 33  TRAINING                               needs § 6 § 7 § 17 § 18 § 31 § 32
+   § 33  TRAINING                          needs § 3 § 6 § 7 § 17 § 18 § 31 § 32
    ─────────────────────────────────────────────────────────────────────────────
    One training step: take some sequences, run them forward, walk the gradient
    back, move every weight a little.  A few thousand steps later the model
@@ -11635,7 +11617,9 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
-   The trap: the first pass faults the pages in.  One unmeasured pass goes first.
+   The trap: the first pass faults the pages in, so one unmeasured pass goes first.
+   And the peak loop must clear its registers: a subnormal left in one makes every
+   multiply-add a hundred times slower.
    Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -11739,6 +11723,7 @@ PML__FN double pml__peak_work(void) {
 #ifdef PML__X86
   if (pml_cpu_level() == PML_CPU_AVX512) {
     __asm__ volatile(
+        "vzeroall\n vpxord %%zmm16,%%zmm16,%%zmm16\n vpxord %%zmm17,%%zmm17,%%zmm17\n"
         "1:\n"
         "vfmadd231ps %%zmm16,%%zmm17,%%zmm0\n vfmadd231ps %%zmm16,%%zmm17,%%zmm1\n"
         "vfmadd231ps %%zmm16,%%zmm17,%%zmm2\n vfmadd231ps %%zmm16,%%zmm17,%%zmm3\n"
@@ -11757,6 +11742,7 @@ PML__FN double pml__peak_work(void) {
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
     __asm__ volatile(
+        "vzeroall\n"
         "1:\n"
         "vfmadd231ps %%ymm14,%%ymm15,%%ymm0\n vfmadd231ps %%ymm14,%%ymm15,%%ymm1\n"
         "vfmadd231ps %%ymm14,%%ymm15,%%ymm2\n vfmadd231ps %%ymm14,%%ymm15,%%ymm3\n"
@@ -13760,7 +13746,7 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
 #endif /* § 49 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 50  PAGES                                                 needs § 6 § 10 § 15
+   § 50  PAGES                                          needs § 6 § 10 § 15 § 49
    ─────────────────────────────────────────────────────────────────────────────
    Documentation drifts because it is copied.  A reading page copies nothing by
    hand: its prose is the banner of a chapter, its code lies between two marks of a
@@ -13855,6 +13841,8 @@ PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output);
 PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt);
+/* The question is plain text (`code` may stand in it, a formula may not), the answer
+   Markdown. */
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer);
 /* An entry of the sources; "arXiv:1706.03762" becomes a link. */
 PML_API void pml_page_source(pml_page *p, const char *text, size_t len);
@@ -14151,16 +14139,37 @@ PML__FN pml__prose pml__prose_kind(const char *line, size_t len, pml__prose last
   return PML__PROSE_TEXT;
 }
 
-PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind, bool first) {
+PML__FN bool pml__is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* Prose of a banner: words with an underscore are names of the code. */
+PML__FN void pml__prose_text(pml_buf *out, const char *text, size_t len) {
+  size_t from = 0, i = 0;
+  while (i < len) {
+    size_t start = i;
+    bool name = false;
+    for (; i < len && pml__is_word(text[i]); i++) name = name || text[i] == '_';
+    if (i == start) i++;
+    else if (name && text[start] != '_' && (start == 0 || text[start - 1] != '`')) {
+      pml_md_escape(out, text + from, start - from);
+      pml_buf_printf(out, "`%.*s`", (int)(i - start), text + start);
+      from = i;
+    }
+  }
+  pml_md_escape(out, text + from, len - from);
+}
+
+PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind) {
   static const char *const lead[] = {"The trap:", "The traps:", "The trap.", "The traps.", "Cost:"};
   size_t indent = 0, bold = 0;
   while (indent < len && line[indent] == ' ') indent++;
-  for (int i = 0; first && i < 5; i++)
+  for (int i = 0; i < 5; i++)
     if (len >= strlen(lead[i]) && !strncmp(line, lead[i], strlen(lead[i]))) bold = strlen(lead[i]);
-  if (bold) pml_buf_printf(b, "**%.*s**", (int)bold, line);
+  if (bold) pml_buf_printf(b, "%s**%.*s**", b->len > 1 && b->data[b->len - 2] != '\n' ? "\n" : "", (int)bold, line);
   if (kind == PML__PROSE_ITEM) pml_buf_puts(b, line[0] == '-' ? "- " : "  ");
   size_t from = kind == PML__PROSE_ITEM && line[0] == '-' ? 2 : indent;
-  pml_md_escape(b, line + from + bold, len - from - bold);
+  pml__prose_text(b, line + from + bold, len - from - bold);
   pml_buf_puts(b, "\n");
 }
 
@@ -14221,7 +14230,7 @@ PML_API void pml_page_idea(pml_page *p, int section) {
       pml_buf_add(b, line + 2, len - 2);
       pml_buf_puts(b, "\n");
     } else if (kind == PML__PROSE_BLANK) pml_buf_puts(b, "\n");
-    else pml__prose_line(b, line, len, kind, last == PML__PROSE_BLANK || last == PML__PROSE_CODE || !strncmp(line, "The trap", 8));
+    else pml__prose_line(b, line, len, kind);
     last = kind;
   }
   pml_buf_puts(b, in_code ? "```\n\n" : "\n");
@@ -14255,8 +14264,7 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   int found = 0;
   for (int n = 1; n < 100; n++) {
     size_t begin, end;
-    if (!pml__section_prose(p, n, &begin, &end) || begin > at) break;
-    found = n;
+    if (pml__section_prose(p, n, &begin, &end) && begin < at) found = n;
   }
   return found;
 }
@@ -14298,7 +14306,16 @@ PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt) {
 }
 
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer) {
-  pml_buf_printf(&p->part[PML_PAGE_CHECK], "<details>\n<summary>%s</summary>\n\n%s\n\n</details>\n\n", question, answer);
+  pml_buf *b = &p->part[PML_PAGE_CHECK];
+  bool code = false;
+  pml_buf_puts(b, "<details>\n<summary>");
+  for (const char *q = question; *q; q++) { /* a summary is HTML, not Markdown */
+    if (*q == '<') pml_buf_puts(b, "&lt;");
+    else if (*q == '&') pml_buf_puts(b, "&amp;");
+    else if (*q == '`') pml_buf_puts(b, (code = !code) ? "<code>" : "</code>");
+    else pml_buf_add(b, q, 1);
+  }
+  pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
@@ -15058,7 +15075,7 @@ PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   if (st == PML_OK && n > 0) {
     pml_heading(ctx, "Benchmark: %d iterations", n);
     pml_bootstrap(ms, (size_t)n, 0.95, ctx->seed, &lo, &hi);
-    pml_say(ctx, "  median %.4g ms (95 %% interval %.4g to %.4g), P50 %.4g, P90 %.4g, P99 %.4g", pml_median(ms, (size_t)n), lo, hi,
+    pml_say(ctx, "  median %.3g ms (95 %% interval %.3g to %.3g), P50 %.3g, P90 %.3g, P99 %.3g", pml_median(ms, (size_t)n), lo, hi,
             pml_quantile(ms, (size_t)n, 0.5), pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
     pml_number x = {.name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
     pml_value(ctx, "benchmark_p50", pml_quantile(ms, (size_t)n, 0.5), "ms");
@@ -15126,9 +15143,11 @@ PML__FN void pml__compile_line(const pml_page *p, char out[256]) {
 
 PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   const pml_lesson *l = ctx->lesson;
-  char title[160], lead[400], header[1024], source[1024], name[128], compile[256], file[300];
+  char title[160], lead[400], header[1024], source[1024], name[128], demo[128], compile[256], file[300];
   pml_page *p;
   snprintf(title, sizeof title, "%s · %s", l->number, l->title);
+  for (size_t i = 0; i <= strlen(l->name) && i < sizeof demo; i++) demo[i] = l->name[i] == '_' ? '-' : l->name[i];
+  demo[sizeof demo - 1] = 0;
   snprintf(name, sizeof name, "%s_%s", l->number, l->name);
   snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0], pml__part_name(l), name, name);
   const char *found = pml_lesson_path(ctx, "../prodml.h");
@@ -15141,6 +15160,7 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   if (st != PML_OK) return st;
   for (int i = 0; i < 6 && l->sections[i]; i++) pml_page_idea(p, l->sections[i]);
   pml__compile_line(p, compile);
+  pml_page_text(p, PML_PAGE_RUN, "Compile and run the lesson alone, or type `make demo-%s`.  Below is what it prints with `--stdout --strict`.", demo);
   pml_page_run(p, compile, ctx->text.data ? ctx->text.data : "");
   for (int i = -1; i < 4 && st == PML_OK; i++) {
     if (i >= 0 ? !l->pictures[i].draw : !l->draw) continue;

@@ -120,6 +120,7 @@ static void test_merge_order(void) {
   small_merge(&s, "a bc");
   small_merge(&s, "a a");
   small_merge(&s, "\xC4\xA0 a");
+  small_merge(&s, "b c"); /* said again: the first rank counts */
   pml_tokenizer *t;
   CHECK_MSG(pml_tokenizer_create(&t, &s.spec) == PML_OK, "%s", pml_error());
   if (!t) return;
@@ -137,7 +138,7 @@ static void test_merge_order(void) {
   pml_str raw = pml_token_bytes(t, 260);
   CHECK(raw.len == 2 && !memcmp(raw.ptr, " a", 2));
   CHECK(pml_token_bytes(t, -1).ptr == NULL && pml_token_bytes(t, 261).ptr == NULL);
-  CHECK(pml_tokenizer_spec_of(t)->n_merges == 5 && pml_tokenizer_spec_of(t)->tokens[258].len == 3);
+  CHECK(pml_tokenizer_spec_of(t)->n_merges == 6 && pml_tokenizer_spec_of(t)->tokens[258].len == 3);
   pml_tokenizer_free(t);
 }
 
@@ -246,6 +247,9 @@ static void test_refused(void) {
   check_refused(&s.spec, PML_E_FORMAT, "plain text could then spell it");
   /* "Ġa" as a literal token is three bytes, as a merge of the space it is two. */
   small_init(&s), small_add(&s, "\xC4\xA0" "a", 4), small_merge(&s, "\xC4\xA0 a");
+  check_refused(&s.spec, PML_E_FORMAT, "other bytes than its parts");
+  /* "a\u00C3" as a literal token begins with the bytes of the merge, but goes on. */
+  small_init(&s), small_add(&s, "a\xC3\x83", 4), small_merge(&s, "a \xC3\x83");
   check_refused(&s.spec, PML_E_FORMAT, "other bytes than its parts");
   small_init(&s), s.spec.n_merges = (size_t)INT32_MAX;
   check_refused(&s.spec, PML_E_LIMIT, "2^31-1");
@@ -598,6 +602,11 @@ static void test_round_trip(void) {
   }
   CHECK_MSG(wrong == 0 && n_parts == n, "%d words, %zu of %zu ids", wrong, n_parts, n);
   pml_free(ids);
+
+  TEST("remembered words: zeros at the end are part of the word");
+  memset(text, 0, 1 << 20);
+  for (len = 20; len < 40000; len += 1 + pml_rng_below(&rng, 16)) text[len] = 'x';
+  CHECK(round_trip(t, text, len, 0, NULL));
 
   TEST("a megabyte of one character");
   static const char one[] = {'a', ' ', '\n', '\xFF', '\'', '1'};
