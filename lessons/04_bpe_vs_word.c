@@ -6,12 +6,12 @@
    teaches, then gives both the held-out questions, which neither has seen.
    You will see an unknown word merged step by step, a question as two rows of tokens,
    what each tokenizer costs and loses at every size, and that training is repeatable.
-   Change: --vocab 500 (which of the two suffers more?), --text "your own",
+   Change: --vocab 300 (which of the two suffers more?), --text "your own",
    --error (the word "doge", unknown to both), --error=covfefe. */
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { SIZES = 11, CHIPS = 64 };
+enum { SIZES = 11, LAST = SIZES - 1, CHIPS = 64 };
 static struct {
   int vocab;
   const char *error, *text;
@@ -148,7 +148,6 @@ static pml_status repeat(pml_ctx *ctx, pml_str doc) {
 }
 
 static pml_status run(pml_ctx *ctx) {
-  enum { LAST = SIZES - 1 };
   if (r.vocab < 288 || r.vocab > 8192) return pml_fail(PML_E_USAGE, "--vocab %d: give 288 to 8192", r.vocab);
   pml_status st = pml_lesson_questions(ctx, &r.qa);
   if (st != PML_OK) return st;
@@ -185,33 +184,54 @@ static pml_status run(pml_ctx *ctx) {
   return PML_OK;
 }
 
-static double chips(pml_svg *s, pml_box b, const char *name, pml_rgb colour, row c, const char *verdict) {
-  pml_svg_text(s, b.x, b.y + 34, (pml_font){.size = 26, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
-  pml_svg_text(s, b.x, b.y + 68, (pml_font){.size = 24, .colour = PML_MUTED}, verdict);
-  return pml_svg_tokens(s, (pml_box){b.x + 300, b.y, b.w - 300, b.h}, c.chip, c.n, NULL, c.colour, NULL);
+static void chips(pml_svg *s, double y, const char *name, pml_rgb colour, row c) {
+  pml_box b = pml_svg_body(s);
+  pml_svg_text(s, b.x, y + 30, (pml_font){.size = 28, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
+  pml_svg_textf(s, b.x, y + 64, (pml_font){.size = 24, .colour = PML_MUTED}, "%d tokens, %d lost", c.n, c.lost);
+  pml_svg_tokens(s, (pml_box){b.x + 260, y, b.w - 260, 120}, c.chip, c.n, NULL, c.colour, NULL);
 }
 
 static pml_status draw(pml_ctx *ctx, pml_svg *s) {
-  enum { LAST = SIZES - 1 };
-  row list = through(false, r.question), bpe = through(true, r.question);
-  double zero[SIZES] = {0}, one[SIZES];
-  char lost[64], none[64];
-  for (int i = 0; i < SIZES; i++) one[i] = 1;
-  pml_lesson_title(ctx, s, "A list of %d words loses every %.0fth word of a new question; byte-level BPE loses none", r.vocab - 1, 100 / r.unknown[LAST]);
-  pml_box b = pml_svg_body(s), top = {b.x, b.y, b.w, 560};
-  pml_series loss[] = {{.label = "list of words", .n = SIZES, .x = r.size, .y = r.unknown, .colour = PML_RED, .mark = PML_MARK_LINE_POINTS},
-                       {.label = "byte-level BPE", .n = SIZES, .x = r.size, .y = zero, .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS}};
-  pml_series cost[] = {{.label = "byte-level BPE", .n = SIZES, .x = r.size, .y = r.per_word, .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS},
-                       {.label = "list of words", .n = SIZES, .x = r.size, .y = one, .colour = PML_PURPLE, .dashed = true}};
-  pml_svg_chart(s, pml_box_column(top, 0, 2, 60), (pml_axis){.label = "entries in the vocabulary"}, (pml_axis){.label = "words lost (%)"}, loss, 2);
-  pml_svg_chart(s, pml_box_column(top, 1, 2, 60), (pml_axis){.label = "entries in the vocabulary"}, (pml_axis){.label = "tokens per word", .hi = 6}, cost, 2);
-  snprintf(lost, sizeof lost, "%d tokens, %d lost", list.n, list.lost);
-  snprintf(none, sizeof none, "%d tokens, 0 lost", bpe.n);
-  double h = chips(s, (pml_box){b.x, 700, b.w, 120}, "list of words", PML_PURPLE, list, lost);
-  chips(s, (pml_box){b.x, 720 + fmax(h, 90), b.w, 120}, "byte-level BPE", PML_GREEN, bpe, none);
+  double zero[SIZES] = {0}, one[SIZES], merges[SIZES];
+  for (int i = 0; i < SIZES; i++) one[i] = 1, merges[i] = r.size[i] - 256;
+  pml_lesson_title(ctx, s, "A list of %d words loses %.0f %% of the words of a new question, byte-level BPE none", r.vocab - 1, r.unknown[LAST]);
+  pml_box b = pml_svg_body(s), top = {b.x, b.y, b.w, 540};
+  pml_axis x = {.label = "merges learned; the vocabulary is 256 bytes more", .hi = merges[LAST]};
+  pml_series loss[] = {{.label = "list of words", .n = SIZES, .x = merges, .y = r.unknown, .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS},
+                       {.label = "byte-level BPE", .n = SIZES, .x = merges, .y = zero, .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS}};
+  pml_series cost[] = {{.label = "byte-level BPE", .n = SIZES, .x = merges, .y = r.per_word, .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS},
+                       {.label = "list of words", .n = SIZES, .x = merges, .y = one, .colour = PML_PURPLE}};
+  pml_svg_chart(s, pml_box_column(top, 0, 2, 60), x, (pml_axis){.label = "words lost (%)"}, loss, 2);
+  pml_svg_chart(s, pml_box_column(top, 1, 2, 60), x, (pml_axis){.label = "tokens per word: the price", .hi = 6}, cost, 2);
+  pml_svg_textf(s, b.x + 260, 700, (pml_font){.size = 28}, "“%s”", r.question.ptr);
+  chips(s, 730, "list of words", PML_PURPLE, through(false, r.question));
+  chips(s, 830, "byte-level BPE", PML_GREEN, through(true, r.question));
+  return PML_OK;
+}
+
+static pml_status page(pml_ctx *ctx, pml_page *p) {
+  char answer[512];
+  (void)ctx;
+  pml_page_item(p, PML_PAGE_CAN, "Say why a tokenizer that begins with bytes has no unknown token, and what that costs.");
+  pml_page_item(p, PML_PAGE_CAN, "Follow the merges of a word by their rank.");
+  pml_page_item(p, PML_PAGE_CAN, "Explain why the same text must train the same tokenizer, and what a tie has to do with it.");
+  pml_page_quote(p, "bpe_merge");
+  pml_page_quote(p, "wordlist");
+  pml_page_quote_lesson(p, "compare");
+  pml_page_text(p, PML_PAGE_BREAK, "`--error` gives both tokenizers the word \"doge\", `--error=WORD` another. The list returns `[UNK]`: nothing after it can know which word that was. The lesson notices because it compares decode(encode(x)) with x; a program that only counts tokens would not.");
+  pml_page_text(p, PML_PAGE_BREAK, "`--vocab 300` leaves BPE 44 merges. It needs more tokens, and still loses nothing. The list loses twice as much as before or more.");
+  pml_page_text(p, PML_PAGE_BREAK, "In `pml_bpe_train` (§ 17), let the candidate queue prefer the larger pair among equals: the check of the tie fails, and with status 1 the program.");
+  snprintf(answer, sizeof answer, "A longer list helps less and less: with all %d words of the taught text it still loses %.1f %% of the held-out ones. And each entry costs a row in the embedding and in the head: at d = 896, 1,000 words are 0.9 million weights, twice that without tying.", r.all->n_words, 100.0 * (double)r.all_unknown / (double)r.words);
+  pml_page_question(p, "Why not simply a longer list of words?", answer);
+  snprintf(answer, sizeof answer, "Every position passes through all layers and takes a place in the KV cache. At %.2f tokens per word the same question costs %.2f times as many positions as with a list. At 256 entries, bytes alone, it would be %.2f times.", r.per_word[LAST], r.per_word[LAST], r.per_word[0]);
+  pml_page_question(p, "What does BPE pay for losing nothing?", answer);
+  pml_page_question(p, "Does BPE take the longest token that fits?", "No. It merges the pair of the lowest rank first, wherever it stands in the word. That may leave a longer token unused, but it repeats what training did, so a word gets the pieces that the model has seen.");
+  pml_page_question(p, "Two pairs occur equally often. Why does it matter which one goes first?", "The first merge changes the counts of its neighbours, so the rest of the vocabulary may differ. If the winner hangs on the order of a hash table, two runs give two tokenizers, and a model trained with one reads noise from the other.");
+  pml_page_question(p, "May a merge join the end of one word with the beginning of the next?", "Not here: the text is cut into words first, and a merge stays inside one. A space belongs to the word after it, so \" the\" can be a token and \"of the\" cannot.");
   return PML_OK;
 }
 static const pml_flag flags[] = {{"vocab", "entries of each tokenizer", PML_FLAG_INT, &r.vocab}, {"text", "a text for both tokenizers", PML_FLAG_STRING, &r.text}, {"error", "a word that neither has seen (doge)", PML_FLAG_WORD, &r.error}};
 static const pml_lesson lesson = {.number = "04", .name = "bpe_vs_word", .title = "Byte-pair encoding against a list of words", .file = __FILE__,
-  .summary = "x", .sections = {17}, .flags = flags, .n_flags = 3, .run = run, .draw = draw};
+  
+  .summary = "One tokenizer knows words, the other bytes and how to join them. Both get the same number of entries and questions that neither has seen: what does each lose, and what does it cost?", .sections = {17}, .flags = flags, .n_flags = 3, .run = run, .draw = draw, .page = page};
 int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }
