@@ -5164,6 +5164,9 @@ PML_API pml_str pml_token_bytes(const pml_tokenizer *t, int32_t id);
    none.  A literal token wins over a normal one of the same bytes. */
 PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text);
 
+/* How many merges, the most wanted first, two tokenizers have in common. */
+PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b);
+
 /* The merge steps of one word: calls seen first with the ids of its bytes and
    rank -1, then after each merge with what is left and the rank of the merge.
    ids belongs to the library.  Time O(len²): for showing, not for encoding. */
@@ -5809,6 +5812,12 @@ PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, int32_t *ran
   return n;
 }
 /* @end */
+
+PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b) {
+  size_t n = 0;
+  while (n < a->spec.n_merges && n < b->spec.n_merges && pml__same(a->spec.merges[n], b->spec.merges[n])) n++;
+  return n;
+}
 
 PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen,
                                  void *user) {
@@ -10207,6 +10216,8 @@ PML_API pml_status pml_chatml_sequence(const pml_tokenizer *tok, const char *que
 
 /* The tokenizer of the tutor's family: byte-level BPE over all taught text, the same for the same data. */
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab);
+/* Appends all answers and taught questions, or all held-out questions, a line each. */
+PML_API void pml_qa_text(const pml_qa *qa, bool held, pml_buf *out);
 
 #define PML_CHATML_TEMPLATE                                                                                  \
   "{% for message in messages %}{{'<|im_start|>' + message['role'] + '\\n' + message['content'] + "          \
@@ -10964,6 +10975,14 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
   pml_buf_free(&question);
   return st;
+}
+
+PML_API void pml_qa_text(const pml_qa *qa, bool held, pml_buf *out) {
+  for (int i = 0; i < qa->n_topics; i++) {
+    const pml_qa_topic *t = &qa->topics[i];
+    if (!held) pml_buf_printf(out, "%s\n", t->answer);
+    for (int j = 0; j < (held ? t->n_held : t->n_taught); j++) pml_buf_printf(out, "%s\n", held ? t->held[j] : t->taught[j]);
+  }
 }
 
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab) {
@@ -14429,7 +14448,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS                         needs § 5 § 6 § 8 § 9 § 10 § 16 § 49 § 50
+   § 51  LESSONS                    needs § 5 § 6 § 8 § 9 § 10 § 16 § 33 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -14536,6 +14555,8 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
    ../lessons, and around the program.  NULL with a sentence when it is nowhere; else
    valid until the next call. */
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
+/* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
+PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
@@ -14548,6 +14569,8 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
    wider than the output is shown row by row instead. */
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
+/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL. */
+PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n);
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
                              int decimals, const char *const *row_names, const char *const *col_names);
@@ -14618,6 +14641,15 @@ PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative) {
       "or set PRODML_HOME to it",
       relative, file);
   return NULL;
+}
+
+PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
+  char folder[1024];
+  const char *path = pml_lesson_path(ctx, "data/stopwords.txt");
+  *out = NULL;
+  if (!path) return PML_E_IO;
+  snprintf(folder, sizeof folder, "%.*s", (int)pml__dir_len(path), path);
+  return pml_qa_load(out, folder);
 }
 
 /* ── Output ───────────────────────────────────────────────────────────────── */
@@ -14809,6 +14841,16 @@ PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *v, in
     if (shown < cols) pml_buf_puts(&line, "  …");
     pml__print_line(ctx, i < 0 ? "2" : "", &line);
   }
+}
+
+PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n) {
+  pml_buf line = {0};
+  for (size_t i = 0; i < n; i++) {
+    pml_buf_puts(&line, i ? "|" : "");
+    pml_text_visible(&line, tokens[i].ptr, tokens[i].len);
+  }
+  pml_say(ctx, "  %s%s%s", label ? label : "", label ? "  " : "", line.data ? line.data : "");
+  pml_buf_free(&line);
 }
 
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what) {
