@@ -90,7 +90,7 @@ CC_clang-O2 = $(CLANG) -O2 -Werror
 CC_clang-O3 = $(CLANG) -O3
 CC_asan = $(CLANG) $(SAN) -fsanitize=address,undefined -fno-sanitize-recover=all
 CC_tsan = $(CLANG) $(SAN) -fsanitize=thread
-CC_gcov = $(GCC) -O0 -g --coverage
+CC_gcov = $(GCC) -O0 -g --coverage -fprofile-update=atomic
 CC_fuzz = $(CLANG) $(SAN) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
 define variant

@@ -5073,9 +5073,13 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
    the lowest rank anew each time, n² comparisons of neighbours in one cache
    line; a longer word keeps its pairs in a priority queue, n · log n.  So a
    megabyte of "a", one single word, takes half a second and not an hour.  A call
-   with a long text remembers the words it met: English runs at some 30 MB/s.
+   with a long text remembers the words it met: English runs at 30 MB/s and more.
    Training touches only the pairs beside each merge: 1 MB of English and 1,280
    tokens take a tenth of a second.
+
+   The control at the end of the chapter is what came before: a list of the most
+   frequent words, and one token, [UNK], for all others.  What it reads as [UNK]
+   is lost; no decoder can bring it back.
 
    Where it goes wrong.  Control tokens such as <|im_end|> end a turn of a chat.
    If their text in a user's message became the token, the user could speak as
@@ -5189,6 +5193,30 @@ typedef struct {
    hold more than 2^31-1 bytes together. */
 PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_t n_docs,
                                  const pml_bpe_options *o);
+
+/* The control, a word tokenizer: id 0 is [UNK], ids 1 to n_words are the words of a
+   text, the most frequent first.  So the list of the v - 1 most frequent words is
+   this one with every id >= v read as [UNK]. */
+typedef struct {
+  pml_pre pre;
+  int n_words;
+  pml_str *words;        /* [n_words + 1], words[0] is "[UNK]" */
+  uint64_t *counts;      /* [n_words + 1], counts[0] is what the list leaves out */
+  struct pml__wordlist *index;
+} pml_wordlist;
+
+/* The at most n_words most frequent words of docs, cut by the same rule as for BPE;
+   of equally frequent ones the smaller bytes come first.  Copies what it keeps; free
+   with pml_wordlist_free, which takes NULL.  PML_E_USAGE: n_words < 1; PML_E_MEMORY. */
+PML_API pml_status pml_wordlist_train(pml_wordlist **out, pml_pre pre, const pml_str *docs, size_t n_docs,
+                                      int n_words);
+PML_API void pml_wordlist_free(pml_wordlist *w);
+/* text[len] becomes (*ids)[*n], one id a word; pml_free *ids.  PML_E_MEMORY. */
+PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, size_t len, int32_t **ids,
+                                       size_t *n);
+/* Appends the words; [UNK] is all that is left of an unknown one.  PML_E_USAGE for
+   an id outside the list, PML_E_MEMORY. */
+PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out);
 
 #ifdef PML__IMPL
 
@@ -5890,7 +5918,7 @@ PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
   uint64_t key[2] = {0, 0};
   if (e->known && len > 1 && len <= 16) {
     memcpy(key, word, len);
-    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1] + len)) & (PML__KNOWN_WORDS - 1)];
+    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
     if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
       memcpy(ids, known->ids, known->n * sizeof *ids);
       e->n += known->n;
@@ -5977,7 +6005,6 @@ PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t
 typedef struct {
   int32_t left, right, first, last; /* of the list, -1: empty */
   int64_t count;
-  size_t step; /* the merge that touched it last */
 } pml__bpe_pair;
 
 typedef struct {
@@ -6007,23 +6034,20 @@ typedef struct {
   pml__bpe_letter *letter; /* the symbols of all words, one after the other */
   pml__bpe_pair *pair;
   uint32_t *pair_slot; /* hash from (left, right) to pair index + 1 */
-  size_t n_pairs, pair_cap, n_slots;
+  size_t n_pairs, n_queued, pair_cap, n_slots;
   pml__bpe_place *place;
   size_t n_places, place_cap;
   pml__bpe_cand *heap;
   size_t n_heap, heap_cap;
-  size_t *touched; /* pairs that the current merge made more frequent */
-  size_t n_touched, touched_cap, step;
   pml_str *token; /* raw bytes of each token, in the arena */
-  pml__strmap tokens;
   size_t n_tokens, token_cap;
   int32_t (*merge)[2];
   size_t n_merges, merge_cap;
 } pml__bpe_trainer;
 
 PML__FN void pml__bpe_trainer_free(pml__bpe_trainer *r) {
-  void *owned[] = {r->word,  r->word_count, r->words.slot, r->letter, r->pair,        r->pair_slot,
-                   r->place, r->heap,       r->touched,    r->token,  r->tokens.slot, r->merge};
+  void *owned[] = {r->word,      r->word_count, r->words.slot, r->letter, r->pair,
+                   r->pair_slot, r->place,      r->heap,       r->token,  r->merge};
   for (size_t i = 0; i < sizeof owned / sizeof owned[0]; i++) pml_free(owned[i]);
   pml_arena_free(&r->arena);
 }
@@ -6120,24 +6144,20 @@ PML__FN bool pml__bpe_pair_add(pml__bpe_trainer *r, int32_t left, int32_t right,
     pml__bpe_pair *p = (pml__bpe_pair *)pml__grow(r->pair, &r->pair_cap, r->n_pairs + 1, sizeof *p);
     if (!p) return false;
     r->pair = p;
-    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0, SIZE_MAX};
+    p[r->n_pairs++] = (pml__bpe_pair){left, right, -1, -1, 0};
     r->pair_slot[slot] = (uint32_t)r->n_pairs;
   }
   size_t index = r->pair_slot[slot] - 1;
   pml__bpe_place *places =
       (pml__bpe_place *)pml__grow(r->place, &r->place_cap, r->n_places + 1, sizeof *places);
-  if (places) r->place = places;
-  size_t *touched = (size_t *)pml__grow(r->touched, &r->touched_cap, r->n_touched + 1, sizeof *touched);
-  if (touched) r->touched = touched;
-  if (!places || !touched) return false;
+  if (!places) return false;
+  r->place = places;
   pml__bpe_pair *p = &r->pair[index];
   if (p->last >= 0) places[p->last].next = (int32_t)r->n_places;
   else p->first = (int32_t)r->n_places;
   p->last = (int32_t)r->n_places;
   places[r->n_places++] = (pml__bpe_place){symbol, -1};
   p->count += count;
-  if (p->step != r->step) touched[r->n_touched++] = index;
-  p->step = r->step;
   return true;
 }
 
@@ -6145,12 +6165,11 @@ PML__FN void pml__bpe_pair_sub(pml__bpe_trainer *r, int32_t left, int32_t right,
   r->pair[r->pair_slot[pml__bpe_pair_slot_of(r, left, right)] - 1].count -= count;
 }
 
-/* Queues the pairs that the last step made more frequent. */
+/* Queues the pairs that are new since the last call.  A pair is new when its younger
+   token is; from then on its count can only fall. */
 PML__FN bool pml__bpe_train_queue(pml__bpe_trainer *r) {
-  for (size_t i = 0; i < r->n_touched; i++)
-    if (!pml__bpe_cand_push(r, r->touched[i])) return false;
-  r->n_touched = 0;
-  r->step++;
+  while (r->n_queued < r->n_pairs)
+    if (!pml__bpe_cand_push(r, r->n_queued++)) return false;
   return true;
 }
 
@@ -6201,33 +6220,29 @@ PML__FN bool pml__bpe_train_merge(pml__bpe_trainer *r, size_t pair, int32_t id) 
 }
 /* @end */
 
-/* The id of the token left + right, added when it is new; -1 when memory runs out. */
-PML__FN int64_t pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
+/* Adds the token left + right; its id is the number of tokens before it.  It is
+   always new: whether and how a stretch of text becomes one token depends on its
+   own bytes only, as long as no merge crosses its ends, and then no merge did.  So
+   "ab" + "c" and "a" + "bc" are never both learned. */
+PML__FN bool pml__bpe_train_token(pml__bpe_trainer *r, pml_str left, pml_str right) {
+  pml_str *token = (pml_str *)pml__grow(r->token, &r->token_cap, r->n_tokens + 1, sizeof *token);
   char *bytes = (char *)pml_arena_alloc(&r->arena, left.len + right.len);
-  if (!bytes) return -1;
+  if (token) r->token = token;
+  if (!token || !bytes) return false;
   memcpy(bytes, left.ptr, left.len);
   if (right.len) memcpy(bytes + left.len, right.ptr, right.len);
-  pml_str joined = {bytes, left.len + right.len};
-  int64_t id = pml__strmap_find(&r->tokens, r->token, joined);
-  if (id >= 0) return id;
-  pml_str *token = (pml_str *)pml__grow(r->token, &r->token_cap, r->n_tokens + 1, sizeof *token);
-  if (!token) return -1;
-  r->token = token;
-  token[r->n_tokens] = joined;
-  return pml__strmap_add(&r->tokens, token, r->n_tokens) ? (int64_t)r->n_tokens++ : -1;
+  token[r->n_tokens++] = (pml_str){bytes, left.len + right.len};
+  return true;
 }
 
-/* Learns one merge.  "ab" + "c" and "a" + "bc" make the same bytes, hence the
-   same token: then the merge is new and the token is not. */
 PML__FN bool pml__bpe_train_learn(pml__bpe_trainer *r, size_t pair) {
-  int32_t left = r->pair[pair].left, right = r->pair[pair].right;
+  int32_t left = r->pair[pair].left, right = r->pair[pair].right, id = (int32_t)r->n_tokens;
   int32_t(*merge)[2] = (int32_t(*)[2])pml__grow(r->merge, &r->merge_cap, r->n_merges + 1, sizeof *merge);
   if (!merge) return false;
   r->merge = merge;
   merge[r->n_merges][0] = left;
   merge[r->n_merges++][1] = right;
-  int64_t id = pml__bpe_train_token(r, r->token[left], r->token[right]);
-  return id >= 0 && pml__bpe_train_merge(r, pair, (int32_t)id);
+  return pml__bpe_train_token(r, r->token[left], r->token[right]) && pml__bpe_train_merge(r, pair, id);
 }
 
 PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
@@ -6235,9 +6250,8 @@ PML__FN pml_status pml__bpe_train_merges(pml__bpe_trainer *r) {
   while (r->n_tokens < wanted && r->n_heap) {
     pml__bpe_cand best = pml__bpe_cand_pop(r);
     int64_t count = r->pair[best.pair].count;
-    if (count != best.count) {
-      /* Counted again since: fewer go back into the queue, more are in it already. */
-      if (count < best.count && count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
+    if (count < best.count) { /* neighbours took some since it was queued */
+      if (count > 1 && !pml__bpe_cand_push(r, best.pair)) return PML_E_MEMORY;
       continue;
     }
     if (count < 2) break;
@@ -6285,7 +6299,7 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
 PML__FN bool pml__bpe_train_bytes(pml__bpe_trainer *r) {
   for (int b = 0; b < 256; b++) {
     char byte = (char)b;
-    if (pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0}) != b) return false;
+    if (!pml__bpe_train_token(r, (pml_str){&byte, 1}, (pml_str){NULL, 0})) return false;
   }
   return true;
 }
@@ -6296,15 +6310,11 @@ PML__FN pml_str pml__bpe_train_printable(pml__bpe_trainer *r, pml_str raw) {
   return (pml_str){text, text ? pml__to_printable(raw, text) : 0};
 }
 
-/* "[unused300]" for id 300; a token or a special of that name gets brackets around it. */
+/* "[unused300]" for id 300.  No learned token is called so: no rule leaves brackets,
+   letters and digits in one word. */
 PML__FN pml_str pml__bpe_unused_name(pml__bpe_trainer *r, size_t id) {
-  char *text = (char *)pml_arena_alloc(&r->arena, 64);
-  pml_str name = {text, 0};
-  if (!text) return name;
-  name.len = (size_t)snprintf(text, 64, "[unused%zu]", id);
-  bool taken = pml__strmap_find(&r->tokens, r->token, name) >= 0 || pml__special_index(r->opt, text) >= 0;
-  if (taken) name.len = (size_t)snprintf(text, 64, "[[unused%zu]] (the name was taken)", id);
-  return name;
+  char *text = (char *)pml_arena_alloc(&r->arena, 32);
+  return (pml_str){text, text ? (size_t)snprintf(text, 32, "[unused%zu]", id) : 0};
 }
 
 PML__FN pml_str pml__special_name(const pml_bpe_options *o, size_t i) {
@@ -6372,6 +6382,132 @@ PML_API pml_status pml_bpe_train(pml_tokenizer **out, const pml_str *docs, size_
   if (st == PML_OK) st = pml__bpe_train_finish(&r, out);
   pml__bpe_trainer_free(&r);
   return st;
+}
+
+/* ── The control: a list of words ─────────────────────────────────────────────── */
+
+struct pml__wordlist {
+  pml__strmap map; /* word to index in words; [UNK] is not in it */
+  pml_arena arena; /* the bytes of the words */
+};
+
+typedef struct {
+  pml_str word;
+  uint64_t count;
+} pml__counted_word;
+
+PML__FN int pml__counted_order(const void *a, const void *b) {
+  const pml__counted_word *x = (const pml__counted_word *)a, *y = (const pml__counted_word *)b;
+  if (x->count != y->count) return x->count > y->count ? -1 : 1;
+  int order = memcmp(x->word.ptr, y->word.ptr, x->word.len < y->word.len ? x->word.len : y->word.len);
+  return order ? order : (x->word.len > y->word.len) - (x->word.len < y->word.len);
+}
+
+/* Every different word of docs with its count, unsorted; words point into docs. */
+PML__FN bool pml__count_words(pml_pre pre, const pml_str *docs, size_t n_docs, pml__counted_word **out, size_t *n) {
+  pml__strmap map = {0};
+  pml_str *keys = NULL;
+  size_t cap = 0, cap_keys = 0;
+  bool ok = true;
+  *out = NULL;
+  *n = 0;
+  for (size_t d = 0; d < n_docs && ok; d++)
+    for (size_t at = 0, len; at < docs[d].len && ok; at += len) {
+      len = pml_pre_token(pre, docs[d].ptr + at, docs[d].len - at);
+      pml_str word = {docs[d].ptr + at, len};
+      int64_t i = pml__strmap_find(&map, keys, word);
+      if (i >= 0) {
+        (*out)[i].count++;
+        continue;
+      }
+      pml_str *k = (pml_str *)pml__grow(keys, &cap_keys, *n + 1, sizeof *keys);
+      if (k) keys = k;
+      pml__counted_word *w = k ? (pml__counted_word *)pml__grow(*out, &cap, *n + 1, sizeof **out) : NULL;
+      if (w) *out = w;
+      if (!(ok = w != NULL)) break;
+      keys[*n] = word;
+      w[*n] = (pml__counted_word){word, 1};
+      ok = pml__strmap_add(&map, keys, *n);
+      ++*n;
+    }
+  pml_free(map.slot);
+  pml_free(keys);
+  return ok;
+}
+
+/* words[i] = a copy of word, found again through the map. */
+PML__FN bool pml__wordlist_add(pml_wordlist *w, int i, pml__counted_word c) {
+  char *text = (char *)pml_arena_alloc(&w->index->arena, c.word.len);
+  if (!text) return false;
+  memcpy(text, c.word.ptr, c.word.len);
+  w->words[i] = (pml_str){text, c.word.len};
+  w->counts[i] = c.count;
+  w->n_words = i > w->n_words ? i : w->n_words;
+  return i == 0 || pml__strmap_add(&w->index->map, w->words, (size_t)i);
+}
+
+PML_API void pml_wordlist_free(pml_wordlist *w) {
+  if (!w) return;
+  if (w->index) {
+    pml_free(w->index->map.slot);
+    pml_arena_free(&w->index->arena);
+  }
+  pml_free(w->index);
+  pml_free(w->words);
+  pml_free(w->counts);
+  pml_free(w);
+}
+
+PML_API pml_status pml_wordlist_train(pml_wordlist **out, pml_pre pre, const pml_str *docs, size_t n_docs,
+                                      int n_words) {
+  pml__counted_word *counted;
+  size_t n;
+  *out = NULL;
+  if (n_words < 1) return pml_fail(PML_E_USAGE, "a list of %d words: give at least 1", n_words);
+  bool ok = pml__count_words(pre, docs, n_docs, &counted, &n);
+  pml_wordlist *w = (pml_wordlist *)pml_calloc(1, sizeof *w);
+  size_t keep = n < (size_t)n_words ? n : (size_t)n_words;
+  if (w) {
+    w->pre = pre;
+    w->words = (pml_str *)pml_calloc(keep + 1, sizeof *w->words);
+    w->counts = (uint64_t *)pml_calloc(keep + 1, sizeof *w->counts);
+    w->index = (struct pml__wordlist *)pml_calloc(1, sizeof *w->index);
+  }
+  ok = ok && w && w->words && w->counts && w->index;
+  if (n) qsort(counted, n, sizeof *counted, pml__counted_order);
+  ok = ok && pml__wordlist_add(w, 0, (pml__counted_word){{"[UNK]", 5}, 0});
+  for (size_t i = 0; i < keep && ok; i++) ok = pml__wordlist_add(w, (int)i + 1, counted[i]);
+  for (size_t i = keep; i < n && ok; i++) w->counts[0] += counted[i].count;
+  pml_free(counted);
+  if (ok) *out = w;
+  else pml_wordlist_free(w);
+  return ok ? PML_OK : PML_E_MEMORY;
+}
+
+/* @wordlist */
+PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, size_t len, int32_t **ids,
+                                       size_t *n) {
+  pml_str *words;
+  *ids = NULL;
+  pml_status st = pml_pre_tokenize(w->pre, text, len, &words, n);
+  if (st != PML_OK) return st;
+  *ids = (int32_t *)pml_alloc(*n * sizeof **ids);
+  for (size_t i = 0; i < *n && *ids; i++) {
+    int64_t known = pml__strmap_find(&w->index->map, w->words, words[i]);
+    (*ids)[i] = known > 0 ? (int32_t)known : 0; /* a word that is not in the list is forgotten here */
+  }
+  pml_free(words);
+  return *ids ? PML_OK : PML_E_MEMORY;
+}
+/* @end */
+
+PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out) {
+  for (size_t i = 0; i < n; i++)
+    if (ids[i] < 0 || ids[i] > w->n_words)
+      return pml_fail(PML_E_USAGE, "id %d at position %zu is outside the list of %d words and [UNK]", (int)ids[i], i,
+                      w->n_words);
+  for (size_t i = 0; i < n; i++) pml_buf_add(out, w->words[ids[i]].ptr, w->words[ids[i]].len);
+  return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu words", n) : PML_OK;
 }
 #endif /* § 17 */
 
@@ -9162,7 +9298,7 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 31  BACKWARD PASS                                    needs § 11 § 12 § 18 § 25
+   § 31  BACKWARD PASS                             needs § 3 § 11 § 12 § 18 § 25
    ─────────────────────────────────────────────────────────────────────────────
    Training asks one question of every weight: if it grew a little, would the
    loss grow or shrink, and how fast?  The answers together are the gradient.
@@ -10122,7 +10258,7 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
 #endif /* § 32 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 33  TRAINING                               needs § 6 § 7 § 17 § 18 § 31 § 32
+   § 33  TRAINING                          needs § 3 § 6 § 7 § 17 § 18 § 31 § 32
    ─────────────────────────────────────────────────────────────────────────────
    One training step: take some sequences, run them forward, walk the gradient
    back, move every weight a little.  A few thousand steps later the model
@@ -11709,7 +11845,9 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
-   The trap: the first pass faults the pages in.  One unmeasured pass goes first.
+   The trap: the first pass faults the pages in, so one unmeasured pass goes first.
+   And the peak loop must clear its registers: a subnormal left in one makes every
+   multiply-add a hundred times slower.
    Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -11813,6 +11951,7 @@ PML__FN double pml__peak_work(void) {
 #ifdef PML__X86
   if (pml_cpu_level() == PML_CPU_AVX512) {
     __asm__ volatile(
+        "vzeroall\n vpxord %%zmm16,%%zmm16,%%zmm16\n vpxord %%zmm17,%%zmm17,%%zmm17\n"
         "1:\n"
         "vfmadd231ps %%zmm16,%%zmm17,%%zmm0\n vfmadd231ps %%zmm16,%%zmm17,%%zmm1\n"
         "vfmadd231ps %%zmm16,%%zmm17,%%zmm2\n vfmadd231ps %%zmm16,%%zmm17,%%zmm3\n"
@@ -11831,6 +11970,7 @@ PML__FN double pml__peak_work(void) {
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
     __asm__ volatile(
+        "vzeroall\n"
         "1:\n"
         "vfmadd231ps %%ymm14,%%ymm15,%%ymm0\n vfmadd231ps %%ymm14,%%ymm15,%%ymm1\n"
         "vfmadd231ps %%ymm14,%%ymm15,%%ymm2\n vfmadd231ps %%ymm14,%%ymm15,%%ymm3\n"
@@ -13834,7 +13974,7 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
 #endif /* § 49 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 50  PAGES                                                 needs § 6 § 10 § 15
+   § 50  PAGES                                          needs § 6 § 10 § 15 § 49
    ─────────────────────────────────────────────────────────────────────────────
    Documentation drifts because it is copied.  A reading page copies nothing by
    hand: its prose is the banner of a chapter, its code lies between two marks of a
@@ -13929,6 +14069,8 @@ PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output);
 PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt);
+/* The question is plain text (`code` may stand in it, a formula may not), the answer
+   Markdown. */
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer);
 /* An entry of the sources; "arXiv:1706.03762" becomes a link. */
 PML_API void pml_page_source(pml_page *p, const char *text, size_t len);
@@ -14225,16 +14367,37 @@ PML__FN pml__prose pml__prose_kind(const char *line, size_t len, pml__prose last
   return PML__PROSE_TEXT;
 }
 
-PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind, bool first) {
+PML__FN bool pml__is_word(char c) {
+  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+/* Prose of a banner: words with an underscore are names of the code. */
+PML__FN void pml__prose_text(pml_buf *out, const char *text, size_t len) {
+  size_t from = 0, i = 0;
+  while (i < len) {
+    size_t start = i;
+    bool name = false;
+    for (; i < len && pml__is_word(text[i]); i++) name = name || text[i] == '_';
+    if (i == start) i++;
+    else if (name && text[start] != '_' && (start == 0 || text[start - 1] != '`')) {
+      pml_md_escape(out, text + from, start - from);
+      pml_buf_printf(out, "`%.*s`", (int)(i - start), text + start);
+      from = i;
+    }
+  }
+  pml_md_escape(out, text + from, len - from);
+}
+
+PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__prose kind) {
   static const char *const lead[] = {"The trap:", "The traps:", "The trap.", "The traps.", "Cost:"};
   size_t indent = 0, bold = 0;
   while (indent < len && line[indent] == ' ') indent++;
-  for (int i = 0; first && i < 5; i++)
+  for (int i = 0; i < 5; i++)
     if (len >= strlen(lead[i]) && !strncmp(line, lead[i], strlen(lead[i]))) bold = strlen(lead[i]);
-  if (bold) pml_buf_printf(b, "**%.*s**", (int)bold, line);
+  if (bold) pml_buf_printf(b, "%s**%.*s**", b->len > 1 && b->data[b->len - 2] != '\n' ? "\n" : "", (int)bold, line);
   if (kind == PML__PROSE_ITEM) pml_buf_puts(b, line[0] == '-' ? "- " : "  ");
   size_t from = kind == PML__PROSE_ITEM && line[0] == '-' ? 2 : indent;
-  pml_md_escape(b, line + from + bold, len - from - bold);
+  pml__prose_text(b, line + from + bold, len - from - bold);
   pml_buf_puts(b, "\n");
 }
 
@@ -14295,7 +14458,7 @@ PML_API void pml_page_idea(pml_page *p, int section) {
       pml_buf_add(b, line + 2, len - 2);
       pml_buf_puts(b, "\n");
     } else if (kind == PML__PROSE_BLANK) pml_buf_puts(b, "\n");
-    else pml__prose_line(b, line, len, kind, last == PML__PROSE_BLANK || last == PML__PROSE_CODE || !strncmp(line, "The trap", 8));
+    else pml__prose_line(b, line, len, kind);
     last = kind;
   }
   pml_buf_puts(b, in_code ? "```\n\n" : "\n");
@@ -14329,8 +14492,7 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   int found = 0;
   for (int n = 1; n < 100; n++) {
     size_t begin, end;
-    if (!pml__section_prose(p, n, &begin, &end) || begin > at) break;
-    found = n;
+    if (pml__section_prose(p, n, &begin, &end) && begin < at) found = n;
   }
   return found;
 }
@@ -14372,7 +14534,16 @@ PML_API void pml_page_diagram(pml_page *p, const char *file, const char *alt) {
 }
 
 PML_API void pml_page_question(pml_page *p, const char *question, const char *answer) {
-  pml_buf_printf(&p->part[PML_PAGE_CHECK], "<details>\n<summary>%s</summary>\n\n%s\n\n</details>\n\n", question, answer);
+  pml_buf *b = &p->part[PML_PAGE_CHECK];
+  bool code = false;
+  pml_buf_puts(b, "<details>\n<summary>");
+  for (const char *q = question; *q; q++) { /* a summary is HTML, not Markdown */
+    if (*q == '<') pml_buf_puts(b, "&lt;");
+    else if (*q == '&') pml_buf_puts(b, "&amp;");
+    else if (*q == '`') pml_buf_puts(b, (code = !code) ? "<code>" : "</code>");
+    else pml_buf_add(b, q, 1);
+  }
+  pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
@@ -14436,15 +14607,15 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 
 typedef struct pml_ctx pml_ctx;
 
-typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING } pml_flag_kind;
+typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING, PML_FLAG_WORD } pml_flag_kind;
 
-/* A flag of one lesson.  Give --name value or --name=value; a bool also bare.  The
-   value starts as the default. */
+/* A flag of one lesson.  Give --name value or --name=value; a bool also bare, and so a
+   word, which is then "".  The value starts as the default. */
 typedef struct {
   const char *name;      /* "iterations", or "iterations|i" with a one-letter form */
   const char *help;
   pml_flag_kind kind;
-  void *value;           /* bool *, int *, double *, const char ** */
+  void *value;           /* bool *, int *, double *, const char ** (string, word) */
 } pml_flag;
 
 /* A second picture: NN_name_topic.svg. */
@@ -15014,7 +15185,7 @@ PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len
 PML__FN bool pml__flag_set(const pml_flag *f, const char *text) {
   char *end = NULL;
   errno = 0;
-  if (f->kind == PML_FLAG_STRING) *(const char **)f->value = text;
+  if (f->kind == PML_FLAG_STRING || f->kind == PML_FLAG_WORD) *(const char **)f->value = text;
   else if (f->kind == PML_FLAG_INT) {
     long v = strtol(text, &end, 10);
     if (errno || end == text || *end || v < INT_MIN || v > INT_MAX) return false;
@@ -15074,7 +15245,7 @@ PML__FN void pml__help(const pml_lesson *l) {
   printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
   if (l->n_flags) printf("\nThis lesson:\n");
   for (int i = 0; i < l->n_flags; i++) {
-    static const char *const meta[] = {"", " N", " X", " TEXT"};
+    static const char *const meta[] = {"", " N", " X", " TEXT", " [WORD]"};
     const pml_flag *f = &l->flags[i];
     char left[64], shown[48] = "";
     size_t n = strcspn(f->name, "|");
@@ -15105,6 +15276,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
     const pml_flag *f = &l->flags[k];
     if (!pml__flag_is(f->name, given, len)) continue;
     if (f->kind == PML_FLAG_BOOL && !value) value = "true";
+    else if (f->kind == PML_FLAG_WORD && !value) value = *i + 1 < argc && argv[*i + 1][0] != '-' ? argv[++*i] : "";
     else if (!value && *i + 1 < argc) value = argv[++*i];
     if (!value) return pml__usage(l, "--%.*s needs a value", (int)len, given);
     if (!pml__flag_set(f, value))
@@ -15204,7 +15376,7 @@ PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   if (st == PML_OK && n > 0) {
     pml_heading(ctx, "Benchmark: %d iterations", n);
     pml_bootstrap(ms, (size_t)n, 0.95, ctx->seed, &lo, &hi);
-    pml_say(ctx, "  median %.4g ms (95 %% interval %.4g to %.4g), P50 %.4g, P90 %.4g, P99 %.4g", pml_median(ms, (size_t)n), lo, hi,
+    pml_say(ctx, "  median %.3g ms (95 %% interval %.3g to %.3g), P50 %.3g, P90 %.3g, P99 %.3g", pml_median(ms, (size_t)n), lo, hi,
             pml_quantile(ms, (size_t)n, 0.5), pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
     pml_number x = {.name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
     pml_value(ctx, "benchmark_p50", pml_quantile(ms, (size_t)n, 0.5), "ms");
@@ -15272,9 +15444,11 @@ PML__FN void pml__compile_line(const pml_page *p, char out[256]) {
 
 PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   const pml_lesson *l = ctx->lesson;
-  char title[160], lead[400], header[1024], source[1024], name[128], compile[256], file[300];
+  char title[160], lead[400], header[1024], source[1024], name[128], demo[128], compile[256], file[300];
   pml_page *p;
   snprintf(title, sizeof title, "%s · %s", l->number, l->title);
+  for (size_t i = 0; i <= strlen(l->name) && i < sizeof demo; i++) demo[i] = l->name[i] == '_' ? '-' : l->name[i];
+  demo[sizeof demo - 1] = 0;
   snprintf(name, sizeof name, "%s_%s", l->number, l->name);
   snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0], pml__part_name(l), name, name);
   const char *found = pml_lesson_path(ctx, "../prodml.h");
@@ -15287,6 +15461,7 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   if (st != PML_OK) return st;
   for (int i = 0; i < 6 && l->sections[i]; i++) pml_page_idea(p, l->sections[i]);
   pml__compile_line(p, compile);
+  pml_page_text(p, PML_PAGE_RUN, "Compile and run the lesson alone, or type `make demo-%s`.  Below is what it prints with `--stdout --strict`.", demo);
   pml_page_run(p, compile, ctx->text.data ? ctx->text.data : "");
   for (int i = -1; i < 4 && st == PML_OK; i++) {
     if (i >= 0 ? !l->pictures[i].draw : !l->draw) continue;

@@ -258,8 +258,10 @@ case ${1:-} in
     find "$OUT/obj/gcov" -name '*.gcda' -delete 2> /dev/null
     build_tests gcov
     jobs_tests gcov | jobs_run "$JOBS"
-    gcovr -r . --filter 'prodml\.h' --object-directory "$OUT/obj/gcov" --gcov-ignore-errors=no_working_dir_found \
-      --txt-summary --html-details "$OUT/coverage.html" "$OUT/obj/gcov" 2> /dev/null || gcovr -r . --filter 'prodml\.h' "$OUT/obj/gcov" --print-summary
+    gcovr -r . --filter 'prodml\.h' --gcov-ignore-parse-errors --html-details "$OUT/coverage.html" --print-summary \
+      "$OUT/obj/gcov" > "$DIR/coverage.txt" 2> "$DIR/coverage.err" || tail -n 3 "$DIR/coverage.err"
+    grep -E '^(lines|branches)' "$DIR/coverage.txt"
+    echo "line by line: $OUT/coverage.html"
     summary
     ;;
   *) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;

@@ -1,25 +1,36 @@
-#!/bin/sh
+#!/bin/bash
 # make svg-lint: every committed diagram against our own rules, XML and a second renderer.
-#   tests/svg_lint.sh LINT_PROGRAM [FILE…]      default: diagrams/*.svg
+#   tests/svg_lint.sh [FILE…]      default: diagrams/*.svg
+# The last line is "N passed, M failed".
 set -u
 cd "$(dirname "$0")/.." || exit 2
-lint=$1
-shift
+OUT=${OUT:-out}
+passed=0
+failed=0
+count() { # STATUS WHAT
+  if [ "$1" -eq 0 ]; then passed=$((passed + 1)); else failed=$((failed + 1)); echo "FAILED $2"; fi
+}
 [ $# -gt 0 ] || set -- diagrams/*.svg
-[ -e "$1" ] || { echo "svg-lint: no diagrams yet: ./build.sh writes them"; exit 1; }
-status=0
-"$lint" --self-test || status=1
-"$lint" "$@" || status=1
-if command -v xmllint >/dev/null; then
-  xmllint --noout --nonet "$@" || status=1
-else
-  echo "svg-lint: xmllint is missing, well-formedness not checked (apt install libxml2-utils)"
+[ -e "$1" ] || { echo "no diagrams yet: ./build.sh writes them"; exit 1; }
+mkdir -p "$OUT"
+if [ ! -x "$OUT/svg_lint" ] || [ prodml.h -nt "$OUT/svg_lint" ] || [ tests/svg_lint.c -nt "$OUT/svg_lint" ]; then
+  ${CC:-cc} -O1 -I. tests/svg_lint.c -o "$OUT/svg_lint" -lm -pthread || exit 1
 fi
-if command -v rsvg-convert >/dev/null; then
-  for f in "$@"; do
-    rsvg-convert -w 480 "$f" >/dev/null || { echo "$f: rsvg-convert rejects it"; status=1; }
-  done
-else
-  echo "svg-lint: rsvg-convert is missing, rendering not checked (apt install librsvg2-bin, brew install librsvg)"
-fi
-exit $status
+"$OUT/svg_lint" --self-test
+count $? "the lint finds planted faults"
+for f in "$@"; do
+  "$OUT/svg_lint" "$f"
+  count $? "$f: our rules"
+  if command -v xmllint > /dev/null; then
+    xmllint --noout --nonet "$f"
+    count $? "$f: xmllint"
+  fi
+  if command -v rsvg-convert > /dev/null; then
+    rsvg-convert -w 480 "$f" > /dev/null
+    count $? "$f: rsvg-convert"
+  fi
+done
+command -v xmllint > /dev/null || echo "xmllint is missing, well-formedness not checked (apt install libxml2-utils)"
+command -v rsvg-convert > /dev/null || echo "rsvg-convert is missing, drawing not checked (apt install librsvg2-bin, brew install librsvg)"
+echo "$passed passed, $failed failed"
+[ $failed -eq 0 ]

@@ -139,14 +139,14 @@ static void test_linear_levels(void) {
 
 /* The same bits for rows = 1 and rows = 100, for any thread count, and equal to pml_dot. */
 static void test_batch_invariance(void) {
-  enum { IN = 1104, OUT = 117, ROWS = 100 };
+  enum { IN = 1104, OUT = 69, ROWS = 100 };
   static float x[ROWS * IN], y[ROWS * OUT], one[OUT], bias[OUT], row[IN];
   static uint16_t w[OUT * IN];
   pml_rng r = pml_rng_seed(13);
-  static const int threads[] = {1, 2, 3, 7}, batches[] = {1, 2, 3, 4, 5, 6, 7, 8, 16, 50, 99, 100};
+  static const int threads[] = {1, 2, 3, 7}, batches[] = {1, 2, 3, 5, 7, 8, 100};
   fill(x, ROWS * IN, 1, &r);
   fill(bias, OUT, 1, &r);
-  for (int type = 0; type < 2; type++) {
+  for (int type = 0; type < 2; type++) { /* IN is three pieces of 368, the panel and the tiles end raggedly */
     pml_mat m = {type ? PML_F16 : PML_BF16, OUT, IN, w};
     make_weights(w, m.type, OUT * IN, 1, &r);
     for (int strict = 0; strict < 2; strict++)

@@ -120,6 +120,7 @@ static void test_merge_order(void) {
   small_merge(&s, "a bc");
   small_merge(&s, "a a");
   small_merge(&s, "\xC4\xA0 a");
+  small_merge(&s, "b c"); /* said again: the first rank counts */
   pml_tokenizer *t;
   CHECK_MSG(pml_tokenizer_create(&t, &s.spec) == PML_OK, "%s", pml_error());
   if (!t) return;
@@ -137,7 +138,7 @@ static void test_merge_order(void) {
   pml_str raw = pml_token_bytes(t, 260);
   CHECK(raw.len == 2 && !memcmp(raw.ptr, " a", 2));
   CHECK(pml_token_bytes(t, -1).ptr == NULL && pml_token_bytes(t, 261).ptr == NULL);
-  CHECK(pml_tokenizer_spec_of(t)->n_merges == 5 && pml_tokenizer_spec_of(t)->tokens[258].len == 3);
+  CHECK(pml_tokenizer_spec_of(t)->n_merges == 6 && pml_tokenizer_spec_of(t)->tokens[258].len == 3);
   pml_tokenizer_free(t);
 }
 
@@ -246,6 +247,9 @@ static void test_refused(void) {
   check_refused(&s.spec, PML_E_FORMAT, "plain text could then spell it");
   /* "Ġa" as a literal token is three bytes, as a merge of the space it is two. */
   small_init(&s), small_add(&s, "\xC4\xA0" "a", 4), small_merge(&s, "\xC4\xA0 a");
+  check_refused(&s.spec, PML_E_FORMAT, "other bytes than its parts");
+  /* "a\u00C3" as a literal token begins with the bytes of the merge, but goes on. */
+  small_init(&s), small_add(&s, "a\xC3\x83", 4), small_merge(&s, "a \xC3\x83");
   check_refused(&s.spec, PML_E_FORMAT, "other bytes than its parts");
   small_init(&s), s.spec.n_merges = (size_t)INT32_MAX;
   check_refused(&s.spec, PML_E_LIMIT, "2^31-1");
@@ -598,6 +602,11 @@ static void test_round_trip(void) {
   CHECK_MSG(wrong == 0 && n_parts == n, "%d words, %zu of %zu ids", wrong, n_parts, n);
   pml_free(ids);
 
+  TEST("remembered words: zeros at the end are part of the word");
+  memset(text, 0, 1 << 20);
+  for (len = 20; len < 40000; len += 1 + pml_rng_below(&rng, 16)) text[len] = 'x';
+  CHECK(round_trip(t, text, len, 0, NULL));
+
   TEST("a megabyte of one character");
   static const char one[] = {'a', ' ', '\n', '\xFF', '\'', '1'};
   for (size_t i = 0; i < sizeof one; i++) {
@@ -756,6 +765,50 @@ static int write_corpus(const char *dir) {
   return 0;
 }
 
+/* ── The list of words ──────────────────────────────────────────────────────── */
+
+static void test_wordlist(void) {
+  static const char *const text[] = {"the cat and the dog", "and the bird the"};
+  pml_str docs[] = {str_of(text[0]), str_of(text[1])};
+  pml_wordlist *w, *two;
+  int32_t *ids;
+  size_t n;
+  pml_buf out = {0};
+  TEST("the most frequent words first, ties by their bytes");
+  CHECK(pml_wordlist_train(&w, PML_PRE_GPT2, docs, 2, 100) == PML_OK);
+  const char *want[] = {"[UNK]", " the", " and", " bird", " cat", " dog", "and", "the"};
+  uint64_t counts[] = {0, 3, 1, 1, 1, 1, 1, 1};
+  CHECK(w->n_words == 7);
+  for (int i = 0; i <= w->n_words && i < 8; i++) {
+    CHECK_MSG(w->words[i].len == strlen(want[i]) && !memcmp(w->words[i].ptr, want[i], w->words[i].len), "%d", i);
+    CHECK(w->counts[i] == counts[i]);
+  }
+  TEST("what is not in the list becomes [UNK]");
+  CHECK(pml_wordlist_encode(w, "the doge and", 12, &ids, &n) == PML_OK);
+  CHECK(n == 3 && ids[0] == 7 && ids[1] == 0 && ids[2] == 2);
+  CHECK(pml_wordlist_decode(w, ids, n, &out) == PML_OK && !strcmp(out.data, "the[UNK] and"));
+  pml_free(ids);
+  CHECK(pml_wordlist_encode(w, "[UNK]", 5, &ids, &n) == PML_OK && n == 3 && !ids[0] && !ids[1] && !ids[2]);
+  pml_free(ids);
+  CHECK(pml_wordlist_encode(w, "", 0, &ids, &n) == PML_OK && n == 0 && ids);
+  pml_free(ids);
+  TEST("a shorter list is the beginning of the longer one");
+  CHECK(pml_wordlist_train(&two, PML_PRE_GPT2, docs, 2, 2) == PML_OK);
+  CHECK(two->n_words == 2 && two->counts[0] == 5);
+  CHECK(pml_wordlist_encode(two, " cat and", 8, &ids, &n) == PML_OK && n == 2 && ids[0] == 0 && ids[1] == 2);
+  pml_free(ids);
+  TEST("refused");
+  CHECK(pml_wordlist_decode(two, (int32_t[]){3}, 1, &out) == PML_E_USAGE);
+  CHECK(pml_wordlist_decode(two, (int32_t[]){-1}, 1, &out) == PML_E_USAGE);
+  pml_wordlist_free(two);
+  CHECK(pml_wordlist_train(&two, PML_PRE_GPT2, docs, 2, 0) == PML_E_USAGE && !two);
+  CHECK(pml_wordlist_train(&two, PML_PRE_GPT2, NULL, 0, 5) == PML_OK && two->n_words == 0);
+  pml_wordlist_free(two);
+  pml_wordlist_free(NULL);
+  pml_wordlist_free(w);
+  pml_buf_free(&out);
+}
+
 int main(int argc, char **argv) {
   if (argc == 3 && !strcmp(argv[1], "--corpus")) return write_corpus(argv[2]);
   TEST("splitting into words");
@@ -766,6 +819,7 @@ int main(int argc, char **argv) {
   test_train();
   test_train_options();
   test_round_trip();
+  test_wordlist();
   test_peer();
   return TEST_END();
 }

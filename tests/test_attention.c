@@ -1,0 +1,189 @@
+/* § 14 Attention: against a plain double-precision definition, and bit for bit the same for every
+   cache layout, processor level, thread count and batch. */
+#include "prodml.h"
+#include "test.h"
+
+enum { MAX_S = 1000, MAX_G = 3, MAX_DIM = 80, MAX_H = 27, MAX_T = 5 };
+
+static uint32_t bits_of(float f) {
+  uint32_t u;
+  memcpy(&u, &f, 4);
+  return isnan(f) ? 0x7FC00000 : u;
+}
+
+static bool same(const float *a, const float *b, size_t n) {
+  for (size_t i = 0; i < n; i++)
+    if (bits_of(a[i]) != bits_of(b[i])) return false;
+  return true;
+}
+
+/* A cache in blocks of bs positions, placed in shuffled order; unused floats are NaN. */
+typedef struct {
+  float *k, *v;
+  int32_t *table;
+  pml_kv_view view;
+} cache;
+
+static cache cache_make(const float *k, const float *v, int S, int bs, size_t stride, pml_rng *r) {
+  int n = (S + bs - 1) / bs + 1;
+  size_t floats = (size_t)n * (size_t)bs * stride;
+  cache c = {malloc(floats * 4), malloc(floats * 4), malloc((size_t)n * 4), {0}};
+  for (size_t i = 0; i < floats; i++) c.k[i] = c.v[i] = NAN;
+  for (int i = 0; i < n; i++) c.table[i] = i;
+  for (int i = n - 1; i > 0; i--) {
+    int j = (int)pml_rng_below(r, (uint32_t)i + 1), t = c.table[i];
+    c.table[i] = c.table[j];
+    c.table[j] = t;
+  }
+  for (int p = 0; p < S; p++) {
+    size_t at = ((size_t)c.table[p / bs] * (size_t)bs + (size_t)(p % bs)) * stride;
+    memcpy(c.k + at, k + (size_t)p * stride, stride * 4);
+    memcpy(c.v + at, v + (size_t)p * stride, stride * 4);
+  }
+  c.view = (pml_kv_view){c.k, c.v, c.table, bs, stride};
+  return c;
+}
+
+static void cache_free(cache *c) {
+  free(c->k);
+  free(c->v);
+  free(c->table);
+}
+
+/* The definition: softmax over all visible scores, then the weighted mean of the values. */
+static double worst_error(const float *out, const float *q, const float *k, const float *v, int T, int H, int G,
+                          int dim, const int32_t *n_visible) {
+  static double p[MAX_S];
+  double worst = 0;
+  for (int t = 0; t < T; t++)
+    for (int h = 0; h < H; h++) {
+      const float *qr = q + (t * H + h) * dim, *o = out + (t * H + h) * dim;
+      int g = h * G / H;
+      double max = -1e300, sum = 0;
+      for (int s = 0; s < n_visible[t]; s++) {
+        p[s] = 0;
+        for (int i = 0; i < dim; i++) p[s] += (double)qr[i] * (double)k[(s * G + g) * dim + i];
+        p[s] /= sqrt(dim);
+        max = fmax(max, p[s]);
+      }
+      for (int s = 0; s < n_visible[t]; s++) sum += p[s] = exp(p[s] - max);
+      for (int i = 0; i < dim; i++) {
+        double want = 0;
+        for (int s = 0; s < n_visible[t]; s++) want += p[s] / sum * (double)v[(s * G + g) * dim + i];
+        worst = fmax(worst, fabs(want - (double)o[i]));
+      }
+    }
+  return worst;
+}
+
+static float q[MAX_T * MAX_H * MAX_DIM], k[MAX_S * MAX_G * MAX_DIM], v[MAX_S * MAX_G * MAX_DIM];
+static float want[MAX_T * MAX_H * MAX_DIM], got[MAX_T * MAX_H * MAX_DIM];
+
+static void test_shape(int H, int G, int dim, int S, bool strict, pml_rng *r) {
+  static const int sizes[] = {1, 3, 16, 4096}, threads[] = {1, 2, 3, 7};
+  int32_t n_visible[MAX_T] = {S, S > 1 ? S - 1 : S, S / 2, S < 256 ? S : 256, 0};
+  size_t stride = (size_t)(G * dim), n = (size_t)(H * dim);
+  for (int i = 0; i < MAX_T * H * dim; i++) q[i] = 2 * pml_rng_normal(r);
+  for (int i = 0; i < S * G * dim; i++) {
+    k[i] = pml_rng_normal(r);
+    v[i] = pml_rng_normal(r);
+  }
+  pml_strict_set(strict);
+  int32_t zero = 0;
+  pml_kv_view flat = {k, v, &zero, S, stride}; /* a contiguous cache: one block */
+  const pml_kv_view *views[MAX_T] = {&flat, &flat, &flat, &flat, &flat};
+  CHECK(pml_attention(want, q, MAX_T, H, G, dim, views, n_visible) == PML_OK);
+  double e = worst_error(want, q, k, v, MAX_T, H, G, dim, n_visible);
+  CHECK_MSG(e < 5e-6, "H %d G %d dim %d S %d: error %g", H, G, dim, S, e);
+  for (size_t i = 0; i < n; i++) CHECK(want[4 * n + i] == 0); /* the row that sees nothing */
+
+  for (int b = 0; b < 4; b++) {
+    cache c = cache_make(k, v, S, sizes[b], stride, r);
+    for (int t = 0; t < MAX_T; t++) views[t] = t == 1 ? &flat : &c.view; /* rows of different sequences */
+    for (int i = 0; i < 4; i++) {
+      pml_threads_set(threads[i]);
+      memset(got, 0x5A, sizeof got);
+      CHECK(pml_attention(got, q, MAX_T, H, G, dim, views, n_visible) == PML_OK);
+      CHECK_MSG(same(want, got, n * MAX_T), "blocks of %d, %d threads, dim %d S %d", sizes[b], threads[i], dim, S);
+    }
+    CHECK(pml_attention(got, q + 2 * n, 1, H, G, dim, views, n_visible + 2) == PML_OK);
+    CHECK(same(want + 2 * n, got, n));
+    cache_free(&c);
+  }
+  pml_threads_set(0);
+
+  for (int t = 0; t < MAX_T; t++) views[t] = &flat;
+  int lowest = strict ? 0 : 1;
+  for (int level = lowest; level <= (int)pml_cpu_best(); level++) {
+    pml_cpu_level_set((pml_cpu_level_t)level);
+    CHECK(pml_attention(got, q, MAX_T, H, G, dim, views, n_visible) == PML_OK);
+    CHECK_MSG(same(want, got, n * MAX_T), "level %d, strict %d, dim %d S %d", level, strict, dim, S);
+  }
+  if (!strict) { /* the scalar level rounds each product; close, not equal */
+    pml_cpu_level_set(PML_CPU_SCALAR);
+    CHECK(pml_attention(got, q, MAX_T, H, G, dim, views, n_visible) == PML_OK);
+    CHECK(worst_error(got, q, k, v, MAX_T, H, G, dim, n_visible) < 5e-6);
+  }
+  pml_cpu_level_set(pml_cpu_best());
+}
+
+/* A key outside the visible positions must not matter, whatever it holds; a NaN inside must show. */
+static void test_masking(void) {
+  enum { H = 2, DIM = 16, S = 300 };
+  int32_t zero = 0, n_visible = 260;
+  pml_kv_view view = {k, v, &zero, MAX_S, DIM};
+  const pml_kv_view *views[1] = {&view};
+  TEST("masking");
+  pml_rng r = pml_rng_seed(3);
+  for (int i = 0; i < S * DIM; i++) k[i] = v[i] = pml_rng_normal(&r);
+  for (int i = 0; i < H * DIM; i++) q[i] = pml_rng_normal(&r);
+  CHECK(pml_attention(want, q, 1, H, 1, DIM, views, &n_visible) == PML_OK);
+  for (int i = 260 * DIM; i < S * DIM; i++) k[i] = v[i] = i & 1 ? NAN : INFINITY;
+  CHECK(pml_attention(got, q, 1, H, 1, DIM, views, &n_visible) == PML_OK);
+  CHECK(same(want, got, H * DIM));
+  k[259 * DIM] = NAN;
+  CHECK(pml_attention(got, q, 1, H, 1, DIM, views, &n_visible) == PML_OK);
+  CHECK(isnan(got[0]) && isnan(got[H * DIM - 1]));
+  /* one key far above the others takes all the weight, first or last, without overflow */
+  for (int at = 0; at < 260; at += 259) {
+    for (int i = 0; i < 260 * DIM; i++) k[i] = 0;
+    for (int i = 0; i < DIM; i++) {
+      q[i] = 100;
+      k[at * DIM + i] = 100;
+    }
+    CHECK(pml_attention(got, q, 1, 1, 1, DIM, views, &n_visible) == PML_OK);
+    for (int i = 0; i < DIM; i++) CHECK(bits_of(got[i]) == bits_of(v[at * DIM + i]));
+  }
+}
+
+static void test_usage(void) {
+  int32_t zero = 0, n_visible = 1;
+  pml_kv_view view = {k, v, &zero, 1, 16};
+  const pml_kv_view *views[1] = {&view};
+  TEST("usage");
+  CHECK(pml_attention(got, q, 1, 3, 2, 8, views, &n_visible) == PML_E_USAGE);
+  CHECK(pml_attention(got, q, -1, 2, 2, 8, views, &n_visible) == PML_E_USAGE);
+  CHECK(pml_attention(got, q, 1, 2, 2, 0, views, &n_visible) == PML_E_USAGE);
+  CHECK(pml_attention(got, q, 0, 2, 2, 8, views, &n_visible) == PML_OK);
+  n_visible = -1;
+  CHECK(pml_attention(got, q, 1, 2, 2, 8, views, &n_visible) == PML_E_USAGE);
+  n_visible = 1;
+  view.block_size = 0;
+  CHECK(pml_attention(got, q, 1, 2, 2, 8, views, &n_visible) == PML_E_USAGE);
+}
+
+int main(void) {
+  static const int shapes[][4] = {/* H, G, dim, S */
+      {1, 1, 1, 1},    {2, 2, 16, 17},  {4, 2, 15, 256}, {14, 2, 64, 257}, {3, 1, 17, 513},
+      {8, 1, 8, 1000}, {27, 3, 80, 40}, {6, 1, 33, 300}, {5, 1, 64, 512}};
+  pml_rng r = pml_rng_seed(14);
+  TEST("shapes");
+  for (size_t i = 0; i < sizeof shapes / sizeof *shapes; i++)
+    for (int strict = 0; strict < 2; strict++)
+      test_shape(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], strict, &r);
+  pml_strict_set(false);
+  test_masking();
+  test_usage();
+  pml_threads_stop();
+  return TEST_END();
+}
