@@ -8229,6 +8229,49 @@ PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_
 PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
 PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
+/* The pool that holds the keys and values, for reading: rows by pml_kv_k_row (§ 24).  Borrowed
+   from the context.  NULL when the backend keeps them elsewhere. */
+PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
+
+/* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
+   weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
+   query may see.  k[p], v[p] point at rows of h floats.  softmax false keeps the raw scores as
+   weights: the fault that lesson 05 injects.  out may be NULL. */
+PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
+                        int n, int head_dim, bool softmax);
+
+/* Attention under the microscope.  While a probe is open, every run of its context (one sequence)
+   is watched through the trace hook (§ 10), of which there is only one.  The probe keeps the
+   rotated queries and the head outputs of the latest run: [n_layers][rows][H·h].  With `replace`
+   the outputs are computed again by pml_attend, from the same queries and cache, compared with
+   those of § 14, and put in their place: the model goes on with them. */
+typedef struct {
+  bool replace, no_softmax;    /* the caller's choice, before a run */
+  int rows;                    /* of the latest run */
+  float *queries, *heads;
+  double difference, largest;  /* since the probe was opened: worst |ours − § 14's|, largest |§ 14's|, per head */
+  double growth;               /* mean of |ours| / |§ 14's| */
+  const pml_context *ctx;
+  const pml_seq *seq;
+  const float *run_queries;
+  int max_rows;
+  uint64_t n;
+} pml_probe;
+/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache. */
+PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows);
+PML_API void pml_probe_close(pml_probe *p);
+/* weights[n] of query row `row` of the latest run, which began at position `first`; n = first + row + 1.
+   kv_head < 0: the one that belongs to the head.  out[h] may be NULL. */
+PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv_head, int first, int row,
+                                 double *weights, float *out);
+/* What one head did in the latest run, which began with an empty sequence: weights[rows,rows], NaN
+   for the future, and what they say about it. */
+typedef struct {
+  double previous;             /* mean weight on the token before, rows 1 … */
+  double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
+  double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+} pml_head_facts;
+PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
 
 #ifdef PML__IMPL
 
@@ -8512,6 +8555,165 @@ PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) 
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
   pml_context_truncate(ctx, seq, 0);
   pml_seq_free(NULL, seq);
+}
+
+PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
+  return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
+}
+
+/* @attend: out = softmax(q·Kᵀ / √h)·V for one query. */
+PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
+                        int n, int head_dim, bool softmax) {
+  double top = -HUGE_VAL, sum = 0;
+  for (int p = 0; p < n; p++) {
+    double score = 0;
+    for (int i = 0; i < head_dim; i++) score += (double)q[i] * (double)k[p][i];
+    weights[p] = score / sqrt((double)head_dim);
+    if (weights[p] > top) top = weights[p];
+  }
+  for (int p = 0; softmax && p < n; p++) sum += weights[p] = pml_expd(weights[p] - top);
+  for (int p = 0; softmax && p < n; p++) weights[p] /= sum;
+  for (int i = 0; out && i < head_dim; i++) {
+    double mean = 0;
+    for (int p = 0; p < n; p++) mean += weights[p] * (double)v[p][i];
+    out[i] = (float)mean;
+  }
+}
+/* @end */
+
+/* Where one kv head's rows of positions 0 … n-1 lie. */
+PML__FN void pml__probe_rows(const pml_probe *p, int layer, int kv_head, int n, const float **k, const float **v) {
+  const pml_kv *kv = pml_context_kv(p->ctx);
+  size_t at = (size_t)kv_head * (size_t)p->ctx->model->cfg.head_dim;
+  for (int i = 0; i < n; i++) {
+    k[i] = pml_kv_k_row(kv, p->seq, layer, i) + at;
+    v[i] = pml_kv_v_row(kv, p->seq, layer, i) + at;
+  }
+}
+
+PML__FN double pml__distance_of(const float *x, const float *y, int n) { /* |x − y|; y NULL: |x| */
+  double sum = 0;
+  for (int i = 0; i < n; i++) {
+    double d = (double)x[i] - (y ? (double)y[i] : 0);
+    sum += d * d;
+  }
+  return sqrt(sum);
+}
+
+PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv_head, int first, int row,
+                                 double *weights, float *out) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int n = first + row + 1, H = c->n_heads, h = c->head_dim;
+  size_t size = (size_t)n * sizeof(float *);
+  size_t at = ((size_t)layer * (size_t)p->rows + (size_t)row) * (size_t)H + (size_t)head;
+  const float **k = (const float **)pml_alloc(2 * size), **v = k + n;
+  if (!k) return PML_E_MEMORY;
+  pml__probe_rows(p, layer, kv_head < 0 ? head * c->n_kv_heads / H : kv_head, n, k, v);
+  pml_attend(out, weights, p->queries + at * (size_t)h, k, v, n, h, !p->no_softmax);
+  pml_free(k);
+  return PML_OK;
+}
+
+PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
+  const pml_config *c = &p->ctx->model->cfg;
+  size_t T = (size_t)p->rows, h = (size_t)c->head_dim, row = (size_t)c->n_heads * h;
+  const float *q = p->queries + (size_t)layer * T * row + (size_t)head * h;
+  size_t at = (size_t)(head * c->n_kv_heads / c->n_heads) * h;
+  double differ = 0, all = 0;
+  for (size_t i = 0; i < T; i++)
+    for (size_t j = 0; j < T; j++) {
+      const float *ki = pml_kv_k_row(pml_context_kv(p->ctx), p->seq, layer, (int)i) + at;
+      const float *kj = pml_kv_k_row(pml_context_kv(p->ctx), p->seq, layer, (int)j) + at;
+      double there = (double)pml_dot(q + i * row, kj, h), back = (double)pml_dot(q + j * row, ki, h);
+      differ += fabs(there - back);
+      all += fabs(there);
+    }
+  return all > 0 ? differ / all : 0;
+}
+
+PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
+  int T = p->rows;
+  pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  for (int t = 0; t < T; t++) {
+    double *w = weights + (size_t)t * (size_t)T, entropy = 0;
+    pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
+    if (st != PML_OK) return st;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    if (t == 0) continue;
+    f.previous += w[t - 1] / (T - 1);
+    f.used += pml_expd(entropy) / (t + 1) / (T - 1);
+  }
+  *facts = f;
+  return PML_OK;
+}
+
+/* All head outputs of one layer, computed again; `theirs` is the backend's own buffer. */
+PML__FN void pml__probe_replace(pml_probe *p, int layer, float *theirs, int rows) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int H = c->n_heads, G = c->n_kv_heads, h = c->head_dim, first = p->seq->n_tokens, n_all = first + rows;
+  const float **k = (const float **)pml_alloc(2 * (size_t)n_all * sizeof(float *)), **v = k + n_all;
+  double *w = (double *)pml_alloc((size_t)n_all * sizeof *w);
+  float *out = (float *)pml_alloc((size_t)h * sizeof *out);
+  for (int i = 0; k && w && out && i < rows * H; i++) {
+    float *y = theirs + (size_t)i * (size_t)h;
+    int n = first + i / H + 1;
+    pml__probe_rows(p, layer, i % H * G / H, n, k, v);
+    pml_attend(out, w, p->run_queries + (size_t)i * (size_t)h, k, v, n, h, !p->no_softmax);
+    double own = pml__distance_of(out, NULL, h), kernel = pml__distance_of(y, NULL, h);
+    p->difference = fmax(p->difference, pml__distance_of(out, y, h));
+    p->largest = fmax(p->largest, kernel);
+    p->n++;
+    if (kernel > 0) p->growth += (own / kernel - p->growth) / (double)p->n;
+    memcpy(y, out, (size_t)h * sizeof *out);
+  }
+  pml_free(out);
+  pml_free(w);
+  pml_free(k);
+}
+
+PML__FN void pml__probe_see(void *user, const pml_span *s) {
+  pml_probe *p = (pml_probe *)user;
+  const pml_config *c = &p->ctx->model->cfg;
+  bool heads = !strcmp(s->name, "heads");
+  size_t width = (size_t)c->n_heads * (size_t)c->head_dim;
+  if ((!heads && strcmp(s->name, "queries") != 0) || s->n > (size_t)p->max_rows * width) return;
+  p->rows = (int)(s->n / width);
+  if (!heads) p->run_queries = s->data;
+  else if (p->replace) pml__probe_replace(p, s->layer, (float *)(uintptr_t)s->data, p->rows); /* the scratch of § 26 */
+  memcpy((heads ? p->heads : p->queries) + (size_t)s->layer * s->n, s->data, s->n * sizeof(float));
+}
+
+PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows) {
+  const pml_config *c = &ctx->model->cfg;
+  *out = NULL;
+  if (!pml_context_kv(ctx))
+    return pml_fail(PML_E_UNSUPPORTED, "probe: the backend '%s' keeps its cache to itself", ctx->backend->name);
+  if (max_rows < 1 || max_rows > ctx->options.n_ctx)
+    return pml_fail(PML_E_USAGE, "probe: %d rows: give 1 to %d, the context's positions", max_rows, ctx->options.n_ctx);
+  size_t n = (size_t)c->n_layers * (size_t)max_rows * (size_t)c->n_heads * (size_t)c->head_dim;
+  pml_probe *p = (pml_probe *)pml_calloc(1, sizeof *p);
+  if (!p) return PML_E_MEMORY;
+  p->ctx = ctx;
+  p->seq = seq;
+  p->max_rows = max_rows;
+  p->queries = (float *)pml_calloc(n, sizeof(float));
+  p->heads = (float *)pml_calloc(n, sizeof(float));
+  if (!p->queries || !p->heads) {
+    pml_probe_close(p);
+    return PML_E_MEMORY;
+  }
+  pml_trace_set(pml__probe_see, p);
+  *out = p;
+  return PML_OK;
+}
+
+PML_API void pml_probe_close(pml_probe *p) {
+  if (!p) return;
+  pml_trace_set(NULL, NULL);
+  pml_free(p->queries);
+  pml_free(p->heads);
+  pml_free(p);
 }
 
 #endif /* § 26 */
@@ -9210,6 +9412,12 @@ PML_API void pml_cross_entropy_forward(float *loss, float *logits, const int32_t
 PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, const float *weights, float scale,
                                         int rows, int V);
 
+/* How wrong a gradient is: the largest |dx[i] − (loss(x + ε·eᵢ) − loss(x − ε·eᵢ)) / 2ε| over the
+   n values, divided by the largest |dx[i]|.  loss computes its value from x, which is changed in
+   place and restored.  About 1e-3 is right for f32 and ε = 1e-2; 2n evaluations. */
+PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
+                                  float eps);
+
 /* A model that can learn: parameters, their gradients, and the activations of the
    last forward pass.  Belongs to one thread at a time. */
 enum { PML_NET_GEMM, PML_NET_ATTENTION, PML_NET_NORM, PML_NET_ROPE, PML_NET_SWIGLU, PML_NET_LOSS, PML_NET_OTHER,
@@ -9239,6 +9447,25 @@ PML_API pml_status pml_net_forward(pml_net *net, const pml_batch *b, double *los
 PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scale);
 
 #ifdef PML__IMPL
+
+/* @gradient_error */
+PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
+                                  float eps) {
+  double worst = 0, largest = 0;
+  for (size_t i = 0; i < n; i++) {
+    float kept = x[i], above = kept + eps, below = kept - eps;
+    x[i] = above;
+    double up = loss(user);
+    x[i] = below;
+    double down = loss(user);
+    x[i] = kept;
+    double slope = (up - down) / ((double)above - (double)below), d = fabs((double)dx[i] - slope);
+    if (!(d <= worst)) worst = d; /* NaN counts as the worst */
+    if (fabs((double)dx[i]) > largest) largest = fabs((double)dx[i]);
+  }
+  return largest > 0 ? worst / largest : worst;
+}
+/* @end */
 
 PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
   if (strcmp(c->arch, "qwen2") != 0 || !c->rope_split || !c->qkv_bias || !c->tied_head ||
@@ -10141,6 +10368,9 @@ typedef struct {
 } pml_export_options;
 PML_API pml_status pml_net_export(const pml_net *net, const pml_tokenizer *tok, const pml_export_options *o,
                                   const char *path);
+/* The way back: copies the weights of an open model into a net of its configuration, as f32.
+   Gradients stay as they are.  PML_E_USAGE when the sizes differ. */
+PML_API pml_status pml_net_load(pml_net *net, const pml_model *m);
 
 /* ── questions and answers ── */
 
@@ -10517,6 +10747,23 @@ PML_API pml_status pml_net_export(const pml_net *net, const pml_tokenizer *tok, 
   st = pml_gguf_writer_finish(w, path);
   pml_free(half);
   return st;
+}
+
+PML_API pml_status pml_net_load(pml_net *net, const pml_model *m) {
+  const pml_layout *lay = &net->layout;
+  for (int i = 0; i < pml_layout_count(lay); i++) {
+    pml_layout_tensor t = pml_layout_at(lay, i);
+    const pml_tensor *x = pml_gguf_tensor(m->file, t.name);
+    if (!x || x->ne[0] != (uint64_t)t.cols || x->ne[1] != (uint64_t)t.rows)
+      return pml_fail(PML_E_USAGE, "training: the net's tensor '%s' [%d,%d] has no equal in %s: create the net from the "
+                      "model's own configuration", t.name, t.rows, t.cols, m->name);
+    pml_mat w = {(pml_dtype)x->type, t.rows, t.cols, x->data};
+    for (int r = 0; r < t.rows; r++) {
+      pml_status st = pml_row_to_f32(net->params + t.offset + (size_t)r * (size_t)t.cols, &w, r);
+      if (st != PML_OK) return st;
+    }
+  }
+  return PML_OK;
 }
 
 /* ── questions and answers: reading ── */
@@ -14448,7 +14695,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS                    needs § 5 § 6 § 8 § 9 § 10 § 16 § 33 § 49 § 50
+   § 51  LESSONS      needs § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -14560,6 +14807,25 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
+/* The course's own model with a question in its chat form: how most lessons begin. */
+typedef struct {
+  pml_model *model;
+  pml_session *session;
+  int n;                     /* tokens of the prompt */
+  int32_t *ids;              /* [n] */
+  char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  pml_buf text;              /* the prompt as text */
+} pml_tutor;
+/* Opens models/tutor.gguf and encodes the question.  Close with pml_tutor_close, which takes NULL. */
+PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question);
+PML_API void pml_tutor_close(pml_tutor *t);
+/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  on_token may be
+   NULL; it and user as in pml_generate_options. */
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
+                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user);
+/* A token made visible (pml_text_visible), cut at 79 bytes. */
+PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]);
+
 /* Output.  pml_say prints a line and wraps it at words, continued under its indent. */
 PML_API void pml_say(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
 PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
@@ -14650,6 +14916,83 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   if (!path) return PML_E_IO;
   snprintf(folder, sizeof folder, "%.*s", (int)pml__dir_len(path), path);
   return pml_qa_load(out, folder);
+}
+
+/* ── The tutor ────────────────────────────────────────────────────────────── */
+
+PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
+  pml_str bytes = pml_token_bytes(m->tokenizer, id);
+  pml_buf seen = {0};
+  pml_text_visible(&seen, bytes.ptr, bytes.len);
+  size_t n = seen.len < 79 ? seen.len : 79;
+  while (n < seen.len && n > 0 && (seen.data[n] & 0xC0) == 0x80) n--; /* not inside a character */
+  snprintf(out, 80, "%.*s", (int)n, seen.data ? seen.data : "");
+  pml_buf_free(&seen);
+}
+
+PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question) {
+  pml_message message = {"user", question};
+  pml_tutor *t = (pml_tutor *)pml_calloc(1, sizeof *t);
+  size_t n = 0;
+  *out = NULL;
+  if (!t) return PML_E_MEMORY;
+  const char *path = pml_lesson_path(ctx, "models/tutor.gguf");
+  pml_status st = path ? pml_model_open(&t->model, path, NULL) : PML_E_IO;
+  if (st == PML_OK) st = pml_chat_text(t->model, &message, 1, &t->text);
+  if (st == PML_OK) st = pml_chat_encode(t->model, &message, 1, &t->ids, &n);
+  if (st == PML_OK) st = pml_session_open(&t->session, t->model, NULL, NULL);
+  if (st == PML_OK && n >= (size_t)t->session->ctx->options.n_ctx)
+    st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
+                  t->session->ctx->options.n_ctx);
+  if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st != PML_OK) {
+    pml_tutor_close(t);
+    return st;
+  }
+  t->n = (int)n;
+  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  *out = t;
+  return PML_OK;
+}
+
+PML_API void pml_tutor_close(pml_tutor *t) {
+  if (!t) return;
+  pml_session_close(t->session);
+  pml_model_close(t->model);
+  pml_free(t->ids);
+  pml_free(t->name);
+  pml_buf_free(&t->text);
+  pml_free(t);
+}
+
+typedef struct {
+  pml_buf *answer;
+  bool (*on_token)(void *user, int32_t token, const float *logits);
+  void *user;
+} pml__tutor_answer;
+
+PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
+  pml_buf_add(((pml__tutor_answer *)user)->answer, text, len);
+  return !pml_cancelled();
+}
+
+PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
+  const pml__tutor_answer *a = (const pml__tutor_answer *)user;
+  return !a->on_token || a->on_token(a->user, token, logits);
+}
+
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
+                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user) {
+  pml__tutor_answer a = {answer, on_token, user};
+  pml_generate_options o = pml_generate_defaults();
+  o.max_tokens = max_tokens;
+  o.on_text = pml__tutor_text;
+  o.on_token = pml__tutor_token;
+  o.user = &a;
+  pml_context_truncate(t->session->ctx, &t->session->seq, 0);
+  pml_buf_add(answer, "", 0);
+  pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
+  return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
 }
 
 /* ── Output ───────────────────────────────────────────────────────────────── */
@@ -15402,6 +15745,7 @@ PML__FN int pml__lesson_finish(pml_ctx *ctx, pml_status st) {
       fprintf(stderr, "%s_%s: this check failed: %s\n", ctx->lesson->number, ctx->lesson->name,
               ctx->claims[i].text ? ctx->claims[i].text : "");
   if (pml_cancelled()) return 130;
+  if (st == PML_E_USAGE) return 2; /* a flag's value that only the lesson could judge */
   return st != PML_OK || bad > 0;
 }
 
