@@ -9686,11 +9686,68 @@ PML_API void pml_rope_rows(float *x, int ld, int rows, int n_heads, int head_dim
 
 /* ── causal attention ── */
 
+/* Everything in attention is one sum: out[n] (+)= Σ over j of coef[j]·M[j, n], with the rows of M
+   `ld` floats apart and the coefficients `step` apart, j in order.  Sixteen columns are one
+   vector of the compiler's own type; it becomes one, two or four registers, with equal bits. */
+typedef float pml__v16 __attribute__((vector_size(64), aligned(4), may_alias));
+
+/* @weighted_rows */
+PML__INLINE void pml__weighted_rows_block(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                          size_t rows, int k, bool add) {
+  pml__v16 acc[4] = {{0}, {0}, {0}, {0}};
+  for (int c = 0; add && c < k; c++) acc[c] = *(const pml__v16 *)(out + 16 * c);
+  for (size_t j = 0; j < rows; j++)
+    for (int c = 0; c < k; c++) acc[c] += coef[j * step] * *(const pml__v16 *)(m + j * ld + 16 * c);
+  for (int c = 0; c < k; c++) *(pml__v16 *)(out + 16 * c) = acc[c];
+}
+
+PML__INLINE void pml__weighted_rows_body(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                         size_t rows, size_t n, bool add) {
+  size_t i = 0;
+  for (; i + 64 <= n; i += 64) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 4, add);
+  if (i + 48 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 3, add), i += 48;
+  else if (i + 32 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 2, add), i += 32;
+  else if (i + 16 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 1, add), i += 16;
+  for (; i < n; i++) {
+    float sum = add ? out[i] : 0.0f;
+    for (size_t j = 0; j < rows; j++) sum += coef[j * step] * m[j * ld + i];
+    out[i] = sum;
+  }
+}
+/* @end */
+
+PML__FN void pml__weighted_rows_scalar(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, size_t n, bool add) {
+  pml__weighted_rows_body(out, coef, step, m, ld, rows, n, add);
+}
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN void pml__weighted_rows_avx2(float *out, const float *coef, size_t step,
+                                                                     const float *m, size_t ld, size_t rows,
+                                                                     size_t n, bool add) {
+  pml__weighted_rows_body(out, coef, step, m, ld, rows, n, add);
+}
+__attribute__((target("avx512f"))) PML__FN void pml__weighted_rows_avx512(
+    float *out, const float *coef, size_t step, const float *m, size_t ld, size_t rows, size_t n, bool add) {
+  pml__weighted_rows_body(out, coef, step, m, ld, rows, n, add);
+}
+#endif
+
+typedef void (*pml__weighted_rows_fn)(float *, const float *, size_t, const float *, size_t, size_t, size_t, bool);
+
+PML__FN pml__weighted_rows_fn pml__weighted_rows(void) {
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) return pml__weighted_rows_avx512;
+  if (pml_cpu_level() == PML_CPU_AVX2) return pml__weighted_rows_avx2;
+#endif
+  return pml__weighted_rows_scalar;
+}
+
 /* One sequence and one key-value head: the unit of work.  Its R = H/G query heads share K and V. */
 typedef struct {
-  int T, ld, h, first_head, n_queries;
-  const float *q, *k, *v; /* at the sequence's first row; q at its first head */
-  size_t row, probs;      /* the sequence's first row in the batch; the first head's matrix */
+  size_t T, Tp, ld, ldo, h;   /* tokens, the same rounded up to 16, row lengths of qkv and out, head size */
+  int first_head, n_queries;
+  const float *q, *k, *v;     /* at the sequence's first row; q at its first head */
+  size_t row, probs;          /* the sequence's first row in the batch; the first head's matrix */
 } pml__attention_item;
 
 typedef struct {
@@ -9698,44 +9755,59 @@ typedef struct {
   const float *qkv, *dout;
   float *out, *probs, *dprobs, *dqkv;
   const int32_t *starts;
-  const size_t *offsets;  /* [n_seqs] where a sequence's matrices begin */
+  const size_t *offsets;      /* [n_seqs] where a sequence's matrices begin */
   atomic_int failed;
 } pml__attention_job;
 
 PML__FN pml__attention_item pml__attention_at(const pml__attention_job *job, size_t i) {
   const pml_config *c = job->c;
-  int seq = (int)i / c->n_kv_heads, g = (int)i % c->n_kv_heads, R = c->n_heads / c->n_kv_heads;
-  pml__attention_item it = {.T = job->starts[seq + 1] - job->starts[seq], .h = c->head_dim, .first_head = g * R, .n_queries = R};
-  it.ld = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
+  size_t G = (size_t)c->n_kv_heads, H = (size_t)c->n_heads, seq = i / G, g = i % G, R = H / G;
+  pml__attention_item it = {.T = (size_t)(job->starts[seq + 1] - job->starts[seq]), .h = (size_t)c->head_dim,
+                            .first_head = (int)(g * R), .n_queries = (int)R};
+  it.Tp = (it.T + 15) / 16 * 16;
+  it.ld = (H + 2 * G) * it.h;
+  it.ldo = H * it.h;
   it.row = (size_t)(job->starts[seq] - job->starts[0]);
-  it.q = job->qkv + it.row * (size_t)it.ld + (size_t)it.first_head * (size_t)it.h;
-  it.k = job->qkv + it.row * (size_t)it.ld + (size_t)(c->n_heads + g) * (size_t)it.h;
-  it.v = it.k + (size_t)c->n_kv_heads * (size_t)it.h;
-  it.probs = job->offsets[seq] + (size_t)it.first_head * (size_t)it.T * (size_t)it.T;
+  it.q = job->qkv + it.row * it.ld + g * R * it.h;
+  it.k = job->qkv + it.row * it.ld + (H + g) * it.h;
+  it.v = it.k + G * it.h;
+  it.probs = job->offsets[seq] + g * R * it.T * it.T;
   return it;
+}
+
+/* Scratch of one item: a transposed matrix [h, Tp], its columns from T on 0, and a row [Tp]. */
+PML__FN float *pml__attention_turn(const pml__attention_item *it, const float *m) {
+  float *turned = (float *)pml_alloc((it->h + 1) * it->Tp * sizeof *turned);
+  for (size_t i = 0; turned && i < it->h; i++) {
+    for (size_t s = 0; s < it->T; s++) turned[i * it->Tp + s] = m[s * it->ld + i];
+    memset(turned + i * it->Tp + it->T, 0, (it->Tp - it->T) * sizeof *turned);
+  }
+  return turned;
 }
 
 /* @attention_forward */
 PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
   pml__attention_job *job = (pml__attention_job *)ctx;
-  int ldo = job->c->n_heads * job->c->head_dim;
+  pml__weighted_rows_fn rows = pml__weighted_rows();
   for (size_t i = begin; i < end; i++) {
     pml__attention_item it = pml__attention_at(job, i);
-    float scale = 1.0f / sqrtf((float)it.h);
-    for (int r = 0; r < it.n_queries; r++) {
-      size_t T = (size_t)it.T;
-      float *p = job->probs + it.probs + (size_t)r * T * T;
-      float *out = job->out + it.row * (size_t)ldo + (size_t)((it.first_head + r) * it.h);
-      /* S[T,T] = Q·Kᵀ; row t keeps its first t+1 scores, the future becomes 0; out = P·V */
-      pml_status st = pml_gemm(p, it.T, it.q + r * it.h, it.ld, false, it.k, it.ld, true, it.T, it.T, it.h, false);
-      for (size_t t = 0; t < T; t++) {
-        pml_scale(p + t * T, scale, t + 1);
-        pml_softmax(p + t * T, t + 1);
-        memset(p + t * T + t + 1, 0, (T - t - 1) * sizeof *p);
-      }
-      if (st == PML_OK) st = pml_gemm(out, ldo, p, it.T, false, it.v, it.ld, false, it.T, it.h, it.T, false);
-      if (st != PML_OK) atomic_store(&job->failed, (int)st);
+    float scale = 1.0f / sqrtf((float)it.h), *kt = pml__attention_turn(&it, it.k), *s = kt + it.h * it.Tp;
+    if (!kt) {
+      atomic_store(&job->failed, 1);
+      return;
     }
+    for (size_t r = 0; r < (size_t)it.n_queries; r++)
+      for (size_t t = 0; t < it.T; t++) {
+        float *p = job->probs + it.probs + (r * it.T + t) * it.T;
+        float *out = job->out + (it.row + t) * it.ldo + ((size_t)it.first_head + r) * it.h;
+        /* s[0 … t] = q·Kᵀ/√h, p = softmax(s), out = p·V: the future is never touched */
+        rows(s, it.q + t * it.ld + r * it.h, 1, kt, it.Tp, it.h, (t + 16) / 16 * 16, false);
+        pml_scale(s, scale, t + 1);
+        pml_softmax(s, t + 1);
+        memcpy(p, s, (t + 1) * sizeof *p);
+        rows(out, p, 1, it.v, it.ld, t + 1, it.h, false);
+      }
+    pml_free(kt);
   }
 }
 /* @end */
@@ -9743,29 +9815,33 @@ PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
 /* @attention_backward */
 PML__FN void pml__attention_backward_part(void *ctx, size_t begin, size_t end) {
   pml__attention_job *job = (pml__attention_job *)ctx;
-  int ldo = job->c->n_heads * job->c->head_dim;
+  pml__weighted_rows_fn rows = pml__weighted_rows();
   for (size_t i = begin; i < end; i++) {
     pml__attention_item it = pml__attention_at(job, i);
-    float scale = 1.0f / sqrtf((float)it.h);
+    float scale = 1.0f / sqrtf((float)it.h), *vt = pml__attention_turn(&it, it.v), *dp = vt + it.h * it.Tp;
     float *dq = job->dqkv + (it.q - job->qkv), *dk = job->dqkv + (it.k - job->qkv), *dv = job->dqkv + (it.v - job->qkv);
-    for (int r = 0; r < it.n_queries; r++) {
-      size_t T = (size_t)it.T;
-      const float *p = job->probs + it.probs + (size_t)r * T * T, *q = it.q + r * it.h;
-      const float *dout = job->dout + it.row * (size_t)ldo + (size_t)((it.first_head + r) * it.h);
-      float *dp = job->dprobs + it.probs + (size_t)r * T * T;
-      /* dV = Pᵀ·dO;  dP = dO·Vᵀ;  dS = P·(dP − Σ P·dP)/√h;  dQ = dS·K;  dK = dSᵀ·Q */
-      pml_status st = pml_gemm(dv, it.ld, p, it.T, true, dout, ldo, false, it.T, it.h, it.T, r > 0);
-      if (st == PML_OK) st = pml_gemm(dp, it.T, dout, ldo, false, it.v, it.ld, true, it.T, it.T, it.h, false);
-      for (size_t t = 0; t < T; t++) {
-        const float *restrict pt = p + t * T;
-        float *restrict dpt = dp + t * T, dot = pml_dot(pt, dpt, t + 1);
-        for (size_t s = 0; s <= t; s++) dpt[s] = pt[s] * (dpt[s] - dot) * scale;
-        memset(dpt + t + 1, 0, (T - t - 1) * sizeof *dpt);
-      }
-      if (st == PML_OK) st = pml_gemm(dq + r * it.h, it.ld, dp, it.T, false, it.k, it.ld, false, it.T, it.h, it.T, false);
-      if (st == PML_OK) st = pml_gemm(dk, it.ld, dp, it.T, true, q, it.ld, false, it.T, it.h, it.T, r > 0);
-      if (st != PML_OK) atomic_store(&job->failed, (int)st);
+    if (!vt) {
+      atomic_store(&job->failed, 1);
+      return;
     }
+    for (size_t r = 0; r < (size_t)it.n_queries; r++) {
+      const float *p = job->probs + it.probs + r * it.T * it.T, *q = it.q + r * it.h;
+      const float *dout = job->dout + it.row * it.ldo + ((size_t)it.first_head + r) * it.h;
+      float *ds = job->dprobs + it.probs + r * it.T * it.T;
+      for (size_t t = 0; t < it.T; t++) { /* dP = dO·Vᵀ;  dS = P·(dP − Σ P·dP)/√h;  dQ = dS·K */
+        const float *restrict pt = p + t * it.T;
+        float *restrict dst = ds + t * it.T;
+        rows(dp, dout + t * it.ldo, 1, vt, it.Tp, it.h, (t + 16) / 16 * 16, false);
+        float dot = pml_dot(pt, dp, t + 1);
+        for (size_t s = 0; s <= t; s++) dst[s] = pt[s] * (dp[s] - dot) * scale;
+        rows(dq + t * it.ld + r * it.h, dst, 1, it.k, it.ld, t + 1, it.h, false);
+      }
+      for (size_t s = 0; s < it.T; s++) { /* dV = Pᵀ·dO;  dK = dSᵀ·Q, over the queries t >= s */
+        rows(dv + s * it.ld, p + s * it.T + s, it.T, dout + s * it.ldo, it.ldo, it.T - s, it.h, r > 0);
+        rows(dk + s * it.ld, ds + s * it.T + s, it.T, q + s * it.ld, it.ld, it.T - s, it.h, r > 0);
+      }
+    }
+    pml_free(vt);
   }
 }
 /* @end */
@@ -9781,8 +9857,7 @@ PML__FN pml_status pml__attention_run(pml__attention_job *job, int n_seqs, pml_r
   job->offsets = offsets;
   pml_parallel((size_t)n_seqs * (size_t)job->c->n_kv_heads, 1, fn, job);
   pml_free(offsets);
-  int failed = atomic_load(&job->failed);
-  return failed ? pml_fail((pml_status)failed, "training: attention ran out of memory") : PML_OK;
+  return atomic_load(&job->failed) ? pml_fail(PML_E_MEMORY, "training: attention ran out of memory") : PML_OK;
 }
 
 PML_API pml_status pml_attention_forward(float *out, float *probs, const float *qkv, const pml_config *c,
@@ -9814,10 +9889,11 @@ PML__FN void pml__swiglu_backward_part(void *ctx, size_t begin, size_t end) {
   for (size_t t = begin; t < end; t++) {
     const float *restrict g = op->b + t * 2 * f, *restrict u = g + f, *restrict dy = op->a + t * f;
     float *restrict dg = op->y + t * 2 * f, *restrict du = dg + f;
+    pml_silu(du, g, f); /* s = g·σ; then σ = s/g, and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s */
     for (size_t i = 0; i < f; i++) {
-      float s = pml_sigmoidf(g[i]);
-      du[i] = dy[i] * (g[i] * s);
-      dg[i] = dy[i] * u[i] * (s * (1.0f + g[i] * (1.0f - s)));
+      float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
+      du[i] = dy[i] * s;
+      dg[i] = dy[i] * u[i] * (sigma * (1.0f - s) + s);
     }
   }
 }
