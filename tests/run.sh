@@ -93,9 +93,9 @@ jobs_scripts() {
 }
 
 jobs_layers() {
-  echo "layers|layers|300|JOBS=1 tests/layers.sh"
-  echo "layers|layers-self-test|120|JOBS=1 tests/layers.sh --self-test"
-  echo "headers|headers|120|tests/run.sh --headers"
+  echo "layers|layers|900|JOBS=1 tests/layers.sh"
+  echo "layers|layers-self-test|300|JOBS=1 tests/layers.sh --self-test"
+  echo "headers|headers|600|tests/run.sh --headers"
 }
 
 jobs_fuzz() {
