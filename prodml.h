@@ -9692,22 +9692,49 @@ PML_API void pml_rope_rows(float *x, int ld, int rows, int n_heads, int head_dim
 typedef float pml__v16 __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* @weighted_rows */
-PML__INLINE void pml__weighted_rows_block(float *out, const float *coef, size_t step, const float *m, size_t ld,
-                                          size_t rows, int k, bool add) {
-  pml__v16 acc[4] = {{0}, {0}, {0}, {0}};
-  for (int c = 0; add && c < k; c++) acc[c] = *(const pml__v16 *)(out + 16 * c);
-  for (size_t j = 0; j < rows; j++)
-    for (int c = 0; c < k; c++) acc[c] += coef[j * step] * *(const pml__v16 *)(m + j * ld + 16 * c);
-  for (int c = 0; c < k; c++) *(pml__v16 *)(out + 16 * c) = acc[c];
+PML__INLINE void pml__weighted_rows_64(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 *o = (pml__v16 *)out, zero = {0};
+  pml__v16 a = add ? o[0] : zero, b = add ? o[1] : zero, c = add ? o[2] : zero, d = add ? o[3] : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) {
+    const pml__v16 *x = (const pml__v16 *)m;
+    a += *coef * x[0];
+    b += *coef * x[1];
+    c += *coef * x[2];
+    d += *coef * x[3];
+  }
+  o[0] = a;
+  o[1] = b;
+  o[2] = c;
+  o[3] = d;
+}
+
+PML__INLINE void pml__weighted_rows_32(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 *o = (pml__v16 *)out, zero = {0};
+  pml__v16 a = add ? o[0] : zero, b = add ? o[1] : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) {
+    const pml__v16 *x = (const pml__v16 *)m;
+    a += *coef * x[0];
+    b += *coef * x[1];
+  }
+  o[0] = a;
+  o[1] = b;
+}
+
+PML__INLINE void pml__weighted_rows_16(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 zero = {0}, a = add ? *(pml__v16 *)out : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) a += *coef * *(const pml__v16 *)m;
+  *(pml__v16 *)out = a;
 }
 
 PML__INLINE void pml__weighted_rows_body(float *out, const float *coef, size_t step, const float *m, size_t ld,
                                          size_t rows, size_t n, bool add) {
   size_t i = 0;
-  for (; i + 64 <= n; i += 64) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 4, add);
-  if (i + 48 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 3, add), i += 48;
-  else if (i + 32 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 2, add), i += 32;
-  else if (i + 16 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 1, add), i += 16;
+  for (; i + 64 <= n; i += 64) pml__weighted_rows_64(out + i, coef, step, m + i, ld, rows, add);
+  if (i + 32 <= n) pml__weighted_rows_32(out + i, coef, step, m + i, ld, rows, add), i += 32;
+  if (i + 16 <= n) pml__weighted_rows_16(out + i, coef, step, m + i, ld, rows, add), i += 16;
   for (; i < n; i++) {
     float sum = add ? out[i] : 0.0f;
     for (size_t j = 0; j < rows; j++) sum += coef[j * step] * m[j * ld + i];
@@ -9801,9 +9828,11 @@ PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
         float *p = job->probs + it.probs + (r * it.T + t) * it.T;
         float *out = job->out + (it.row + t) * it.ldo + ((size_t)it.first_head + r) * it.h;
         /* s[0 … t] = q·Kᵀ/√h, p = softmax(s), out = p·V: the future is never touched */
-        rows(s, it.q + t * it.ld + r * it.h, 1, kt, it.Tp, it.h, (t + 16) / 16 * 16, false);
+        size_t seen = (t + 16) / 16 * 16;
+        rows(s, it.q + t * it.ld + r * it.h, 1, kt, it.Tp, it.h, seen, false);
         pml_scale(s, scale, t + 1);
-        pml_softmax(s, t + 1);
+        for (size_t j = t + 1; j < seen; j++) s[j] = -INFINITY; /* e^-inf = 0: whole vectors, same sum */
+        pml_softmax(s, seen);
         memcpy(p, s, (t + 1) * sizeof *p);
         rows(out, p, 1, it.v, it.ld, t + 1, it.h, false);
       }
