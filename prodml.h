@@ -7815,6 +7815,9 @@ typedef struct {
 
 /* Parameters that pml_config describes, counted from the shapes. */
 PML_API uint64_t pml_config_n_params(const pml_config *c);
+/* Those of one layer, and of these the feed-forward network's: gate, up and down. */
+PML_API uint64_t pml_config_layer_params(const pml_config *c);
+PML_API uint64_t pml_config_ffn_params(const pml_config *c);
 
 typedef struct {
   const float *attn_norm, *ffn_norm; /* [d] */
@@ -7887,11 +7890,17 @@ typedef struct pml_backend {
 
 #ifdef PML__IMPL
 
-PML_API uint64_t pml_config_n_params(const pml_config *c) {
-  uint64_t d = (uint64_t)c->d_model, f = (uint64_t)c->d_ffn, v = (uint64_t)c->n_vocab;
+PML_API uint64_t pml_config_ffn_params(const pml_config *c) { return 3 * (uint64_t)c->d_ffn * (uint64_t)c->d_model; }
+
+PML_API uint64_t pml_config_layer_params(const pml_config *c) {
+  uint64_t d = (uint64_t)c->d_model;
   uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-  uint64_t layer = 2 * d + 2 * q * d + 2 * kv * d + 3 * f * d + (c->qkv_bias ? q + 2 * kv : 0);
-  return (uint64_t)c->n_layers * layer + d + v * d * (c->tied_head ? 1 : 2);
+  return 2 * d + 2 * q * d + 2 * kv * d + pml_config_ffn_params(c) + (c->qkv_bias ? q + 2 * kv : 0);
+}
+
+PML_API uint64_t pml_config_n_params(const pml_config *c) {
+  uint64_t d = (uint64_t)c->d_model, v = (uint64_t)c->n_vocab;
+  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d + v * d * (c->tied_head ? 1 : 2);
 }
 
 /* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
@@ -9323,6 +9332,7 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
      RoPE        rotate by +angle                 rotate by −angle
      softmax     p = eˢ/Σeˢ                       ds = p·(dp − Σ p·dp)
      SwiGLU      y = g·σ(g)·u                     du = dy·g·σ   dg = dy·u·σ·(1 + g·(1 − σ))
+     GELU        y = x·σ(u), u = a·(x + b·x³)     dx = dy·(σ + x·σ·(1 − σ)·a·(1 + 3b·x²))
      loss        −log softmax(z)[target]          dz = softmax(z) − onehot(target)
 
    A batch is ragged: N tokens of several sequences laid end to end, positions
@@ -9408,6 +9418,8 @@ PML_API pml_status pml_attention_backward(float *dqkv, float *dprobs, const floa
 /* gu[rows, 2f] holds gate, then up.  Backward sets dgu. */
 PML_API void pml_swiglu_forward(float *y, const float *gu, int rows, int f);
 PML_API void pml_swiglu_backward(float *dgu, const float *dy, const float *gu, int rows, int f);
+/* Forward is pml_gelu (§ 11).  Backward sets dx[n]. */
+PML_API void pml_gelu_backward(float *dx, const float *dy, const float *x, size_t n);
 /* Turns logits[rows, V] into probabilities in place and writes loss[rows] = −log p[target].
    Backward turns them into weights[row]·scale·(p − onehot) in place. */
 PML_API void pml_cross_entropy_forward(float *loss, float *logits, const int32_t *targets, int rows, int V);
@@ -9419,6 +9431,28 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
    place and restored.  About 1e-3 is right for f32 and ε = 1e-2; 2n evaluations. */
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
+
+/* A feed-forward network on its own, small enough to train in a second:
+     a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
+     h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
+     y[rows,n_out] = h·W2ᵀ + b2           contract
+   Belongs to one thread at a time. */
+typedef enum { PML_FFN_LINEAR = 0, PML_FFN_GELU, PML_FFN_SWIGLU } pml_ffn_act;
+typedef struct {
+  pml_ffn_act act;
+  int n_in, f, n_out, max_rows;
+  size_t n;                          /* parameters */
+  float *params, *grads;             /* [n]: W1[e,n_in], b1[e], W2[n_out,f], b2[n_out] */
+  float *expanded, *hidden, *dexpanded, *dhidden;
+} pml_ffn;
+/* Weights and first biases normal(0, 1/√inputs), last biases 0; same seed, same bits.  Free with
+   pml_ffn_free, which takes NULL.  PML_E_USAGE for a size below 1 or over 2^16 (rows 2^20). */
+PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
+                                  uint64_t seed);
+PML_API void pml_ffn_free(pml_ffn *m);
+/* 1 <= rows <= max_rows.  Backward belongs to the forward just run and adds to grads. */
+PML_API pml_status pml_ffn_forward(pml_ffn *m, float *y, const float *x, int rows);
+PML_API pml_status pml_ffn_backward(pml_ffn *m, const float *dy, const float *x, int rows);
 
 /* A model that can learn: parameters, their gradients, and the activations of the
    last forward pass.  Belongs to one thread at a time. */
@@ -9939,6 +9973,81 @@ PML_API void pml_swiglu_backward(float *dgu, const float *dy, const float *gu, i
   pml__op op = {.y = dgu, .a = dy, .b = gu, .cols = f};
   pml_parallel((size_t)rows, 8, pml__swiglu_backward_part, &op);
 }
+
+/* ── GELU ── */
+
+/* @gelu_backward */
+PML_API void pml_gelu_backward(float *dx, const float *dy, const float *x, size_t n) {
+  const float a = 1.59576912f, b = 0.044715f; /* 2·√(2/π), as in § 11 */
+  for (size_t i = 0; i < n; i++) {
+    float v = x[i], s = pml_sigmoidf(a * (v + b * (v * v * v)));
+    dx[i] = dy[i] * (s + v * s * (1.0f - s) * (a * (1.0f + 3.0f * b * (v * v))));
+  }
+}
+/* @end */
+
+/* ── a feed-forward network on its own ── */
+
+PML__FN int pml__ffn_expanded(const pml_ffn *m) { return m->act == PML_FFN_SWIGLU ? 2 * m->f : m->f; }
+
+PML_API void pml_ffn_free(pml_ffn *m) {
+  if (!m) return;
+  float *const all[] = {m->params, m->grads, m->expanded, m->hidden, m->dexpanded, m->dhidden};
+  for (int i = 0; i < 6; i++) pml_free(all[i]);
+  pml_free(m);
+}
+
+PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
+                                  uint64_t seed) {
+  enum { MOST = 1 << 16, MOST_ROWS = 1 << 20 };
+  *out = NULL;
+  if (n_in < 1 || f < 1 || n_out < 1 || max_rows < 1 || n_in > MOST || f > MOST || n_out > MOST || max_rows > MOST_ROWS)
+    return pml_fail(PML_E_USAGE, "a feed-forward network of %d inputs, %d inside, %d outputs, %d rows: give 1 to %d, rows to %d",
+                    n_in, f, n_out, max_rows, (int)MOST, (int)MOST_ROWS);
+  pml_ffn *m = (pml_ffn *)pml_calloc(1, sizeof *m);
+  if (!m) return PML_E_MEMORY;
+  *m = (pml_ffn){.act = act, .n_in = n_in, .f = f, .n_out = n_out, .max_rows = max_rows};
+  size_t e = (size_t)pml__ffn_expanded(m), in = (size_t)n_in, o = (size_t)n_out, rows = (size_t)max_rows;
+  m->n = e * in + e + o * (size_t)f + o;
+  m->params = (float *)pml_calloc(m->n, sizeof(float));
+  m->grads = (float *)pml_calloc(m->n, sizeof(float));
+  m->expanded = (float *)pml_calloc(rows * e, sizeof(float));
+  m->dexpanded = (float *)pml_calloc(rows * e, sizeof(float));
+  m->hidden = (float *)pml_calloc(rows * (size_t)f, sizeof(float));
+  m->dhidden = (float *)pml_calloc(rows * (size_t)f, sizeof(float));
+  if (!m->params || !m->grads || !m->expanded || !m->dexpanded || !m->hidden || !m->dhidden) {
+    pml_ffn_free(m);
+    return PML_E_MEMORY;
+  }
+  pml_rng rng = pml_rng_seed(seed);
+  for (size_t i = 0; i < m->n - o; i++)
+    m->params[i] = pml_rng_normal(&rng) / sqrtf((float)(i < e * in + e ? n_in : f));
+  *out = m;
+  return PML_OK;
+}
+
+/* @ffn */
+PML_API pml_status pml_ffn_forward(pml_ffn *m, float *y, const float *x, int rows) {
+  int e = pml__ffn_expanded(m), f = m->f;
+  size_t n = (size_t)rows * (size_t)f;
+  const float *w1 = m->params, *b1 = w1 + (size_t)e * (size_t)m->n_in, *w2 = b1 + e, *b2 = w2 + (size_t)m->n_out * (size_t)f;
+  pml_status st = pml_dense_forward(m->expanded, x, w1, b1, rows, e, m->n_in);
+  if (m->act == PML_FFN_GELU) pml_gelu(m->hidden, m->expanded, n);
+  else if (m->act == PML_FFN_SWIGLU) pml_swiglu_forward(m->hidden, m->expanded, rows, f);
+  else memcpy(m->hidden, m->expanded, n * sizeof(float)); /* W2·(W1·x) is one matrix: nothing was gained */
+  return st == PML_OK ? pml_dense_forward(y, m->hidden, w2, b2, rows, m->n_out, f) : st;
+}
+
+PML_API pml_status pml_ffn_backward(pml_ffn *m, const float *dy, const float *x, int rows) {
+  int e = pml__ffn_expanded(m), f = m->f;
+  size_t n = (size_t)rows * (size_t)f, b1 = (size_t)e * (size_t)m->n_in, w2 = b1 + (size_t)e, b2 = w2 + (size_t)m->n_out * (size_t)f;
+  pml_status st = pml_dense_backward(m->dhidden, m->grads + w2, m->grads + b2, dy, m->hidden, m->params + w2, rows, m->n_out, f);
+  if (m->act == PML_FFN_GELU) pml_gelu_backward(m->dexpanded, m->dhidden, m->expanded, n);
+  else if (m->act == PML_FFN_SWIGLU) pml_swiglu_backward(m->dexpanded, m->dhidden, m->expanded, rows, f);
+  else memcpy(m->dexpanded, m->dhidden, n * sizeof(float));
+  return st == PML_OK ? pml_dense_backward(NULL, m->grads, m->grads + b1, m->dexpanded, x, m->params, rows, e, m->n_in) : st;
+}
+/* @end */
 
 /* ── the loss ── */
 
