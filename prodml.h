@@ -8375,7 +8375,8 @@ PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
   pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
 }
 
-/* @attention_block: x += attention(rmsnorm(x))·Woᵀ for T rows. */
+/* @attention_block */
+/* x += attention(rmsnorm(x))·Woᵀ for T rows. */
 PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
@@ -8570,7 +8571,8 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
   return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
 }
 
-/* @attend: out = softmax(q·Kᵀ / √h)·V for one query. */
+/* @attend */
+/* out = softmax(q·Kᵀ / √h)·V for one query. */
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
                         int n, int head_dim, bool softmax) {
   double top = -HUGE_VAL, sum = 0;

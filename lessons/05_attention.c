@@ -209,7 +209,7 @@ static void small_heat(pml_svg *svg, pml_box b, int head, const char *fmt, doubl
   for (int i = 0; i < r.T * r.T; i++)
     if (i % r.T <= i / r.T)
       pml_svg_rect(svg, (pml_box){b.x + i % r.T * cell, b.y + i / r.T * cell, cell - 1, cell - 1}, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, r.w[head][i])), PML_NO_COLOUR, 0);
-  pml_svg_textf(svg, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, "Head %d.%d", head / r.H, head % r.H);
+  pml_svg_textf(svg, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, "Layer %d, head %d", head / r.H, head % r.H);
   pml_svg_text_in(svg, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, what);
 }
 
@@ -218,9 +218,14 @@ static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   int group = r.H / r.G, twin = group == 1 ? r.shown : r.shown % group ? r.shown - 1 : r.shown + 1;
   pml_box b = pml_svg_body(svg), right = {b.x + 1230, b.y + 20, b.w - 1230, b.h - 20};
   for (int t = 0; t < r.T; t++) names[t] = r.name[t];
-  pml_lesson_title(ctx, svg, "Before it answers, head %d.%d gives %.0f %% of its attention to “%s”", r.shown / r.H, r.shown % r.H, 100 * r.word_share[r.shown], r.word);
-  pml_svg_heat(svg, (pml_box){b.x, b.y, 1190, b.h}, r.w[r.shown], r.T, r.T,
-               &(pml_heat_options){.row_names = names, .col_names = names, .row_title = "this token…", .col_title = "…looks at", .scale_title = "weight", .hi = 1, .decimals = -1});
+  pml_lesson_title(ctx, svg, "Before it answers, head %d of layer %d gives %.0f %% of its attention to “%s”", r.shown % r.H, r.shown / r.H, 100 * r.word_share[r.shown], r.word);
+  pml_box c = pml_svg_heat(svg, (pml_box){b.x, b.y, 1190, b.h}, r.w[r.shown], r.T, r.T,
+                           &(pml_heat_options){.row_names = names, .col_names = names, .row_title = "this token…", .col_title = "…looks at", .scale_title = "weight", .hi = 1, .decimals = -1});
+  double cell = c.w / r.T, row = c.h / r.T;
+  for (int t = 0; t < r.T; t++) /* the row that the title is about */
+    if (r.in_word[t]) pml_svg_rect(svg, (pml_box){c.x + t * cell - 2, c.y + c.h - row - 2, cell + 2, row + 2}, 4, PML_NO_COLOUR, PML_TEXT, 4);
+  pml_svg_text_in(svg, (pml_box){c.x + c.w * 0.6, c.y + 14, c.w * 0.4, c.h * 0.3}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START,
+                  "Empty: the future. The last row decides how the answer begins.");
   small_heat(svg, pml_box_row(right, 0, 3, 40), r.local, "the most local: %.0f %% on the token before", 100 * r.of[r.local].previous);
   small_heat(svg, pml_box_row(right, 1, 3, 40), r.spread, "the most spread: uses %.0f %% of the positions it may see", 100 * r.of[r.spread].used);
   small_heat(svg, pml_box_row(right, 2, 3, 40), twin, "the big one's twin: same keys and values, other queries, %.0f %% on the word", 100 * r.word_share[twin]);
