@@ -7815,6 +7815,9 @@ typedef struct {
 
 /* Parameters that pml_config describes, counted from the shapes. */
 PML_API uint64_t pml_config_n_params(const pml_config *c);
+/* Those of one layer, and of these the feed-forward network's: gate, up and down. */
+PML_API uint64_t pml_config_layer_params(const pml_config *c);
+PML_API uint64_t pml_config_ffn_params(const pml_config *c);
 
 typedef struct {
   const float *attn_norm, *ffn_norm; /* [d] */
@@ -7887,11 +7890,17 @@ typedef struct pml_backend {
 
 #ifdef PML__IMPL
 
-PML_API uint64_t pml_config_n_params(const pml_config *c) {
-  uint64_t d = (uint64_t)c->d_model, f = (uint64_t)c->d_ffn, v = (uint64_t)c->n_vocab;
+PML_API uint64_t pml_config_ffn_params(const pml_config *c) { return 3 * (uint64_t)c->d_ffn * (uint64_t)c->d_model; }
+
+PML_API uint64_t pml_config_layer_params(const pml_config *c) {
+  uint64_t d = (uint64_t)c->d_model;
   uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-  uint64_t layer = 2 * d + 2 * q * d + 2 * kv * d + 3 * f * d + (c->qkv_bias ? q + 2 * kv : 0);
-  return (uint64_t)c->n_layers * layer + d + v * d * (c->tied_head ? 1 : 2);
+  return 2 * d + 2 * q * d + 2 * kv * d + pml_config_ffn_params(c) + (c->qkv_bias ? q + 2 * kv : 0);
+}
+
+PML_API uint64_t pml_config_n_params(const pml_config *c) {
+  uint64_t d = (uint64_t)c->d_model, v = (uint64_t)c->n_vocab;
+  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d + v * d * (c->tied_head ? 1 : 2);
 }
 
 /* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
@@ -8366,7 +8375,8 @@ PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
   pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
 }
 
-/* @attention_block: x += attention(rmsnorm(x))·Woᵀ for T rows. */
+/* @attention_block */
+/* x += attention(rmsnorm(x))·Woᵀ for T rows. */
 PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
@@ -8561,7 +8571,8 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
   return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
 }
 
-/* @attend: out = softmax(q·Kᵀ / √h)·V for one query. */
+/* @attend */
+/* out = softmax(q·Kᵀ / √h)·V for one query. */
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
                         int n, int head_dim, bool softmax) {
   double top = -HUGE_VAL, sum = 0;
@@ -9321,6 +9332,7 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
      RoPE        rotate by +angle                 rotate by −angle
      softmax     p = eˢ/Σeˢ                       ds = p·(dp − Σ p·dp)
      SwiGLU      y = g·σ(g)·u                     du = dy·g·σ   dg = dy·u·σ·(1 + g·(1 − σ))
+     GELU        y = x·σ(u), u = a·(x + b·x³)     dx = dy·(σ + x·σ·(1 − σ)·a·(1 + 3b·x²))
      loss        −log softmax(z)[target]          dz = softmax(z) − onehot(target)
 
    A batch is ragged: N tokens of several sequences laid end to end, positions
@@ -9406,6 +9418,8 @@ PML_API pml_status pml_attention_backward(float *dqkv, float *dprobs, const floa
 /* gu[rows, 2f] holds gate, then up.  Backward sets dgu. */
 PML_API void pml_swiglu_forward(float *y, const float *gu, int rows, int f);
 PML_API void pml_swiglu_backward(float *dgu, const float *dy, const float *gu, int rows, int f);
+/* Forward is pml_gelu (§ 11).  Backward sets dx[n]. */
+PML_API void pml_gelu_backward(float *dx, const float *dy, const float *x, size_t n);
 /* Turns logits[rows, V] into probabilities in place and writes loss[rows] = −log p[target].
    Backward turns them into weights[row]·scale·(p − onehot) in place. */
 PML_API void pml_cross_entropy_forward(float *loss, float *logits, const int32_t *targets, int rows, int V);
@@ -9417,6 +9431,28 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
    place and restored.  About 1e-3 is right for f32 and ε = 1e-2; 2n evaluations. */
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
+
+/* A feed-forward network on its own, small enough to train in a second:
+     a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
+     h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
+     y[rows,n_out] = h·W2ᵀ + b2           contract
+   Belongs to one thread at a time. */
+typedef enum { PML_FFN_LINEAR = 0, PML_FFN_GELU, PML_FFN_SWIGLU } pml_ffn_act;
+typedef struct {
+  pml_ffn_act act;
+  int n_in, f, n_out, max_rows;
+  size_t n;                          /* parameters */
+  float *params, *grads;             /* [n]: W1[e,n_in], b1[e], W2[n_out,f], b2[n_out] */
+  float *expanded, *hidden, *dexpanded, *dhidden;
+} pml_ffn;
+/* Weights and first biases normal(0, 1/√inputs), last biases 0; same seed, same bits.  Free with
+   pml_ffn_free, which takes NULL.  PML_E_USAGE for a size below 1 or over 2^16 (rows 2^20). */
+PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
+                                  uint64_t seed);
+PML_API void pml_ffn_free(pml_ffn *m);
+/* 1 <= rows <= max_rows.  Backward belongs to the forward just run and adds to grads. */
+PML_API pml_status pml_ffn_forward(pml_ffn *m, float *y, const float *x, int rows);
+PML_API pml_status pml_ffn_backward(pml_ffn *m, const float *dy, const float *x, int rows);
 
 /* A model that can learn: parameters, their gradients, and the activations of the
    last forward pass.  Belongs to one thread at a time. */
@@ -9692,22 +9728,49 @@ PML_API void pml_rope_rows(float *x, int ld, int rows, int n_heads, int head_dim
 typedef float pml__v16 __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* @weighted_rows */
-PML__INLINE void pml__weighted_rows_block(float *out, const float *coef, size_t step, const float *m, size_t ld,
-                                          size_t rows, int k, bool add) {
-  pml__v16 acc[4] = {{0}, {0}, {0}, {0}};
-  for (int c = 0; add && c < k; c++) acc[c] = *(const pml__v16 *)(out + 16 * c);
-  for (size_t j = 0; j < rows; j++)
-    for (int c = 0; c < k; c++) acc[c] += coef[j * step] * *(const pml__v16 *)(m + j * ld + 16 * c);
-  for (int c = 0; c < k; c++) *(pml__v16 *)(out + 16 * c) = acc[c];
+PML__INLINE void pml__weighted_rows_64(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 *o = (pml__v16 *)out, zero = {0};
+  pml__v16 a = add ? o[0] : zero, b = add ? o[1] : zero, c = add ? o[2] : zero, d = add ? o[3] : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) {
+    const pml__v16 *x = (const pml__v16 *)m;
+    a += *coef * x[0];
+    b += *coef * x[1];
+    c += *coef * x[2];
+    d += *coef * x[3];
+  }
+  o[0] = a;
+  o[1] = b;
+  o[2] = c;
+  o[3] = d;
+}
+
+PML__INLINE void pml__weighted_rows_32(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 *o = (pml__v16 *)out, zero = {0};
+  pml__v16 a = add ? o[0] : zero, b = add ? o[1] : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) {
+    const pml__v16 *x = (const pml__v16 *)m;
+    a += *coef * x[0];
+    b += *coef * x[1];
+  }
+  o[0] = a;
+  o[1] = b;
+}
+
+PML__INLINE void pml__weighted_rows_16(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 zero = {0}, a = add ? *(pml__v16 *)out : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) a += *coef * *(const pml__v16 *)m;
+  *(pml__v16 *)out = a;
 }
 
 PML__INLINE void pml__weighted_rows_body(float *out, const float *coef, size_t step, const float *m, size_t ld,
                                          size_t rows, size_t n, bool add) {
   size_t i = 0;
-  for (; i + 64 <= n; i += 64) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 4, add);
-  if (i + 48 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 3, add), i += 48;
-  else if (i + 32 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 2, add), i += 32;
-  else if (i + 16 <= n) pml__weighted_rows_block(out + i, coef, step, m + i, ld, rows, 1, add), i += 16;
+  for (; i + 64 <= n; i += 64) pml__weighted_rows_64(out + i, coef, step, m + i, ld, rows, add);
+  if (i + 32 <= n) pml__weighted_rows_32(out + i, coef, step, m + i, ld, rows, add), i += 32;
+  if (i + 16 <= n) pml__weighted_rows_16(out + i, coef, step, m + i, ld, rows, add), i += 16;
   for (; i < n; i++) {
     float sum = add ? out[i] : 0.0f;
     for (size_t j = 0; j < rows; j++) sum += coef[j * step] * m[j * ld + i];
@@ -9801,9 +9864,11 @@ PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
         float *p = job->probs + it.probs + (r * it.T + t) * it.T;
         float *out = job->out + (it.row + t) * it.ldo + ((size_t)it.first_head + r) * it.h;
         /* s[0 … t] = q·Kᵀ/√h, p = softmax(s), out = p·V: the future is never touched */
-        rows(s, it.q + t * it.ld + r * it.h, 1, kt, it.Tp, it.h, (t + 16) / 16 * 16, false);
+        size_t seen = (t + 16) / 16 * 16;
+        rows(s, it.q + t * it.ld + r * it.h, 1, kt, it.Tp, it.h, seen, false);
         pml_scale(s, scale, t + 1);
-        pml_softmax(s, t + 1);
+        for (size_t j = t + 1; j < seen; j++) s[j] = -INFINITY; /* e^-inf = 0: whole vectors, same sum */
+        pml_softmax(s, seen);
         memcpy(p, s, (t + 1) * sizeof *p);
         rows(out, p, 1, it.v, it.ld, t + 1, it.h, false);
       }
@@ -9908,6 +9973,81 @@ PML_API void pml_swiglu_backward(float *dgu, const float *dy, const float *gu, i
   pml__op op = {.y = dgu, .a = dy, .b = gu, .cols = f};
   pml_parallel((size_t)rows, 8, pml__swiglu_backward_part, &op);
 }
+
+/* ── GELU ── */
+
+/* @gelu_backward */
+PML_API void pml_gelu_backward(float *dx, const float *dy, const float *x, size_t n) {
+  const float a = 1.59576912f, b = 0.044715f; /* 2·√(2/π), as in § 11 */
+  for (size_t i = 0; i < n; i++) {
+    float v = x[i], s = pml_sigmoidf(a * (v + b * (v * v * v)));
+    dx[i] = dy[i] * (s + v * s * (1.0f - s) * (a * (1.0f + 3.0f * b * (v * v))));
+  }
+}
+/* @end */
+
+/* ── a feed-forward network on its own ── */
+
+PML__FN int pml__ffn_expanded(const pml_ffn *m) { return m->act == PML_FFN_SWIGLU ? 2 * m->f : m->f; }
+
+PML_API void pml_ffn_free(pml_ffn *m) {
+  if (!m) return;
+  float *const all[] = {m->params, m->grads, m->expanded, m->hidden, m->dexpanded, m->dhidden};
+  for (int i = 0; i < 6; i++) pml_free(all[i]);
+  pml_free(m);
+}
+
+PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
+                                  uint64_t seed) {
+  enum { MOST = 1 << 16, MOST_ROWS = 1 << 20 };
+  *out = NULL;
+  if (n_in < 1 || f < 1 || n_out < 1 || max_rows < 1 || n_in > MOST || f > MOST || n_out > MOST || max_rows > MOST_ROWS)
+    return pml_fail(PML_E_USAGE, "a feed-forward network of %d inputs, %d inside, %d outputs, %d rows: give 1 to %d, rows to %d",
+                    n_in, f, n_out, max_rows, (int)MOST, (int)MOST_ROWS);
+  pml_ffn *m = (pml_ffn *)pml_calloc(1, sizeof *m);
+  if (!m) return PML_E_MEMORY;
+  *m = (pml_ffn){.act = act, .n_in = n_in, .f = f, .n_out = n_out, .max_rows = max_rows};
+  size_t e = (size_t)pml__ffn_expanded(m), in = (size_t)n_in, o = (size_t)n_out, rows = (size_t)max_rows;
+  m->n = e * in + e + o * (size_t)f + o;
+  m->params = (float *)pml_calloc(m->n, sizeof(float));
+  m->grads = (float *)pml_calloc(m->n, sizeof(float));
+  m->expanded = (float *)pml_calloc(rows * e, sizeof(float));
+  m->dexpanded = (float *)pml_calloc(rows * e, sizeof(float));
+  m->hidden = (float *)pml_calloc(rows * (size_t)f, sizeof(float));
+  m->dhidden = (float *)pml_calloc(rows * (size_t)f, sizeof(float));
+  if (!m->params || !m->grads || !m->expanded || !m->dexpanded || !m->hidden || !m->dhidden) {
+    pml_ffn_free(m);
+    return PML_E_MEMORY;
+  }
+  pml_rng rng = pml_rng_seed(seed);
+  for (size_t i = 0; i < m->n - o; i++)
+    m->params[i] = pml_rng_normal(&rng) / sqrtf((float)(i < e * in + e ? n_in : f));
+  *out = m;
+  return PML_OK;
+}
+
+/* @ffn */
+PML_API pml_status pml_ffn_forward(pml_ffn *m, float *y, const float *x, int rows) {
+  int e = pml__ffn_expanded(m), f = m->f;
+  size_t n = (size_t)rows * (size_t)f;
+  const float *w1 = m->params, *b1 = w1 + (size_t)e * (size_t)m->n_in, *w2 = b1 + e, *b2 = w2 + (size_t)m->n_out * (size_t)f;
+  pml_status st = pml_dense_forward(m->expanded, x, w1, b1, rows, e, m->n_in);
+  if (m->act == PML_FFN_GELU) pml_gelu(m->hidden, m->expanded, n);
+  else if (m->act == PML_FFN_SWIGLU) pml_swiglu_forward(m->hidden, m->expanded, rows, f);
+  else memcpy(m->hidden, m->expanded, n * sizeof(float)); /* W2·(W1·x) is one matrix: nothing was gained */
+  return st == PML_OK ? pml_dense_forward(y, m->hidden, w2, b2, rows, m->n_out, f) : st;
+}
+
+PML_API pml_status pml_ffn_backward(pml_ffn *m, const float *dy, const float *x, int rows) {
+  int e = pml__ffn_expanded(m), f = m->f;
+  size_t n = (size_t)rows * (size_t)f, b1 = (size_t)e * (size_t)m->n_in, w2 = b1 + (size_t)e, b2 = w2 + (size_t)m->n_out * (size_t)f;
+  pml_status st = pml_dense_backward(m->dhidden, m->grads + w2, m->grads + b2, dy, m->hidden, m->params + w2, rows, m->n_out, f);
+  if (m->act == PML_FFN_GELU) pml_gelu_backward(m->dexpanded, m->dhidden, m->expanded, n);
+  else if (m->act == PML_FFN_SWIGLU) pml_swiglu_backward(m->dexpanded, m->dhidden, m->expanded, rows, f);
+  else memcpy(m->dexpanded, m->dhidden, n * sizeof(float));
+  return st == PML_OK ? pml_dense_backward(NULL, m->grads, m->grads + b1, m->dexpanded, x, m->params, rows, e, m->n_in) : st;
+}
+/* @end */
 
 /* ── the loss ── */
 
@@ -10564,7 +10704,7 @@ struct pml__train_batch {
 };
 
 PML_API pml_train_options pml_train_defaults(void) {
-  pml_train_options o = {.seed = 42, .steps = 1000, .warmup = 50, .batch = 32, .micro_tokens = 2048, .lr = 1e-3f,
+  pml_train_options o = {.seed = 42, .steps = 1000, .warmup = 200, .batch = 8, .micro_tokens = 2048, .lr = 1e-3f,
                          .min_lr = 1e-5f, .decay = 0.1f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .clip = 1.0f};
   return o;
 }
@@ -11105,8 +11245,8 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.5f, .window = 5, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
-                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.25f, .head = 10,
+  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
                    .question_weight = 0.1f};
   return a;
 }
@@ -11697,21 +11837,21 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *o = pml_train_defaults();
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
-    o->config = pml__tutor_config(4, 256, 4, 2, 64, 768, 1280, 512);
-    o->steps = 2000;
+    o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
+    o->steps = 14000;
+    o->lr = 1.5e-3f;
   } else if (strcmp(name, "teacher") == 0) {
-    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1280, 512);
-    o->steps = 1800;
-    o->lr = 7e-4f;
+    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
+    o->steps = 8000;
+    o->lr = 1e-3f;
   } else if (strcmp(name, "draft") == 0) {
-    o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1280, 512);
-    o->steps = 3000;
-    o->lr = 2e-3f;
+    o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
+    o->steps = 12000;
+    o->lr = 3e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
     o->steps = 20;
     o->warmup = 5;
-    o->batch = 8;
   } else return pml_fail(PML_E_USAGE, "there is no preset '%s': use tutor, teacher, draft or tiny", name);
   return PML_OK;
 }

@@ -1,38 +1,36 @@
 /* 05 attention: who looks at whom?
 
      cc -O2 lessons/05_attention.c -o a -lm -pthread
-     ./a                                  a worked example, then every head of the tutor
+     ./a                                  three tokens by hand, then every head of the tutor
      ./a --layer 2 --head 1               the head you want to see, as a matrix
      ./a --question "What is RoPE?"       other tokens, other patterns
      ./a --error                          leave softmax out and watch the answer break
 
-   You see attention on three tokens with numbers to check by hand, then in a trained model: what
-   each head looks at, and that the plain loops of pml_attend (§ 26) can replace the fast kernel of
-   § 14 without changing the answer.  To change: the question, the head, the numbers of Q, K and V. */
+   You see attention with numbers to check by hand, then what each head of a trained model looks at,
+   and that the plain loops of pml_attend (§ 26) can take the place of the fast kernel of § 14 without
+   changing the answer.  To change: the question, the head, the numbers of Q, K and V. */
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { MAX_T = 40, MAX_HEADS = 256 };
+enum { MAX_T = 40, MAX_HEADS = 256, SMALL_T = 5 };
 static bool error_flag;
 static int layer_flag = -1, head_flag = -1;
 static const char *question = "What is a KV cache?";
 
-typedef struct { double previous, used, word, asymmetry, other_kv; } head_facts;
-static struct {
-  int T, H, G, n, shown, local, spread;       /* a head is numbered layer · H + head; n of them */
-  double w[MAX_HEADS][MAX_T * MAX_T];         /* weights, row t at t·T; NaN is the future */
-  head_facts of[MAX_HEADS];
-  bool in_word[MAX_T];
+static struct { /* a head is numbered layer · H + head; there are n of them */
+  int T, H, G, n, shown, local, spread, in_word[MAX_T];
+  double w[MAX_HEADS][MAX_T * MAX_T], word_share[MAX_HEADS]; /* weights; share of the last row on the longest word */
+  pml_head_facts of[MAX_HEADS];
   char name[MAX_T][80], word[64];
 } r;
 
-static pml_status worked_example(pml_ctx *ctx) {
+static pml_status by_hand(pml_ctx *ctx) {
   static const char *const token[] = {"cats", "chase", "mice"};
+  static const char *const title[] = {"Q: what each token looks for", "K: what each token offers", "V: what it hands over", "output: weights · V"};
   const float q[] = {2, 0, 0, 0, 4, 0, 2, 0, 0, 2, 0, 4}, k[] = {1, 0, 1, 0, 0, 1, 1, 0, 0, 1, 0, 1};
   const float v[] = {1, 0, 0, 2, 0, 1, 0, 2, 0, 0, 1, 2}, *kr[] = {k, k + 4, k + 8}, *vr[] = {v, v + 4, v + 8};
   const int32_t table = 0, visible[] = {1, 2, 3};
-  pml_kv_view view = {k, v, &table, 3, 4};
-  const pml_kv_view *views[] = {&view, &view, &view};
+  const pml_kv_view view = {k, v, &table, 3, 4}, *views[] = {&view, &view, &view};
   double score[9], w[9], shown[4][12], worst = 0;
   float out[12], kernel[12];
   for (int i = 0; i < 9; i++) w[i] = score[i] = (double)NAN;
@@ -44,301 +42,232 @@ static pml_status worked_example(pml_ctx *ctx) {
     worst = fmax(worst, fabs((double)out[i] - (double)kernel[i]));
   }
   pml_heading(ctx, "Three tokens, one head of 4 dimensions");
-  pml_show_matrix(ctx, "Q: what each token looks for", shown[0], 3, 4, 0, token, NULL);
-  pml_show_matrix(ctx, "K: what each token offers", shown[1], 3, 4, 0, token, NULL);
-  pml_show_matrix(ctx, "V: what it hands over", shown[2], 3, 4, 0, token, NULL);
+  for (int i = 0; i < 3; i++) pml_show_matrix(ctx, title[i], shown[i], 3, 4, 0, token, NULL);
   pml_show_matrix(ctx, "Q·Kᵀ / √4, a dot where the future is masked", score, 3, 3, 1, token, token);
   pml_show_matrix(ctx, error_flag ? "weights: the scores, softmax left out" : "weights: softmax of each row", w, 3, 3, 3, token, token);
-  pml_show_matrix(ctx, "output: weights · V", shown[3], 3, 4, 3, token, NULL);
-  if (error_flag) pml_expect(ctx, fabs(shown[3][7] - 2) > 0.5, "every V ends in 2, so a mean of them must; without softmax 'chase' ends in %.1f", shown[3][7]);
-  else pml_expect(ctx, worst < 1e-6 && fabs(shown[3][7] - 2) < 1e-6, "every V ends in 2 and so does every mean of them; pml_attention agrees to %.0e", worst);
+  pml_show_matrix(ctx, title[3], shown[3], 3, 4, 3, token, NULL);
+  double last = shown[3][7]; /* of "chase" */
+  if (error_flag) pml_expect(ctx, fabs(last - 2) > 0.5, "every V ends in 2, so a mean of them must; without softmax \"chase\" ends in %.1f", last);
+  else pml_expect(ctx, worst < 1e-6 && fabs(last - 2) < 1e-6, "every V ends in 2 and so does each mean of them; pml_attention agrees to %.0e", worst);
   return st;
 }
 
-/* ── the backward pass on a small case ── */
 static const pml_config small = {.n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
-enum { N = 5, QKV = 8 * 8, OUT = 4 * 8 };
-static struct { float qkv[N * QKV], dqkv[N * QKV], out[N * OUT], dout[N * OUT], probs[4 * N * N], dprobs[4 * N * N]; } b;
-static const int32_t starts[] = {0, N};
+static const int32_t starts[] = {0, SMALL_T};
+static float qkv[SMALL_T * 64], dqkv[SMALL_T * 64], out5[SMALL_T * 32], dout[SMALL_T * 32], probs[100], dprobs[100];
 
-static double loss(void *user) {
+static double small_loss(void *user) {
   double sum = 0;
   (void)user;
-  pml_attention_forward(b.out, b.probs, b.qkv, &small, 1, starts);
-  for (int i = 0; i < N * OUT; i++) sum += (double)b.out[i] * (double)b.dout[i];
+  pml_attention_forward(out5, probs, qkv, &small, 1, starts);
+  for (int i = 0; i < SMALL_T * 32; i++) sum += (double)out5[i] * (double)dout[i];
   return sum;
 }
 
 static void backward(pml_ctx *ctx) {
   pml_rng rng = pml_rng_seed(ctx->seed);
-  for (int i = 0; i < N * QKV; i++) b.qkv[i] = pml_rng_normal(&rng);
-  for (int i = 0; i < N * OUT; i++) b.dout[i] = pml_rng_normal(&rng);
-  loss(NULL);
-  pml_attention_backward(b.dqkv, b.dprobs, b.dout, b.probs, b.qkv, &small, 1, starts);
-  double wrong = pml_gradient_error(loss, NULL, b.qkv, b.dqkv, N * QKV, 1e-2f);
-  pml_expect(ctx, wrong < 2e-3, "backward: %d derivatives differ from finite differences by %.1e of the largest", N * QKV, wrong);
+  for (int i = 0; i < SMALL_T * 64; i++) qkv[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < SMALL_T * 32; i++) dout[i] = pml_rng_normal(&rng);
+  small_loss(NULL);
+  pml_attention_backward(dqkv, dprobs, dout, probs, qkv, &small, 1, starts);
+  double wrong = pml_gradient_error(small_loss, NULL, qkv, dqkv, SMALL_T * 64, 1e-2f);
+  pml_expect(ctx, wrong < 2e-3, "backward: %d derivatives differ from finite differences by %.0e of the largest", SMALL_T * 64, wrong);
 }
 
-/* ── the tutor ── */
-static bool add_text(void *user, const char *text, size_t len) {
-  pml_buf_add((pml_buf *)user, text, len);
-  return true;
-}
-
-/* Which prompt tokens belong to the longest word of the question, and how each token is written. */
-static void name_tokens(const pml_model *m, const int32_t *ids, const char *text) {
-  const char *q = strstr(text, question), *word = q;
+/* Which tokens belong to the longest word of the question. */
+static void find_word(const pml_tutor *t) {
+  const char *start = strstr(t->text.data, question), *end = start + strlen(question), *word = start;
   size_t len = 0, at = 0;
-  for (const char *s = q; s < q + strlen(question);) {
+  for (const char *s = start; s < end;) {
     size_t n = strcspn(s, " ?!.,;:");
+    n = s + n > end ? (size_t)(end - s) : n;
     if (n > len) word = s, len = n;
     s += n ? n : 1;
   }
+  size_t from = (size_t)(word - t->text.data);
   snprintf(r.word, sizeof r.word, "%.*s", (int)len, word);
-  for (int t = 0; t < r.T; t++) {
-    pml_str bytes = pml_token_bytes(m->tokenizer, ids[t]);
-    pml_buf seen = {0};
-    pml_text_visible(&seen, bytes.ptr, bytes.len);
-    snprintf(r.name[t], sizeof r.name[t], "%s", seen.data ? seen.data : "");
-    pml_buf_free(&seen);
-    size_t from = (size_t)(word - text);
-    r.in_word[t] = at < from + len && at + bytes.len > from;
-    at += bytes.len;
-  }
+  for (int i = 0; i < r.T; at += pml_token_bytes(t->model->tokenizer, t->ids[i++]).len)
+    r.in_word[i] = at < from + len && at + pml_token_bytes(t->model->tokenizer, t->ids[i]).len > from;
 }
 
-/* Weights and facts of every head over the prompt that has just run. */
-static pml_status look(const pml_probe *p) {
-  int h = p->ctx->model->cfg.head_dim;
+/* Every head of the prompt that has just run: a table, the heads worth seeing, four claims. */
+static pml_status look(pml_ctx *ctx, const pml_probe *p) {
+  char text[MAX_HEADS][5][24];
+  const char *cells[(MAX_HEADS + 1) * 5] = {"layer.head", "kv head", "previous token", "positions used", "the word"}, *names[MAX_T];
+  double miss = 0, asymmetry = HUGE_VAL, other = HUGE_VAL, even = 0, unused[MAX_T];
+  float own[1024], wrong[1024];
   for (int i = 0; i < r.n; i++) {
-    head_facts *f = &r.of[i];
-    double up = 0, all = 0, apart = 0, size = 0, unused[MAX_T];
-    float out[1024], other[1024];
-    for (int t = 0; t < r.T; t++) {
-      double *w = r.w[i] + t * r.T, entropy = 0;
-      pml_status st = pml_probe_row(p, i / r.H, i % r.H, -1, 0, t, w, out);
-      if (st == PML_OK) st = pml_probe_row(p, i / r.H, i % r.H, (i % r.H * r.G / r.H + 1) % r.G, 0, t, unused, other);
-      if (st != PML_OK) return st;
-      for (int j = 0; j < h; j++) apart += fabs((double)out[j] - (double)other[j]), size += fabs((double)out[j]);
-      for (int j = t + 1; j < r.T; j++) w[j] = (double)NAN;
-      for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
-      for (int j = 0; j < r.T; j++) { /* the scores before the mask, both ways */
-        const float *q = p->queries + ((size_t)(i / r.H) * (size_t)r.T * (size_t)r.H + (size_t)(i % r.H)) * (size_t)h;
-        size_t row = (size_t)r.H * (size_t)h;
-        const float *k = pml_kv_k_row(pml_context_kv(p->ctx), p->seq, i / r.H, t) + i % r.H * r.G / r.H * h;
-        const float *k2 = pml_kv_k_row(pml_context_kv(p->ctx), p->seq, i / r.H, j) + i % r.H * r.G / r.H * h;
-        double here = (double)pml_dot(q + (size_t)t * row, k2, (size_t)h), there = (double)pml_dot(q + (size_t)j * row, k, (size_t)h);
-        up += fabs(here - there), all += fabs(here) + fabs(there);
-      }
-      f->word = 0;
-      for (int j = 0; j <= t; j++) f->word += r.in_word[j] ? w[j] : 0; /* of the last row, in the end */
-      f->previous += t ? w[t - 1] / (r.T - 1) : 0;
-      f->used += t ? pml_expd(entropy) / (t + 1) / (r.T - 1) : 0;
-    }
-    f->asymmetry = up / all, f->other_kv = apart / size;
-    if (f->previous > r.of[r.local].previous) r.local = i;
-    if (f->used > r.of[r.spread].used) r.spread = i;
-    if (f->word > r.of[r.shown].word) r.shown = i;
-  }
-  if (layer_flag >= 0 || head_flag >= 0) r.shown = (layer_flag < 0 ? 0 : layer_flag) * r.H + (head_flag < 0 ? 0 : head_flag);
-  return PML_OK;
-}
-
-static void tell(pml_ctx *ctx) {
-  enum { COLS = 5 };
-  char text[MAX_HEADS + 1][COLS][24];
-  const char *cells[(MAX_HEADS + 1) * COLS] = {"layer.head", "kv head", "previous token", "positions used", "the word"}, *names[MAX_T];
-  double rows = 0, asymmetry = 1, other = 1, uniform = 0;
-  for (int i = 0; i < r.n; i++) {
-    const head_facts *f = &r.of[i];
-    snprintf(text[i][0], 24, "%d.%d", i / r.H, i % r.H);
-    snprintf(text[i][1], 24, "%d", i % r.H * r.G / r.H);
-    snprintf(text[i][2], 24, "%.0f %%", 100 * f->previous);
-    snprintf(text[i][3], 24, "%.0f %%", 100 * f->used);
-    snprintf(text[i][4], 24, "%.0f %%", 100 * f->word);
-    for (int j = 0; j < COLS; j++) cells[(i + 1) * COLS + j] = text[i][j];
-    asymmetry = fmin(asymmetry, f->asymmetry), other = fmin(other, f->other_kv);
+    int layer = i / r.H, head = i % r.H, kv = head * r.G / r.H, last = r.T - 1;
+    double differ = 0, size = 0;
+    pml_status st = pml_probe_head(p, layer, head, r.w[i], &r.of[i]);
+    if (st == PML_OK) st = pml_probe_row(p, layer, head, kv, 0, last, unused, own);
+    if (st == PML_OK) st = pml_probe_row(p, layer, head, (kv + 1) % r.G, 0, last, unused, wrong);
+    if (st != PML_OK) return st;
+    for (int j = 0; j < p->ctx->model->cfg.head_dim; j++) differ += fabs((double)(own[j] - wrong[j])), size += fabs((double)own[j]);
+    for (int j = 0; j < r.T; j++) r.word_share[i] += r.in_word[j] ? r.w[i][last * r.T + j] : 0;
     for (int t = 0; t < r.T; t++) {
       double sum = 0;
       for (int j = 0; j <= t; j++) sum += r.w[i][t * r.T + j];
-      rows = fmax(rows, fabs(sum - 1));
+      miss = fmax(miss, fabs(sum - 1));
     }
+    asymmetry = fmin(asymmetry, r.of[i].asymmetry), other = fmin(other, differ / size);
+    if (r.of[i].previous > r.of[r.local].previous) r.local = i;
+    if (r.of[i].used > r.of[r.spread].used) r.spread = i;
+    if (r.word_share[i] > r.word_share[r.shown]) r.shown = i;
+    const double share[] = {r.of[i].previous, r.of[i].used, r.word_share[i]};
+    snprintf(text[i][0], 24, "%d.%d", layer, head), snprintf(text[i][1], 24, "%d", kv);
+    for (int j = 0; j < 3; j++) snprintf(text[i][j + 2], 24, "%.0f %%", 100 * share[j]);
+    for (int j = 0; j < 5; j++) cells[(i + 1) * 5 + j] = text[i][j];
   }
-  for (int t = 1; t < r.T; t++) uniform += 1.0 / (t + 1) / (r.T - 1);
+  for (int t = 1; t < r.T; t++) even += 1.0 / (t + 1) / (r.T - 1);
   for (int t = 0; t < r.T; t++) names[t] = r.name[t];
   pml_heading(ctx, "The tutor reads \"%s\": %d tokens, %d heads", question, r.T, r.n);
-  pml_show_table(ctx, cells, r.n + 1, COLS, "lrrrr");
-  pml_say(ctx, "  previous token: mean weight on the token before. Positions used: e^entropy of a row, as a share of what it may see. "
-               "The word: weight of the last token, which decides how the answer begins, on \"%s\".", r.word);
-  pml_say(ctx, "  Most local: %d.%d. Most spread: %d.%d. Most on \"%s\": %d.%d.", r.local / r.H, r.local % r.H, r.spread / r.H, r.spread % r.H,
-          r.word, r.shown / r.H, r.shown % r.H);
-  if (layer_flag >= 0 || head_flag >= 0) pml_show_matrix(ctx, "the head you asked for", r.w[r.shown], r.T, r.T, 2, names, NULL);
+  pml_show_table(ctx, cells, r.n + 1, 5, "lrrrr");
+  pml_say(ctx, "  previous token: mean weight on the token before (even shares: %.0f %%). Positions used: e^entropy of a row, as a share of what "
+               "it may see. The word: what the last token, which decides how the answer begins, gives to \"%s\".", 100 * even, r.word);
+  if (!error_flag) pml_say(ctx, "  Most local %d.%d, most spread %d.%d, most on \"%s\" %d.%d.", r.local / r.H, r.local % r.H, r.spread / r.H, r.spread % r.H, r.word, r.shown / r.H, r.shown % r.H);
   pml_say(ctx, "  Grouped queries: %d query heads share each of %d key-value heads, so the cache is %d times smaller.", r.H / r.G, r.G, r.H / r.G);
-  pml_value(ctx, "word_share", r.of[r.shown].word, ""), pml_value(ctx, "previous_share", r.of[r.local].previous, "");
-  if (error_flag) {
-    pml_expect(ctx, rows > 1, "without softmax a row of weights misses the sum 1 by up to %.1f", rows);
-    return;
-  }
-  pml_expect(ctx, rows < 1e-9, "all %d rows of weights add up to 1, within %.0e", r.n * r.T, rows);
-  pml_expect(ctx, asymmetry > 0.05, "q·k is not k·q: scores i→j and j→i differ by %.0f %% or more in every head", 100 * asymmetry);
-  pml_expect(ctx, r.of[r.local].previous > 2 * uniform, "head %d.%d gives %.0f %% to the previous token, even shares would be %.0f %%",
-             r.local / r.H, r.local % r.H, 100 * r.of[r.local].previous, 100 * uniform);
-  if (r.G > 1) pml_expect(ctx, other > 0.05, "with its neighbour's keys and values each head's output changes by %.0f %% or more", 100 * other);
+  pml_value(ctx, "word_share", r.word_share[r.shown], ""), pml_value(ctx, "previous_share", r.of[r.local].previous, "");
+  if (layer_flag >= 0 || head_flag >= 0) r.shown = (layer_flag < 0 ? 0 : layer_flag) * r.H + (head_flag < 0 ? 0 : head_flag);
+  if (layer_flag >= 0 || head_flag >= 0) pml_show_matrix(ctx, "the head you asked for", r.w[r.shown], r.T, r.T, 2, names, NULL);
+  if (error_flag) return pml_expect(ctx, miss > 1, "without softmax a row of weights misses the sum 1 by up to %.1f", miss), PML_OK;
+  pml_expect(ctx, miss < 1e-9, "all %d rows of weights add up to 1, within %.0e", r.n * r.T, miss);
+  pml_expect(ctx, asymmetry > 0.05, "not symmetric: the scores i→j and j→i differ by %.0f %% of their size or more, in every head", 100 * asymmetry);
+  pml_expect(ctx, r.of[r.local].previous > even, "head %d.%d gives %.0f %% to the token before", r.local / r.H, r.local % r.H, 100 * r.of[r.local].previous);
+  if (r.G > 1) pml_expect(ctx, other > 0.05, "reading the other kv head would change each output by %.0f %% of its size or more", 100 * other);
+  return PML_OK;
 }
 
 /* Another last token must not change one bit of an earlier row. */
-static pml_status causality(pml_ctx *ctx, const pml_probe *p, pml_session *s, int32_t *ids, float *logits) {
-  size_t layer = (size_t)r.T * (size_t)(r.H * s->ctx->model->cfg.head_dim), last = layer / (size_t)r.T, early = 0, late = 0;
-  size_t n = (size_t)s->ctx->model->cfg.n_layers * layer;
+static pml_status causality(pml_ctx *ctx, const pml_probe *p, pml_tutor *t) {
+  size_t row = (size_t)(r.H * t->model->cfg.head_dim), layer = (size_t)r.T * row, n = layer * (size_t)t->model->cfg.n_layers, early = 0, late = 0;
   float *before = (float *)pml_alloc(n * sizeof *before);
   if (!before) return PML_E_MEMORY;
   memcpy(before, p->heads, n * sizeof *before);
-  ids[r.T - 1]++;
-  pml_context_truncate(s->ctx, &s->seq, 0);
-  pml_status st = pml_forward_one(s->ctx, &s->seq, ids, r.T, logits);
-  ids[r.T - 1]--;
-  for (size_t i = 0; i < n; i++) *(i % layer < layer - last ? &early : &late) += before[i] != p->heads[i];
+  t->ids[r.T - 1] ^= 1;
+  pml_context_truncate(t->session->ctx, &t->session->seq, 0);
+  pml_status st = pml_forward_one(t->session->ctx, &t->session->seq, t->ids, r.T, t->session->logits);
+  t->ids[r.T - 1] ^= 1;
+  for (size_t i = 0; i < n; i++) *(i % layer < layer - row ? &early : &late) += before[i] != p->heads[i];
   pml_free(before);
-  pml_expect(ctx, early == 0 && late > 0, "causal: with another last token %zu of its numbers change, and %zu of those before it", late, early);
+  pml_expect(ctx, early == 0 && late > 0, "causal: another last token changes %zu of its own numbers and %zu of earlier ones", late, early);
   return st;
 }
 
 /* The same question twice: § 14's kernel, then pml_attend in its place. */
-static pml_status swap(pml_ctx *ctx, pml_probe *p, pml_session *s, const int32_t *ids) {
+static pml_status swap(pml_ctx *ctx, pml_probe *p, pml_tutor *t) {
   pml_buf text[2] = {{0}, {0}};
-  pml_status st = PML_OK;
-  for (int i = 0; i < 2 && st == PML_OK; i++) {
-    pml_generate_options o = pml_generate_defaults();
-    o.max_tokens = 60, o.on_text = add_text, o.user = &text[i];
-    p->replace = i;
-    pml_context_truncate(s->ctx, &s->seq, 0);
-    st = pml_generate(s, ids, (size_t)r.T, &o);
-  }
-  if (st == PML_OK && !text[0].failed && !text[1].failed) {
-    const char *a = text[0].data ? text[0].data : "", *c = text[1].data ? text[1].data : "";
+  pml_status st = pml_tutor_answer(t, 60, &text[0], NULL, NULL);
+  p->replace = true;
+  if (st == PML_OK) st = pml_tutor_answer(t, 60, &text[1], NULL, NULL);
+  if (st == PML_OK) {
+    bool same = !strcmp(text[0].data, text[1].data);
     pml_heading(ctx, "pml_attend in the place of the kernel%s", error_flag ? ", without softmax" : "");
-    pml_say(ctx, "  kernel: %s", a);
-    pml_say(ctx, "  %s: %s", error_flag ? "raw scores" : "plain loops", c);
-    if (error_flag) pml_expect(ctx, strcmp(a, c) != 0 && p->growth > 2, "head outputs grow %.0f-fold on average and the answer is another one", p->growth);
-    else pml_expect(ctx, strcmp(a, c) == 0 && p->difference < 1e-5 * p->largest, "the same answer; outputs differ by at most %.0e of the largest", p->difference / p->largest);
+    pml_say(ctx, "  the kernel:  %s", text[0].data);
+    pml_say(ctx, "  %s %s", error_flag ? "raw scores: " : "plain loops:", text[1].data);
+    if (error_flag) pml_expect(ctx, !same && p->growth > 2, "head outputs grow %.0f-fold on average, and the answer is another one", p->growth);
+    else pml_expect(ctx, same && p->difference < 1e-5 * p->largest, "the same answer; outputs differ by at most %.0e of the largest", p->difference / p->largest);
   }
   pml_buf_free(&text[0]);
   pml_buf_free(&text[1]);
   return st;
 }
 
-static pml_status tutor(pml_ctx *ctx, const pml_model *m, pml_session *s, int32_t *ids) {
-  const pml_config *c = &m->cfg;
-  pml_buf text = {0};
-  pml_message message = {"user", question};
-  pml_probe *p = NULL;
-  r.H = c->n_heads, r.G = c->n_kv_heads, r.n = c->n_layers * c->n_heads;
-  if (r.n > MAX_HEADS || c->head_dim > 1024) return pml_fail(PML_E_LIMIT, "this lesson shows up to %d heads of 1024", MAX_HEADS);
-  if (layer_flag >= c->n_layers || head_flag >= r.H || layer_flag < -1 || head_flag < -1)
-    return pml_fail(PML_E_USAGE, "the tutor has layers 0 to %d with heads 0 to %d", c->n_layers - 1, r.H - 1);
-  if (r.T > MAX_T) return pml_fail(PML_E_LIMIT, "the question has %d tokens with its frame, this lesson draws %d: ask a shorter one", r.T, MAX_T);
-  pml_status st = pml_chat_text(m, &message, 1, &text);
-  if (st == PML_OK) st = text.failed ? PML_E_MEMORY : pml_probe_open(&p, s->ctx, &s->seq, r.T);
-  if (st == PML_OK) {
-    name_tokens(m, ids, text.data);
-    p->no_softmax = error_flag;
-    st = pml_forward_one(s->ctx, &s->seq, ids, r.T, s->logits);
-  }
-  if (st == PML_OK) st = look(p);
-  if (st == PML_OK) tell(ctx);
-  if (st == PML_OK) st = causality(ctx, p, s, ids, s->logits);
-  if (st == PML_OK) st = swap(ctx, p, s, ids);
-  pml_probe_close(p);
-  pml_buf_free(&text);
-  return st;
-}
-
 static pml_status run(pml_ctx *ctx) {
-  pml_model *m = NULL;
-  pml_session *s = NULL;
-  int32_t *ids = NULL;
-  size_t n = 0;
-  pml_message message = {"user", question};
+  pml_tutor *t = NULL;
+  pml_probe *p = NULL;
   memset(&r, 0, sizeof r);
-  pml_status st = worked_example(ctx);
-  const char *path = pml_lesson_path(ctx, "models/tutor.gguf");
-  if (st == PML_OK) st = path ? pml_model_open(&m, path, NULL) : PML_E_IO;
-  if (st == PML_OK) st = pml_chat_encode(m, &message, 1, &ids, &n);
-  if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
-  r.T = n < 1000 ? (int)n : 1000;
-  if (st == PML_OK) st = tutor(ctx, m, s, ids);
+  pml_status st = by_hand(ctx);
+  if (st == PML_OK) st = pml_tutor_open(&t, ctx, question);
+  if (st != PML_OK) return st;
+  const pml_config *c = &t->model->cfg;
+  r.T = t->n, r.H = c->n_heads, r.G = c->n_kv_heads, r.n = c->n_layers * r.H;
+  if (layer_flag < -1 || layer_flag >= c->n_layers || head_flag < -1 || head_flag >= r.H)
+    st = pml_fail(PML_E_USAGE, "the tutor has layers 0 to %d with heads 0 to %d", c->n_layers - 1, r.H - 1);
+  else if (r.n > MAX_HEADS || c->head_dim > 1024 || r.T > MAX_T || !*question)
+    st = pml_fail(PML_E_USAGE, "the prompt has %d tokens, this lesson draws up to %d: ask a shorter question", r.T, MAX_T);
+  if (st == PML_OK) st = pml_probe_open(&p, t->session->ctx, &t->session->seq, r.T);
+  if (st == PML_OK) {
+    find_word(t);
+    for (int i = 0; i < r.T; i++) memcpy(r.name[i], t->name[i], sizeof r.name[i]);
+    p->no_softmax = error_flag;
+    st = pml_forward_one(t->session->ctx, &t->session->seq, t->ids, r.T, t->session->logits);
+  }
+  if (st == PML_OK) st = look(ctx, p);
+  if (st == PML_OK) st = causality(ctx, p, t);
+  if (st == PML_OK) st = swap(ctx, p, t);
   if (st == PML_OK) backward(ctx);
-  pml_session_close(s);
-  pml_model_close(m);
-  pml_free(ids);
+  pml_probe_close(p);
+  pml_tutor_close(t);
   return st;
 }
 
-static void small_heat(pml_svg *svg, pml_box b, int head, const char *name, const char *what) {
-  double cell = floor(b.h / r.T);
-  for (int i = 0; i < r.T * r.T; i++) {
-    double w = r.w[head][i];
-    if (w == w) pml_svg_rect(svg, (pml_box){b.x + i % r.T * cell, b.y + i / r.T * cell, cell - 1, cell - 1}, 0, pml_rgb_mix(0x132B40, PML_TEAL, w), PML_NO_COLOUR, 0);
-  }
-  pml_box text = {b.x + cell * r.T + 30, b.y + 10, b.w - cell * r.T - 30, b.h - 20};
-  pml_svg_textf(svg, text.x, text.y + 28, (pml_font){.size = 30, .weight = 600}, "%s %d.%d", name, head / r.H, head % r.H);
-  pml_svg_text_in(svg, (pml_box){text.x, text.y + 48, text.w, text.h - 48}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, what);
+static void small_heat(pml_svg *svg, pml_box b, int head, const char *fmt, double number) {
+  double cell = floor(b.h / r.T), x = b.x + cell * r.T + 30;
+  char what[160];
+  snprintf(what, sizeof what, fmt, number);
+  for (int i = 0; i < r.T * r.T; i++)
+    if (i % r.T <= i / r.T)
+      pml_svg_rect(svg, (pml_box){b.x + i % r.T * cell, b.y + i / r.T * cell, cell - 1, cell - 1}, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, r.w[head][i])), PML_NO_COLOUR, 0);
+  pml_svg_textf(svg, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, "Layer %d, head %d", head / r.H, head % r.H);
+  pml_svg_text_in(svg, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, what);
 }
 
 static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   const char *names[MAX_T];
-  char what[3][160];
-  int twin = r.shown % r.H % (r.H / r.G) ? r.shown - 1 : r.shown + (r.H / r.G > 1);
-  pml_box b = pml_svg_body(svg), right = {b.x + 1240, b.y + 20, b.w - 1240, b.h - 20};
+  int group = r.H / r.G, twin = group == 1 ? r.shown : r.shown % group ? r.shown - 1 : r.shown + 1;
+  pml_box b = pml_svg_body(svg), right = {b.x + 1230, b.y + 20, b.w - 1230, b.h - 20};
   for (int t = 0; t < r.T; t++) names[t] = r.name[t];
-  pml_lesson_title(ctx, svg, "To begin its answer, head %d.%d gives %.0f %% of its attention to “%s”", r.shown / r.H, r.shown % r.H,
-                   100 * r.of[r.shown].word, r.word);
-  pml_svg_heat(svg, (pml_box){b.x, b.y, 1200, b.h}, r.w[r.shown], r.T, r.T,
-               &(pml_heat_options){.row_names = names, .col_names = names, .row_title = "this token…", .col_title = "…looks at", .scale_title = "weight", .hi = 1, .decimals = -1});
-  snprintf(what[0], 160, "most local: %.0f %% on the token before", 100 * r.of[r.local].previous);
-  snprintf(what[1], 160, "most spread: uses %.0f %% of the positions it may see", 100 * r.of[r.spread].used);
-  snprintf(what[2], 160, "the same keys and values as %d.%d, other queries", r.shown / r.H, r.shown % r.H);
-  small_heat(svg, pml_box_row(right, 0, 3, 30), r.local, "Head", what[0]);
-  small_heat(svg, pml_box_row(right, 1, 3, 30), r.spread, "Head", what[1]);
-  small_heat(svg, pml_box_row(right, 2, 3, 30), twin, "Head", what[2]);
+  pml_lesson_title(ctx, svg, "Before it answers, head %d of layer %d gives %.0f %% of its attention to “%s”", r.shown % r.H, r.shown / r.H, 100 * r.word_share[r.shown], r.word);
+  pml_box c = pml_svg_heat(svg, (pml_box){b.x, b.y, 1190, b.h}, r.w[r.shown], r.T, r.T,
+                           &(pml_heat_options){.row_names = names, .col_names = names, .row_title = "this token…", .col_title = "…looks at", .scale_title = "weight", .hi = 1, .decimals = -1});
+  double cell = c.w / r.T, row = c.h / r.T;
+  for (int t = 0; t < r.T; t++) /* the row that the title is about */
+    if (r.in_word[t]) pml_svg_rect(svg, (pml_box){c.x + t * cell - 2, c.y + c.h - row - 2, cell + 2, row + 2}, 4, PML_NO_COLOUR, PML_TEXT, 4);
+  pml_svg_text_in(svg, (pml_box){c.x + c.w * 0.6, c.y + 14, c.w * 0.4, c.h * 0.3}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START,
+                  "Empty: the future. The last row decides how the answer begins.");
+  small_heat(svg, pml_box_row(right, 0, 3, 40), r.local, "the most local: %.0f %% on the token before", 100 * r.of[r.local].previous);
+  small_heat(svg, pml_box_row(right, 1, 3, 40), r.spread, "the most spread: uses %.0f %% of the positions it may see", 100 * r.of[r.spread].used);
+  small_heat(svg, pml_box_row(right, 2, 3, 40), twin, "the big one's twin: same keys and values, other queries, %.0f %% on the word", 100 * r.word_share[twin]);
   return PML_OK;
 }
 
 static pml_status page(pml_ctx *ctx, pml_page *p) {
+  static const char sinks[] = "Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks (arXiv:2309.17453)";
   (void)ctx;
-  pml_page_item(p, PML_PAGE_CAN, "compute attention of three tokens by hand: scores, mask, softmax, mean of the values;");
-  pml_page_item(p, PML_PAGE_CAN, "read a heat map of a trained head: local, spread, or aimed at one word;");
-  pml_page_item(p, PML_PAGE_CAN, "say what √h, the causal mask and grouped key-value heads are for, and test each of them.");
+  pml_page_item(p, PML_PAGE_CAN, "compute the attention of three tokens by hand: scores, mask, softmax, mean of the values;");
+  pml_page_item(p, PML_PAGE_CAN, "read the heat map of a trained head: local, spread, or aimed at one word;");
+  pml_page_item(p, PML_PAGE_CAN, "say what √h, the causal mask and shared key-value heads are for, and test each of them.");
   pml_page_formula(p, PML_PAGE_MECHANISM, "\\mathrm{out}_t = \\sum_{p \\le t} \\mathrm{softmax}_p\\left(\\frac{q_t \\cdot k_p}{\\sqrt h}\\right) v_p");
-  pml_page_text(p, PML_PAGE_MECHANISM, "The definition, in plain loops (§ 26). The lesson puts it in the place of the kernel, in every layer, and the answer stays the same.");
+  pml_page_text(p, PML_PAGE_MECHANISM, "The definition, in plain loops (§ 26). The lesson puts it in the place of the kernel in every layer, and the answer stays the same.");
   pml_page_quote(p, "attend");
-  pml_page_text(p, PML_PAGE_MECHANISM, "The kernel (§ 14) does the same for the heads of a group at once, 256 positions at a time, with a running maximum.");
+  pml_page_text(p, PML_PAGE_MECHANISM, "The kernel (§ 14) does the same for all heads of a group at once, 256 positions at a time, with a running maximum.");
   pml_page_quote(p, "attention");
-  pml_page_text(p, PML_PAGE_BREAK, "`make demo-attention ARGS=--error` leaves softmax out: raw scores become the weights. Rows no longer add up to 1, the head outputs "
-                "grow many times over, the residual stream is flooded, and the same question gets another answer.");
-  pml_page_text(p, PML_PAGE_BREAK, "Then show one head as numbers: `make demo-attention ARGS=\"--layer 0 --head 1\"`.");
-  pml_page_question(p, "Query and key are both made from the same token vectors. Why is the score matrix not symmetric?",
-                    "Because W_Q and W_K are different matrices: what a token looks for is not what it offers. With W_Q = W_K the score i→j would equal j→i, "
-                    "and \"chase\" could not look at \"cats\" more than \"cats\" at \"chase\". RoPE keeps the asymmetry and adds the distance.");
-  pml_page_question(p, "Why divide by √h?", "q·k is a sum of h products. With entries of variance 1 its variance is h, so at h = 64 scores would be 8 times too wide, "
+  pml_page_text(p, PML_PAGE_BREAK, "`make demo-attention ARGS=--error` leaves softmax out: raw scores become the weights. You should see rows that no longer add up to 1, "
+                "head outputs that grow many times over, and another answer to the same question.");
+  pml_page_text(p, PML_PAGE_BREAK, "Then look at one head as numbers: `make demo-attention ARGS=\"--layer 0 --head 1\"`.");
+  pml_page_question(p, "Query and key are made from the same token vectors. Why is the score matrix not symmetric?",
+                    "W_Q and W_K are different matrices: what a token looks for is not what it offers. With W_Q = W_K and no positions, the score i→j would equal "
+                    "j→i, and \"chase\" could not look at \"cats\" more than \"cats\" at \"chase\".");
+  pml_page_question(p, "Why divide by √h?", "q·k is a sum of h products. If each has variance 1 the sum has variance h, so at h = 64 the scores would be 8 times too wide: "
                     "softmax would give almost everything to one position, and its gradient p·(1 − p) would vanish.");
-  pml_page_question(p, "How does the lesson know that nothing looks at the future?", "It changes the last token and compares all head outputs of all earlier positions: not one bit may change. "
-                    "That weights above the diagonal are zero would prove less: the matrix printed could be another than the one used.");
-  pml_page_question(p, "Two query heads share a key-value head. What is saved, what is not?", "The cache and the projections W_K and W_V become smaller by H/G. "
-                    "The scores do not: every query head still compares itself with every position.");
-  pml_page_question(p, "Many heads give much weight to the first token, whatever it is. Why?", "Softmax must give 1 in all. A head that finds nothing useful needs a place to put it; "
-                    "the first token is visible to everyone and its value can be learned to add little: an attention sink.");
-  pml_page_source(p, "Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks (arXiv:2309.17453)", strlen("Xiao et al. 2023, Efficient Streaming Language Models with Attention Sinks (arXiv:2309.17453)"));
+  pml_page_question(p, "How does the lesson know that nothing looks at the future?", "It changes the last token and compares all head outputs of all earlier positions: not one bit may "
+                    "change. Zeros above the diagonal of a printed matrix would prove less: it could be another matrix than the one that was used.");
+  pml_page_question(p, "Two query heads share a key-value head. What is saved, what is not?", "The cache and the projections W_K and W_V become smaller by H/G. The scores do not: "
+                    "every query head still compares itself with every position.");
+  pml_page_question(p, "In many heads the first token gets much weight, whatever it is. Why?", "A row must add up to 1. A head that finds nothing useful needs a place to put its weight; the first "
+                    "token is visible to all, and its value can be learned to add little: an attention sink.");
+  pml_page_source(p, sinks, strlen(sinks));
   return PML_OK;
 }
 
 int main(int argc, char **argv) {
   const pml_flag flags[] = {{"error", "leave softmax out: raw scores become the weights", PML_FLAG_BOOL, &error_flag},
-                            {"layer", "the layer to show (the head that looks most at the longest word)", PML_FLAG_INT, &layer_flag},
+                            {"layer", "the layer to show (default: where a head looks most at the longest word)", PML_FLAG_INT, &layer_flag},
                             {"head", "the query head to show", PML_FLAG_INT, &head_flag},
-                            {"question", "what to ask the tutor (What is a KV cache?)", PML_FLAG_STRING, &question}};
-  const pml_lesson lesson = {.number = "05", .name = "attention", .title = "Attention", .file = __FILE__, .sections = {14, 26},
-                             .summary = "Queries meet keys: who looks at whom, on three tokens by hand and in every head of a trained model.",
-                             .flags = flags, .n_flags = 4, .result = &r, .run = run, .draw = draw, .page = page};
+                            {"question", "what to ask (What is a KV cache?)", PML_FLAG_STRING, &question}};
+  const pml_lesson lesson = {.number = "05", .name = "attention", .title = "Attention", .file = __FILE__, .sections = {14, 26}, .flags = flags, .n_flags = 4,
+                             .summary = "Queries meet keys: who looks at whom, with three tokens by hand and in every head of a trained model.",
+                             .result = &r, .run = run, .draw = draw, .page = page};
   return pml_lesson_main(&lesson, argc, argv);
 }
