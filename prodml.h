@@ -9942,6 +9942,39 @@ PML_API pml_status pml_attention_backward(float *dqkv, float *dprobs, const floa
 /* ── SwiGLU ── */
 
 /* @swiglu_backward */
+/* On entry du holds s = silu(g) = g·σ.  Then σ = s/g (½ at g = 0) and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s. */
+PML__INLINE void pml__swiglu_backward_body(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
+  typedef int32_t bits16 __attribute__((vector_size(64)));
+  size_t i = 0;
+  for (; i + 16 <= f; i += 16) {
+    pml__v16 gi = *(const pml__v16 *)(g + i), s = *(pml__v16 *)(du + i), dyi = *(const pml__v16 *)(dy + i);
+    bits16 zero = (gi > -1e-30f) & (gi < 1e-30f);
+    pml__v16 sigma = (pml__v16)((zero & 0x3F000000) | (~zero & (bits16)(s / gi)));
+    *(pml__v16 *)(du + i) = dyi * s;
+    *(pml__v16 *)(dg + i) = dyi * *(const pml__v16 *)(u + i) * (sigma * (1.0f - s) + s);
+  }
+  for (; i < f; i++) {
+    float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
+    du[i] = dy[i] * s;
+    dg[i] = dy[i] * u[i] * (sigma * (1.0f - s) + s);
+  }
+}
+/* @end */
+
+PML__FN void pml__swiglu_backward_scalar(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN void pml__swiglu_backward_avx2(float *dg, float *du, const float *dy,
+                                                                       const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+__attribute__((target("avx512f"))) PML__FN void pml__swiglu_backward_avx512(float *dg, float *du, const float *dy,
+                                                                            const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+#endif
+
 PML__FN void pml__swiglu_forward_part(void *ctx, size_t begin, size_t end) {
   pml__op *op = (pml__op *)ctx;
   size_t f = (size_t)op->cols;
@@ -9951,18 +9984,18 @@ PML__FN void pml__swiglu_forward_part(void *ctx, size_t begin, size_t end) {
 PML__FN void pml__swiglu_backward_part(void *ctx, size_t begin, size_t end) {
   pml__op *op = (pml__op *)ctx;
   size_t f = (size_t)op->cols;
+  void (*row)(float *, float *, const float *, const float *, const float *, size_t) = pml__swiglu_backward_scalar;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) row = pml__swiglu_backward_avx512;
+  if (pml_cpu_level() == PML_CPU_AVX2) row = pml__swiglu_backward_avx2;
+#endif
   for (size_t t = begin; t < end; t++) {
-    const float *restrict g = op->b + t * 2 * f, *restrict u = g + f, *restrict dy = op->a + t * f;
-    float *restrict dg = op->y + t * 2 * f, *restrict du = dg + f;
-    pml_silu(du, g, f); /* s = g·σ; then σ = s/g, and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s */
-    for (size_t i = 0; i < f; i++) {
-      float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
-      du[i] = dy[i] * s;
-      dg[i] = dy[i] * u[i] * (sigma * (1.0f - s) + s);
-    }
+    const float *g = op->b + t * 2 * f;
+    float *dg = op->y + t * 2 * f;
+    pml_silu(dg + f, g, f);
+    row(dg, dg + f, op->a + t * f, g, g + f, f);
   }
 }
-/* @end */
 
 PML_API void pml_swiglu_forward(float *y, const float *gu, int rows, int f) {
   pml__op op = {.y = y, .a = gu, .cols = f};
@@ -10622,8 +10655,9 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
-  float p_mix;                /* a question made of fragments of 2 to 4 phrasings of the topic */
-  int window;                 /* words of the longest fragment */
+  float p_mix;                /* a question made of fragments of several phrasings of the topic */
+  int window_first, window;   /* words of the longest fragment, at sequence 0 and from `ramp` on */
+  int ramp;                   /* sequences over which the fragments shrink: from easy to hard */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -10636,8 +10670,9 @@ typedef struct {
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
-/* The question that sequence c shows for a topic, appended to out. */
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out);
+/* The question that sequence c shows for a phrasing of a topic, appended to out. */
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out);
 
 /* The source of training sequences.  All members are borrowed. */
 typedef struct {
@@ -11245,7 +11280,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
                    .question_weight = 0.1f};
   return a;
@@ -11283,19 +11318,17 @@ PML__FN pml_str pml__word_bare(pml_str w) {
   return w;
 }
 
-/* Fragments of 1 to `window` words from 2 to 4 phrasings of the topic, one of them the given one. */
-PML__FN void pml__qa_mix(const pml_qa_topic *t, const pml_augment *a, int phrasing, pml_rng *rng, pml__words *w) {
-  int parts = 2 + (int)pml_rng_below(rng, 3), given = (int)pml_rng_below(rng, (uint32_t)parts);
-  for (int i = 0; i < parts || (w->n < 3 && i < 8); i++) {
+/* 4 to 12 words: fragments of 1 to `window` words, each from a phrasing of the topic, the given one first. */
+PML__FN void pml__qa_mix(const pml_qa_topic *t, int window, int phrasing, pml_rng *rng, pml__words *w) {
+  int target = 4 + (int)pml_rng_below(rng, 9);
+  for (int tries = 0; w->n < target && tries < 24; tries++) {
     pml__words all = {.n = 0};
-    pml__words_add(&all, t->taught[i == given ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
-    if (all.n == 0) continue;
-    int len = 1 + (int)pml_rng_below(rng, (uint32_t)a->window), from;
+    pml__words_add(&all, t->taught[tries == 0 ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
+    int len = 1 + (int)pml_rng_below(rng, (uint32_t)window);
     if (len > all.n) len = all.n;
-    from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
-    for (int j = from; j < from + len && w->n < 96; j++) w->word[w->n++] = all.word[j];
+    int from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
+    for (int j = from; j < from + len; j++) w->word[w->n++] = pml__word_bare(all.word[j]);
   }
-  for (int i = 0; i + 1 < w->n; i++) w->word[i] = pml__word_bare(w->word[i]);
 }
 
 PML__FN void pml__qa_noise(const pml_qa *qa, pml_rng *rng, pml__words *w) {
@@ -11321,14 +11354,18 @@ PML__FN void pml__qa_typo(pml_buf *out, size_t from, pml_rng *rng) {
   s[1] = swap;
 }
 
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out) {
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out) {
   static const char *const before[] = {"please explain: ", "hi, ", "Hello, ", "in short: ", "quick question: ", "Please tell me, ",
                                        "I want to know: ", "can you explain: ", "briefly: ", "so, "};
   static const char *const behind[] = {" please", ", thanks", " in this course", " (short answer)", " thank you", "!", " exactly?"};
   const pml_qa_topic *t = &qa->topics[topic];
   pml__words w = {.n = 0};
   bool mix = pml__chance(rng, a->p_mix);
-  if (mix) pml__qa_mix(t, a, phrasing, rng, &w);
+  if (mix) {
+    int shrink = a->ramp > 0 && c < (uint64_t)a->ramp ? (int)((uint64_t)(a->window_first - a->window) * c / (uint64_t)a->ramp) : a->window_first - a->window;
+    pml__qa_mix(t, a->window_first - shrink, phrasing, rng, &w);
+  }
   else {
     bool drop = pml__chance(rng, a->p_drop);
     pml__words_add(&w, t->taught[phrasing], drop ? 1.0f - a->drop : 1.0f, rng);
@@ -11432,7 +11469,7 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int item = s->order[c % (uint64_t)s->n_items], topic = s->item_topic[item];
   pml_rng rng = pml_rng_seed((s->seed + 1) * 0xD1342543DE82EF95u ^ c);
   pml_buf question = {0};
-  pml_qa_vary(s->qa, &s->augment, topic, s->item_phrasing[item], &rng, &question);
+  pml_qa_vary(s->qa, &s->augment, c, topic, s->item_phrasing[item], &rng, &question);
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
