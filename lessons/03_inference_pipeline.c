@@ -217,7 +217,7 @@ static pml_status run(pml_ctx *ctx) {
 
 static pml_box step(pml_svg *svg, pml_box b, const char *heading, pml_rgb colour, double share) {
   pml_box in = pml_svg_panel(svg, b, heading, colour);
-  if (share > 0) pml_svg_textf(svg, b.x + b.w - 24, b.y + 45, (pml_font){.size = 22, .colour = PML_MUTED, .anchor = PML_END}, "%.0f %% of the time", 100 * share);
+  if (share > 0) pml_svg_textf(svg, b.x + b.w - 20, b.y + 45, (pml_font){.size = 22, .colour = PML_MUTED, .anchor = PML_END}, "%.0f %% of the time", 100 * share);
   return in;
 }
 
@@ -251,9 +251,9 @@ static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   in = step(svg, (pml_box){b.x, y2, 740, h}, label, PML_ORANGE, r.share[1] + r.share[2] + r.share[3]);
   pml_svg_table(svg, in, cells, rows + 1, COLS, "lLr", rows);
   for (int k = 0; k < TOP; k++) bars[k] = (pml_bar){.label = r.top[k], .value = 100 * r.top_p[k], .colour = k ? PML_PURPLE : PML_GREEN};
-  in = step(svg, (pml_box){b.x + 860, y2, 470, h}, "4  Head: top five", PML_PURPLE, r.share[4]);
+  in = step(svg, (pml_box){b.x + 860, y2, 460, h}, "4  Head: top five", PML_PURPLE, r.share[4]);
   pml_svg_bars(svg, in, bars, TOP, &(pml_bar_options){.unit = "%", .decimals = 1});
-  in = step(svg, (pml_box){b.x + 1440, y2, 360, h}, "5  Sample", PML_YELLOW, r.share[5]);
+  in = step(svg, (pml_box){b.x + 1420, y2, 380, h}, "5  Sample", PML_YELLOW, r.share[5]);
   pml_font big = {.size = 64, .mono = true, .weight = 600, .anchor = PML_MIDDLE};
   while (big.size > 22 && pml_text_width(r.first, &big) > in.w) big.size -= 2;
   pml_svg_text(svg, in.x + in.w / 2, in.y + in.h / 2 + 10, big, r.first);
@@ -263,7 +263,7 @@ static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   pml_svg_arrow(svg, b.x + 300, b.y + p1, b.x + 300, y2, PML_MUTED, label);
   pml_svg_arrow(svg, b.x + 740, mid, b.x + 860, mid, PML_MUTED, "last row");
   snprintf(label, sizeof label, "%d p", r.V);
-  pml_svg_arrow(svg, b.x + 1330, mid, b.x + 1440, mid, PML_MUTED, label);
+  pml_svg_arrow(svg, b.x + 1320, mid, b.x + 1420, mid, PML_MUTED, label);
   snprintf(label, sizeof label, "id %d", (int)r.out[0]);
   pml_svg_arrow(svg, b.x + 1620, y2 + h, b.x + 1620, y3, PML_MUTED, label);
   snprintf(label, sizeof label, "the new id, one row from now on");
