@@ -10739,7 +10739,7 @@ struct pml__train_batch {
 };
 
 PML_API pml_train_options pml_train_defaults(void) {
-  pml_train_options o = {.seed = 42, .steps = 1000, .warmup = 50, .batch = 32, .micro_tokens = 2048, .lr = 1e-3f,
+  pml_train_options o = {.seed = 42, .steps = 1000, .warmup = 200, .batch = 8, .micro_tokens = 2048, .lr = 1e-3f,
                          .min_lr = 1e-5f, .decay = 0.1f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .clip = 1.0f};
   return o;
 }
@@ -11280,8 +11280,8 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.5f, .window = 5, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
-                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.25f, .head = 10,
+  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
                    .question_weight = 0.1f};
   return a;
 }
@@ -11872,21 +11872,21 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *o = pml_train_defaults();
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
-    o->config = pml__tutor_config(4, 256, 4, 2, 64, 768, 1280, 512);
-    o->steps = 2000;
+    o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
+    o->steps = 14000;
+    o->lr = 1.5e-3f;
   } else if (strcmp(name, "teacher") == 0) {
-    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1280, 512);
-    o->steps = 1800;
-    o->lr = 7e-4f;
+    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
+    o->steps = 8000;
+    o->lr = 1e-3f;
   } else if (strcmp(name, "draft") == 0) {
-    o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1280, 512);
-    o->steps = 3000;
-    o->lr = 2e-3f;
+    o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
+    o->steps = 12000;
+    o->lr = 3e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
     o->steps = 20;
     o->warmup = 5;
-    o->batch = 8;
   } else return pml_fail(PML_E_USAGE, "there is no preset '%s': use tutor, teacher, draft or tiny", name);
   return PML_OK;
 }
