@@ -140,6 +140,7 @@ static pml_status generate(pml_ctx *ctx) {
   pml_context_truncate(t->session->ctx, &t->session->seq, 0);
   st = pml_generate(t->session, t->ids, (size_t)r.T, &o);
   int n_all = r.n_new + (r.n_new < MAX_NEW);
+  pml_value(ctx, "first_token_probability", r.top_p[0], ""), pml_value(ctx, "tokens", n_all, "");
   pml_heading(ctx, "5 Sample, 6 decode, and again: %d tokens", r.n_new);
   pml_token_name(t->model, r.out[0], r.first);
   snprintf(r.text, sizeof r.text, "%s", r.answer.data ? r.answer.data : "");
