@@ -2414,7 +2414,7 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      F16 against 2·o·i operations.  Memory is the limit.  Eight rows of W are read
      side by side, so that eight sums are in flight and x is loaded once for eight.
      Many rows (prefill): the weights are converted to f32 in pieces of 32 outputs
-     × 512 inputs that stay in the second cache.  A tile of 6 rows × 4 outputs keeps
+     × 1024 inputs that stay in the second cache.  A tile of 6 rows × 4 outputs keeps
      its 24 sums, of 16 lanes each, in 24 of 32 registers; one step loads 10
      registers and does 24 multiply-adds.  A long row is cut into pieces; the lanes,
      not their total, are carried from piece to piece, so the order stays.
@@ -2715,6 +2715,11 @@ PML__FN void pml__mix_scalar(float *out, size_t ldo, const float *prob, size_t l
 
 #if defined(PML__X86)
 
+/* Asks for the cache line `ahead` bytes after p; an address past the end of memory is ignored. */
+PML__INLINE void pml__prefetch(const void *p, size_t ahead) {
+  _mm_prefetch((const char *)((uintptr_t)p + ahead), _MM_HINT_T0);
+}
+
 #define PML__AVX2 __attribute__((target("avx2,fma,f16c")))
 #define PML__AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
@@ -2772,6 +2777,7 @@ PML__AVX2 PML__FN float pml__dot_avx2_strict(const float *a, const float *b, siz
 PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat *w, const float *bias,
                                         size_t begin, size_t end, pml_dtype type, bool strict) {
   size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  size_t ahead = 4 * n * size <= 32768 ? 4 * n * size : 1024;
   for (size_t o = begin; o < end; o += 4) {
     const unsigned char *row[4];
     __m256 lo[4], hi[4];
@@ -2783,6 +2789,7 @@ PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat 
     for (; k + 16 <= n; k += 16) {
       __m256 x0 = _mm256_loadu_ps(x + k), x1 = _mm256_loadu_ps(x + k + 8);
       PML__UNROLL for (size_t r = 0; r < 4; r++) {
+        pml__prefetch(row[r] + k * size, ahead);
         lo[r] = pml__madd8(pml__load8(row[r] + k * size, type), x0, lo[r], strict);
         hi[r] = pml__madd8(pml__load8(row[r] + (k + 8) * size, type), x1, hi[r], strict);
       }
@@ -2871,8 +2878,11 @@ PML__AVX2 PML__FN void pml__tile_avx2_strict(const pml__tile *t) {
 PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type, size_t n) {
   const uint16_t *h = (const uint16_t *)w;
   size_t i = 0;
-  if (type == PML_F16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_F16));
-  if (type == PML_BF16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_BF16));
+  if (type == PML_F16 || type == PML_BF16)
+    for (; i + 8 <= n; i += 8) {
+      pml__prefetch(h + i, 2048);
+      _mm256_storeu_ps(y + i, type == PML_F16 ? pml__load8(h + i, PML_F16) : pml__load8(h + i, PML_BF16));
+    }
   pml__expand_scalar(y + i, h + i, type, n - i);
 }
 
@@ -3118,6 +3128,8 @@ PML__AVX512 PML__FN float pml__dot_avx512_strict(const float *a, const float *b,
 PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_mat *w, const float *bias,
                                            size_t begin, size_t end, pml_dtype type, bool strict) {
   size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  /* The processor's own prefetch follows a row, but not the jump to the next eight. */
+  size_t ahead = 8 * n * size <= 32768 ? 8 * n * size : 1024;
   for (size_t o = begin; o < end; o += 8) {
     const unsigned char *row[8]; /* past the end the last row is computed again and dropped */
     __m512 acc[8];
@@ -3128,8 +3140,10 @@ PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_m
     size_t k = 0;
     for (; k + 16 <= n; k += 16) {
       __m512 v = _mm512_loadu_ps(x + k);
-      PML__UNROLL for (size_t r = 0; r < 8; r++)
+      PML__UNROLL for (size_t r = 0; r < 8; r++) {
+        pml__prefetch(row[r] + k * size, ahead);
         acc[r] = pml__madd16(pml__load16(row[r] + k * size, type), v, acc[r], strict);
+      }
     }
     if (k < n) {
       __mmask16 m = (__mmask16)((1u << (n - k)) - 1);
@@ -3201,8 +3215,11 @@ PML__TILE16(pml__tile_avx512_strict, true)
 PML__AVX512 PML__FN void pml__expand_avx512(float *y, const void *w, pml_dtype type, size_t n) {
   const uint16_t *h = (const uint16_t *)w;
   size_t i = 0;
-  if (type == PML_F16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_F16));
-  if (type == PML_BF16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_BF16));
+  if (type == PML_F16 || type == PML_BF16)
+    for (; i + 16 <= n; i += 16) {
+      pml__prefetch(h + i, 2048);
+      _mm512_storeu_ps(y + i, type == PML_F16 ? pml__load16(h + i, PML_F16) : pml__load16(h + i, PML_BF16));
+    }
   pml__expand_scalar(y + i, h + i, type, n - i);
 }
 
@@ -3291,12 +3308,12 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
   return PML_OK;
 }
 
-#define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 512 · 4 bytes stay in the second cache */
-#define PML__LINEAR_OUTS 32     /* outputs per task */
-#define PML__LINEAR_K 512       /* inputs per piece */
+#define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 1024 · 4 bytes stay in the second cache */
+#define PML__LINEAR_OUTS 32     /* outputs per task; 8 for few rows, whose weights then stay in the first */
+#define PML__LINEAR_K 1024      /* inputs per piece */
 #define PML__LINEAR_SERIAL 65536 /* multiply-adds below which waking a thread costs more */
 
-/* A thread's own weights in f32 and lanes between pieces: 260 KB, touched only when used.  The
+/* A thread's own weights in f32 and lanes between pieces: 330 KB, touched only when used.  The
    16 floats after each row keep rows of a power of two out of each other's cache sets. */
 static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_w[PML__LINEAR_OUTS][PML__LINEAR_K + 16];
 static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_acc[PML__LINEAR_ROWS * PML__LINEAR_OUTS * 16];
@@ -3306,7 +3323,8 @@ typedef struct {
   float *y;
   const float *x, *bias;
   const pml_mat *w;
-  size_t rows, block, n_panels, piece; /* rows in all and per task, tasks per row block, inputs per piece */
+  size_t rows, block;          /* rows in all and per task */
+  size_t outs, n_panels, piece; /* outputs per task, tasks per block of rows, inputs per piece */
 } pml__linear_job;
 
 PML__FN void pml__linear_one(void *ctx, size_t begin, size_t end) {
@@ -3347,9 +3365,9 @@ PML__FN void pml__linear_many(void *ctx, size_t begin, size_t end) {
   const pml__linear_job *j = (const pml__linear_job *)ctx;
   size_t n_in = (size_t)j->w->n_in, n_out = (size_t)j->w->n_out;
   for (size_t task = begin; task < end; task++) {
-    size_t r0 = task / j->n_panels * j->block, o0 = task % j->n_panels * PML__LINEAR_OUTS;
+    size_t r0 = task / j->n_panels * j->block, o0 = task % j->n_panels * j->outs;
     size_t r1 = j->rows - r0 < j->block ? j->rows : r0 + j->block;
-    size_t o1 = n_out - o0 < PML__LINEAR_OUTS ? n_out : o0 + PML__LINEAR_OUTS, k = 0;
+    size_t o1 = n_out - o0 < j->outs ? n_out : o0 + j->outs, k = 0;
     do { /* once even for n_in = 0: the sums are 0 and must be written */
       size_t len = n_in - k < j->piece ? n_in - k : j->piece;
       pml__linear_piece(j, r0, r1, o0, o1, k, len);
@@ -3374,7 +3392,8 @@ PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat 
   size_t blocks = (j.rows + PML__LINEAR_ROWS - 1) / PML__LINEAR_ROWS;
   size_t pieces = (n_in + PML__LINEAR_K - 1) / PML__LINEAR_K;
   j.block = ((j.rows + blocks - 1) / blocks + 11) / 12 * 12; /* whole tiles of 6, 4 and 3 */
-  j.n_panels = (n_out + PML__LINEAR_OUTS - 1) / PML__LINEAR_OUTS;
+  j.outs = rows <= 12 ? 8 : PML__LINEAR_OUTS;
+  j.n_panels = (n_out + j.outs - 1) / j.outs;
   j.piece = pieces ? ((n_in + pieces - 1) / pieces + 15) & ~(size_t)15 : 16;
   blocks = (j.rows + j.block - 1) / j.block;
   size_t tasks = blocks * j.n_panels;

@@ -108,7 +108,7 @@ static void test_levels(void) {
 }
 
 static size_t make_weights(void *w, pml_dtype type, size_t n, int kind, pml_rng *r) {
-  static float f[1 << 17];
+  static float f[1 << 18];
   fill(f, n, kind, r);
   for (size_t i = 0; i < n; i++)
     if (type == PML_F32) ((float *)w)[i] = f[i];
@@ -117,16 +117,16 @@ static size_t make_weights(void *w, pml_dtype type, size_t n, int kind, pml_rng 
 }
 
 static void test_linear_levels(void) {
-  static const int ins[] = {0, 1, 15, 16, 17, 100, 513, 1040}, outs[] = {1, 3, 4, 7, 8, 9, 33, 70};
+  static const int ins[] = {0, 1, 15, 16, 17, 100, 513, 1043}, outs[] = {1, 3, 4, 7, 8, 9, 33, 70};
   static const int rows[] = {1, 2, 3, 5, 6, 7, 13, 100};
   static const pml_dtype types[] = {PML_F32, PML_F16, PML_BF16};
-  static float x[100 * 1040], y[100 * 70], bias[70], w[70 * 1040];
+  static float x[100 * 1043], y[100 * 70], bias[70], w[70 * 1043];
   pml_rng r = pml_rng_seed(12);
   TEST("linear: levels agree");
   for (int i = 0; i < 8; i++)
     for (int o = 0; o < 8; o++) {
       int t = (i + o) % 3, kind = (i + o / 2) % 3, m = (i * 3 + o) % 8;
-      fill(x, 100 * 1040, kind, &r);
+      fill(x, 100 * 1043, kind, &r);
       fill(bias, 70, kind, &r);
       make_weights(w, types[t], (size_t)(outs[o] * ins[i]), kind, &r);
       args g = {.a = x, .c = bias, .y = y, .w = {types[t], outs[o], ins[i], w}, .flag = o & 1};
@@ -139,14 +139,14 @@ static void test_linear_levels(void) {
 
 /* The same bits for rows = 1 and rows = 100, for any thread count, and equal to pml_dot. */
 static void test_batch_invariance(void) {
-  enum { IN = 1104, OUT = 69, ROWS = 100 };
+  enum { IN = 2104, OUT = 69, ROWS = 100 };
   static float x[ROWS * IN], y[ROWS * OUT], one[OUT], bias[OUT], row[IN];
   static uint16_t w[OUT * IN];
   pml_rng r = pml_rng_seed(13);
   static const int threads[] = {1, 2, 3, 7}, batches[] = {1, 2, 3, 5, 7, 8, 100};
   fill(x, ROWS * IN, 1, &r);
   fill(bias, OUT, 1, &r);
-  for (int type = 0; type < 2; type++) { /* IN is three pieces of 368, the panel and the tiles end raggedly */
+  for (int type = 0; type < 2; type++) { /* IN is three pieces, the last shorter, the panel and the tiles end raggedly */
     pml_mat m = {type ? PML_F16 : PML_BF16, OUT, IN, w};
     make_weights(w, m.type, OUT * IN, 1, &r);
     for (int strict = 0; strict < 2; strict++)
