@@ -59,6 +59,15 @@ static double loss_swiglu(void *c) {
   pml_swiglu_forward(y, x, R, F);
   return against(y, probe, R * F);
 }
+static double loss_gelu(void *c) {
+  (void)c;
+  pml_gelu(y, x, R * D);
+  return against(y, probe, R * D);
+}
+static double loss_ffn(void *c) {
+  CHECK(pml_ffn_forward((pml_ffn *)c, y, x, R) == PML_OK);
+  return against(y, probe, R * O);
+}
 static double loss_embedding(void *c) {
   (void)c;
   pml_embedding_forward(y, w, ids, R, D);
@@ -93,6 +102,24 @@ static void test_steps(void) {
   TEST("swiglu");
   pml_swiglu_backward(dx, probe, x, R, F);
   check_gradient("dgu", x, dx, R * 2 * F, 0.02f, 4e-3, loss_swiglu, NULL);
+  TEST("gelu");
+  for (int i = 0; i < R * D; i++) x[i] *= 2; /* beyond ±3, where the curve bends back */
+  pml_gelu_backward(dx, probe, x, R * D);
+  check_gradient("dx", x, dx, R * D, 0.02f, 4e-3, loss_gelu, NULL);
+  TEST("a feed-forward network");
+  for (int act = PML_FFN_LINEAR; act <= PML_FFN_SWIGLU; act++) {
+    pml_ffn *m;
+    CHECK(pml_ffn_create(&m, (pml_ffn_act)act, D, F, O, R, 3) == PML_OK);
+    size_t e = act == PML_FFN_SWIGLU ? 2 * F : F;
+    CHECK(m->n == e * D + e + O * F + O);
+    loss_ffn(m);
+    CHECK(pml_ffn_backward(m, probe, x, R) == PML_OK);
+    check_gradient("parameters", m->params, m->grads, m->n, 0.02f, 4e-3, loss_ffn, m);
+    check_gradient("last bias", m->params + m->n - O, m->grads + m->n - O, O, 0.02f, 4e-3, loss_ffn, m);
+    pml_ffn_free(m);
+    CHECK(pml_ffn_create(&m, (pml_ffn_act)act, D, 0, O, R, 3) == PML_E_USAGE && !m);
+  }
+  pml_ffn_free(NULL);
   TEST("embedding");
   memset(dw, 0, sizeof dw);
   pml_embedding_backward(dw, probe, ids, R, D);

@@ -447,6 +447,7 @@ static void test_train_options(void) {
   CHECK(pml_bpe_train(&a, docs, 3, &o) == PML_OK);
   CHECK(pml_bpe_train(&b, reversed, 3, &o) == PML_OK);
   CHECK(a && b && same_tokenizer(a, b));
+  if (a && b) CHECK(pml_merges_shared(a, b) == pml_tokenizer_spec_of(a)->n_merges);
   if (a) CHECK(pml_tokenizer_spec_of(a)->bos == 299);
   if (b) check_ids(b, "<|end|>", 7, PML_ENCODE_SPECIAL, "298");
   pml_tokenizer_free(a);

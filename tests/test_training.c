@@ -102,6 +102,12 @@ static void test_questions(void) {
   CHECK(load(&qa, b.data) == PML_OK && qa->n_topics == 2 && qa->topics[1].n_taught == 12);
   CHECK(strcmp(qa->topics[1].answer, "The answer of omega.") == 0 && qa->topics[1].line == 17);
   CHECK(pml_qa_check(qa, NULL) == PML_OK);
+  pml_buf all = {0};
+  pml_qa_text(qa, true, &all);
+  CHECK(!strcmp(all.data, "the alpha beta gamma delta words\nwhich omega thing tests runnings\n"));
+  pml_qa_text(qa, false, &all);
+  CHECK(strstr(all.data, "runnings\nThe answer of alpha.\n") && strstr(all.data, "\nThe answer of omega.\n"));
+  pml_buf_free(&all);
   pml_word w[8];
   int n = pml_content_words(qa, "What is the KV-cache, testing 4 a b sharded classes?", w, 8);
   CHECK(n == 6 && !strcmp(w[0].text, "kv") && !strcmp(w[1].text, "cache") && !strcmp(w[2].text, "test") &&
