@@ -2717,7 +2717,7 @@ PML__FN void pml__mix_scalar(float *out, size_t ldo, const float *prob, size_t l
 
 /* Asks for the cache line `ahead` bytes after p; an address past the end of memory is ignored. */
 PML__INLINE void pml__prefetch(const void *p, size_t ahead) {
-  _mm_prefetch((const char *)((uintptr_t)p + ahead), _MM_HINT_T0);
+  __builtin_prefetch((const char *)((uintptr_t)p + ahead));
 }
 
 #define PML__AVX2 __attribute__((target("avx2,fma,f16c")))
@@ -2966,8 +2966,13 @@ PML__AVX2 PML__FN float pml__exp_sum_avx2(float *x, size_t n, float max) {
     lo = _mm256_add_ps(lo, a);
     hi = _mm256_add_ps(hi, b);
   }
-  for (size_t j = i; j < n; j++) x[j] = pml_expf(x[j] - max);
-  return pml__finish8(lo, hi, x + i, n - i);
+  float rest[16] = {0};
+  if (i < n) memcpy(rest, x + i, (n - i) * sizeof(float));
+  for (size_t j = n - i; j < 16; j++) rest[j] = max; /* e^0 is cheap, a subnormal result would not be */
+  _mm256_storeu_ps(rest, pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(rest), m)));
+  _mm256_storeu_ps(rest + 8, pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(rest + 8), m)));
+  if (i < n) memcpy(x + i, rest, (n - i) * sizeof(float));
+  return pml__finish8(lo, hi, rest, n - i);
 }
 
 PML__AVX2 PML__FN void pml__norm_avx2(float *y, const float *x, const float *w, const float *b, size_t n,
@@ -3223,6 +3228,44 @@ PML__AVX512 PML__FN void pml__expand_avx512(float *y, const void *w, pml_dtype t
   pml__expand_scalar(y + i, h + i, type, n - i);
 }
 
+/* The same operations again, on 16.  One instruction scales by 2^n with one rounding; so do the two
+   products of pml_expf, of which the first is exact. */
+PML__AVX512 PML__INLINE __m512 pml__exp16(__m512 x) {
+  const __m512 round = _mm512_set1_ps(PML__EXP_ROUND);
+  x = _mm512_min_ps(_mm512_set1_ps(89.0f), _mm512_max_ps(_mm512_set1_ps(-104.0f), x));
+  __m512 t = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(PML__EXP_LOG2E)), round);
+  __m512 n = _mm512_sub_ps(t, round);
+  __m512 r = _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(PML__EXP_LN2_HI)));
+  r = _mm512_sub_ps(r, _mm512_mul_ps(n, _mm512_set1_ps(PML__EXP_LN2_LO)));
+  __m512 p = _mm512_set1_ps(PML__EXP_C6);
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C5));
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C4));
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C3));
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C2));
+  p = _mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r);
+  return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+}
+
+PML__AVX512 PML__FN float pml__exp_sum_avx512(float *x, size_t n, float max) {
+  __m512 acc = _mm512_setzero_ps(), m = _mm512_set1_ps(max);
+  for (size_t i = 0; i < n; i += 16) {
+    __mmask16 k = (__mmask16)(n - i >= 16 ? 0xFFFF : (1u << (n - i)) - 1);
+    __m512 e = pml__exp16(_mm512_sub_ps(_mm512_mask_loadu_ps(m, k, x + i), m));
+    _mm512_mask_storeu_ps(x + i, k, e);
+    acc = _mm512_mask_add_ps(acc, k, acc, e);
+  }
+  return _mm_cvtss_f32(pml__tree16(acc, acc, acc, acc));
+}
+
+PML__AVX512 PML__FN float pml__max_avx512(const float *x, size_t n) {
+  __m512 low = _mm512_set1_ps(-HUGE_VALF), acc = low;
+  for (size_t i = 0; i < n; i += 16) {
+    __mmask16 k = (__mmask16)(n - i >= 16 ? 0xFFFF : (1u << (n - i)) - 1);
+    acc = _mm512_max_ps(_mm512_mask_loadu_ps(low, k, x + i), acc); /* the second operand wins over NaN */
+  }
+  return _mm512_reduce_max_ps(acc);
+}
+
 PML__AVX512 PML__INLINE void pml__mix16(float *out, size_t ldo, const float *prob, size_t ldp,
                                         const float *const *v, size_t n_pos, int heads, size_t dim, int N) {
   for (size_t i = 0; i < dim; i += 16) {
@@ -3256,9 +3299,8 @@ PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *pr
 /* ── the table, and what the rest of the library calls ── */
 
 #define PML__KERNELS_AVX2                                                                              \
-  .max = pml__max_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .exp_sum = pml__exp_sum_avx2, \
-  .norm = pml__norm_avx2, .act = pml__act_avx2, .axpy = pml__axpy_avx2, .scale = pml__scale_avx2,       \
-  .rope = pml__rope_avx2
+  .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
+  .axpy = pml__axpy_avx2, .scale = pml__scale_avx2, .rope = pml__rope_avx2
 
 /* Read on each public call, so that the level and the mode can change between calls. */
 PML__FN const pml__kernels *pml__kernels_now(void) {
@@ -3269,14 +3311,18 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
 #if defined(PML__X86)
   static const pml__kernels avx2[2] = {
       {.tile_rows = 3, .dot = pml__dot_avx2, .matvec = pml__matvec_avx2, .tile = pml__tile_avx2,
-       .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2},
+       .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2,
+       PML__KERNELS_AVX2},
       {.tile_rows = 3, .dot = pml__dot_avx2_strict, .matvec = pml__matvec_avx2_strict,
-       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2,
+       PML__KERNELS_AVX2}};
   static const pml__kernels avx512[2] = {
       {.tile_rows = 6, .dot = pml__dot_avx512, .matvec = pml__matvec_avx512, .tile = pml__tile_avx512,
-       .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2},
+       .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
+       .mix = pml__mix_avx512, PML__KERNELS_AVX2},
       {.tile_rows = 6, .dot = pml__dot_avx512_strict, .matvec = pml__matvec_avx512_strict,
-       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
+       .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
   pml_cpu_level_t level = pml_cpu_level();
   if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
   if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
@@ -4057,12 +4103,21 @@ PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *
   }
 }
 
+/* A row of K or V on its way to the cache: rows lie apart, and the processor does not guess the next. */
+PML__FN void pml__att_fetch(const float *row, size_t dim) {
+  for (size_t i = 0; i < dim; i += 16) __builtin_prefetch(row + i);
+}
+
 /* score[heads][CHUNK] = q[heads,dim] · k[n]ᵀ: small tiles of the linear layer (§ 11), so each score is
    pml_dot of a query and a key. */
 PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *q, int heads, size_t dim,
-                             const float *const *k, size_t n) {
+                             const float *const *k, const float *const *v, size_t n) {
   for (size_t p = 0; p < n; p += 4) {
     size_t m = n - p < 4 ? n - p : 4;
+    for (size_t c = p; c < p + m; c++) {
+      if (c + 16 < n) pml__att_fetch(k[c + 16], dim);
+      pml__att_fetch(v[c], dim);
+    }
     pml__tile t = {.ldx = dim, .k = dim, .n_out = (int)m, .first = true, .last = true, .ldy = PML__ATT_CHUNK};
     for (size_t c = 0; c < 4; c++) t.w[c] = k[p + (c < m ? c : m - 1)];
     for (int h = 0; h < heads; h += t.rows) {
@@ -4090,7 +4145,7 @@ PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, 
   for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
     size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
     pml__att_rows(k, v, view, first, n, offset);
-    pml__att_scores(kn, score, q, heads, dim, k, n);
+    pml__att_scores(kn, score, q, heads, dim, k, v, n);
     for (int h = 0; h < heads; h++) {
       float *s = score + h * PML__ATT_CHUNK;
       kn->scale(s, scale, n);
