@@ -8238,6 +8238,49 @@ PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_
 PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
 PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
+/* The pool that holds the keys and values, for reading: rows by pml_kv_k_row (§ 24).  Borrowed
+   from the context.  NULL when the backend keeps them elsewhere. */
+PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
+
+/* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
+   weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
+   query may see.  k[p], v[p] point at rows of h floats.  softmax false keeps the raw scores as
+   weights: the fault that lesson 05 injects.  out may be NULL. */
+PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
+                        int n, int head_dim, bool softmax);
+
+/* Attention under the microscope.  While a probe is open, every run of its context (one sequence)
+   is watched through the trace hook (§ 10), of which there is only one.  The probe keeps the
+   rotated queries and the head outputs of the latest run: [n_layers][rows][H·h].  With `replace`
+   the outputs are computed again by pml_attend, from the same queries and cache, compared with
+   those of § 14, and put in their place: the model goes on with them. */
+typedef struct {
+  bool replace, no_softmax;    /* the caller's choice, before a run */
+  int rows;                    /* of the latest run */
+  float *queries, *heads;
+  double difference, largest;  /* since the probe was opened: worst |ours − § 14's|, largest |§ 14's|, per head */
+  double growth;               /* mean of |ours| / |§ 14's| */
+  const pml_context *ctx;
+  const pml_seq *seq;
+  const float *run_queries;
+  int max_rows;
+  uint64_t n;
+} pml_probe;
+/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache. */
+PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows);
+PML_API void pml_probe_close(pml_probe *p);
+/* weights[n] of query row `row` of the latest run, which began at position `first`; n = first + row + 1.
+   kv_head < 0: the one that belongs to the head.  out[h] may be NULL. */
+PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv_head, int first, int row,
+                                 double *weights, float *out);
+/* What one head did in the latest run, which began with an empty sequence: weights[rows,rows], NaN
+   for the future, and what they say about it. */
+typedef struct {
+  double previous;             /* mean weight on the token before, rows 1 … */
+  double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
+  double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+} pml_head_facts;
+PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
 
 #ifdef PML__IMPL
 
@@ -8332,7 +8375,8 @@ PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
   pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
 }
 
-/* @attention_block: x += attention(rmsnorm(x))·Woᵀ for T rows. */
+/* @attention_block */
+/* x += attention(rmsnorm(x))·Woᵀ for T rows. */
 PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
@@ -8522,6 +8566,166 @@ PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) 
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
   pml_context_truncate(ctx, seq, 0);
   pml_seq_free(NULL, seq);
+}
+
+PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
+  return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
+}
+
+/* @attend */
+/* out = softmax(q·Kᵀ / √h)·V for one query. */
+PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
+                        int n, int head_dim, bool softmax) {
+  double top = -HUGE_VAL, sum = 0;
+  for (int p = 0; p < n; p++) {
+    double score = 0;
+    for (int i = 0; i < head_dim; i++) score += (double)q[i] * (double)k[p][i];
+    weights[p] = score / sqrt((double)head_dim);
+    if (weights[p] > top) top = weights[p];
+  }
+  for (int p = 0; softmax && p < n; p++) sum += weights[p] = pml_expd(weights[p] - top);
+  for (int p = 0; softmax && p < n; p++) weights[p] /= sum;
+  for (int i = 0; out && i < head_dim; i++) {
+    double mean = 0;
+    for (int p = 0; p < n; p++) mean += weights[p] * (double)v[p][i];
+    out[i] = (float)mean;
+  }
+}
+/* @end */
+
+/* Where one kv head's rows of positions 0 … n-1 lie. */
+PML__FN void pml__probe_rows(const pml_probe *p, int layer, int kv_head, int n, const float **k, const float **v) {
+  const pml_kv *kv = pml_context_kv(p->ctx);
+  size_t at = (size_t)kv_head * (size_t)p->ctx->model->cfg.head_dim;
+  for (int i = 0; i < n; i++) {
+    k[i] = pml_kv_k_row(kv, p->seq, layer, i) + at;
+    v[i] = pml_kv_v_row(kv, p->seq, layer, i) + at;
+  }
+}
+
+PML__FN double pml__distance_of(const float *x, const float *y, int n) { /* |x − y|; y NULL: |x| */
+  double sum = 0;
+  for (int i = 0; i < n; i++) {
+    double d = (double)x[i] - (y ? (double)y[i] : 0);
+    sum += d * d;
+  }
+  return sqrt(sum);
+}
+
+PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv_head, int first, int row,
+                                 double *weights, float *out) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int n = first + row + 1, H = c->n_heads, h = c->head_dim;
+  size_t size = (size_t)n * sizeof(float *);
+  size_t at = ((size_t)layer * (size_t)p->rows + (size_t)row) * (size_t)H + (size_t)head;
+  const float **k = (const float **)pml_alloc(2 * size), **v = k + n;
+  if (!k) return PML_E_MEMORY;
+  pml__probe_rows(p, layer, kv_head < 0 ? head * c->n_kv_heads / H : kv_head, n, k, v);
+  pml_attend(out, weights, p->queries + at * (size_t)h, k, v, n, h, !p->no_softmax);
+  pml_free(k);
+  return PML_OK;
+}
+
+PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
+  const pml_config *c = &p->ctx->model->cfg;
+  size_t T = (size_t)p->rows, h = (size_t)c->head_dim, row = (size_t)c->n_heads * h;
+  const float *q = p->queries + (size_t)layer * T * row + (size_t)head * h;
+  size_t at = (size_t)(head * c->n_kv_heads / c->n_heads) * h;
+  double differ = 0, all = 0;
+  for (size_t i = 0; i < T; i++)
+    for (size_t j = 0; j < T; j++) {
+      const float *ki = pml_kv_k_row(pml_context_kv(p->ctx), p->seq, layer, (int)i) + at;
+      const float *kj = pml_kv_k_row(pml_context_kv(p->ctx), p->seq, layer, (int)j) + at;
+      double there = (double)pml_dot(q + i * row, kj, h), back = (double)pml_dot(q + j * row, ki, h);
+      differ += fabs(there - back);
+      all += fabs(there);
+    }
+  return all > 0 ? differ / all : 0;
+}
+
+PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
+  int T = p->rows;
+  pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  for (int t = 0; t < T; t++) {
+    double *w = weights + (size_t)t * (size_t)T, entropy = 0;
+    pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
+    if (st != PML_OK) return st;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    if (t == 0) continue;
+    f.previous += w[t - 1] / (T - 1);
+    f.used += pml_expd(entropy) / (t + 1) / (T - 1);
+  }
+  *facts = f;
+  return PML_OK;
+}
+
+/* All head outputs of one layer, computed again; `theirs` is the backend's own buffer. */
+PML__FN void pml__probe_replace(pml_probe *p, int layer, float *theirs, int rows) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int H = c->n_heads, G = c->n_kv_heads, h = c->head_dim, first = p->seq->n_tokens, n_all = first + rows;
+  const float **k = (const float **)pml_alloc(2 * (size_t)n_all * sizeof(float *)), **v = k + n_all;
+  double *w = (double *)pml_alloc((size_t)n_all * sizeof *w);
+  float *out = (float *)pml_alloc((size_t)h * sizeof *out);
+  for (int i = 0; k && w && out && i < rows * H; i++) {
+    float *y = theirs + (size_t)i * (size_t)h;
+    int n = first + i / H + 1;
+    pml__probe_rows(p, layer, i % H * G / H, n, k, v);
+    pml_attend(out, w, p->run_queries + (size_t)i * (size_t)h, k, v, n, h, !p->no_softmax);
+    double own = pml__distance_of(out, NULL, h), kernel = pml__distance_of(y, NULL, h);
+    p->difference = fmax(p->difference, pml__distance_of(out, y, h));
+    p->largest = fmax(p->largest, kernel);
+    p->n++;
+    if (kernel > 0) p->growth += (own / kernel - p->growth) / (double)p->n;
+    memcpy(y, out, (size_t)h * sizeof *out);
+  }
+  pml_free(out);
+  pml_free(w);
+  pml_free(k);
+}
+
+PML__FN void pml__probe_see(void *user, const pml_span *s) {
+  pml_probe *p = (pml_probe *)user;
+  const pml_config *c = &p->ctx->model->cfg;
+  bool heads = !strcmp(s->name, "heads");
+  size_t width = (size_t)c->n_heads * (size_t)c->head_dim;
+  if ((!heads && strcmp(s->name, "queries") != 0) || s->n > (size_t)p->max_rows * width) return;
+  p->rows = (int)(s->n / width);
+  if (!heads) p->run_queries = s->data;
+  else if (p->replace) pml__probe_replace(p, s->layer, (float *)(uintptr_t)s->data, p->rows); /* the scratch of § 26 */
+  memcpy((heads ? p->heads : p->queries) + (size_t)s->layer * s->n, s->data, s->n * sizeof(float));
+}
+
+PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows) {
+  const pml_config *c = &ctx->model->cfg;
+  *out = NULL;
+  if (!pml_context_kv(ctx))
+    return pml_fail(PML_E_UNSUPPORTED, "probe: the backend '%s' keeps its cache to itself", ctx->backend->name);
+  if (max_rows < 1 || max_rows > ctx->options.n_ctx)
+    return pml_fail(PML_E_USAGE, "probe: %d rows: give 1 to %d, the context's positions", max_rows, ctx->options.n_ctx);
+  size_t n = (size_t)c->n_layers * (size_t)max_rows * (size_t)c->n_heads * (size_t)c->head_dim;
+  pml_probe *p = (pml_probe *)pml_calloc(1, sizeof *p);
+  if (!p) return PML_E_MEMORY;
+  p->ctx = ctx;
+  p->seq = seq;
+  p->max_rows = max_rows;
+  p->queries = (float *)pml_calloc(n, sizeof(float));
+  p->heads = (float *)pml_calloc(n, sizeof(float));
+  if (!p->queries || !p->heads) {
+    pml_probe_close(p);
+    return PML_E_MEMORY;
+  }
+  pml_trace_set(pml__probe_see, p);
+  *out = p;
+  return PML_OK;
+}
+
+PML_API void pml_probe_close(pml_probe *p) {
+  if (!p) return;
+  pml_trace_set(NULL, NULL);
+  pml_free(p->queries);
+  pml_free(p->heads);
+  pml_free(p);
 }
 
 #endif /* § 26 */
@@ -9223,6 +9427,12 @@ PML_API void pml_cross_entropy_forward(float *loss, float *logits, const int32_t
 PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, const float *weights, float scale,
                                         int rows, int V);
 
+/* How wrong a gradient is: the largest |dx[i] − (loss(x + ε·eᵢ) − loss(x − ε·eᵢ)) / 2ε| over the
+   n values, divided by the largest |dx[i]|.  loss computes its value from x, which is changed in
+   place and restored.  About 1e-3 is right for f32 and ε = 1e-2; 2n evaluations. */
+PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
+                                  float eps);
+
 /* A feed-forward network on its own, small enough to train in a second:
      a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
      h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
@@ -9275,6 +9485,25 @@ PML_API pml_status pml_net_forward(pml_net *net, const pml_batch *b, double *los
 PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scale);
 
 #ifdef PML__IMPL
+
+/* @gradient_error */
+PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
+                                  float eps) {
+  double worst = 0, largest = 0;
+  for (size_t i = 0; i < n; i++) {
+    float kept = x[i], above = kept + eps, below = kept - eps;
+    x[i] = above;
+    double up = loss(user);
+    x[i] = below;
+    double down = loss(user);
+    x[i] = kept;
+    double slope = (up - down) / ((double)above - (double)below), d = fabs((double)dx[i] - slope);
+    if (!(d <= worst)) worst = d; /* NaN counts as the worst */
+    if (fabs((double)dx[i]) > largest) largest = fabs((double)dx[i]);
+  }
+  return largest > 0 ? worst / largest : worst;
+}
+/* @end */
 
 PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
   if (strcmp(c->arch, "qwen2") != 0 || !c->rope_split || !c->qkv_bias || !c->tied_head ||
@@ -9495,11 +9724,95 @@ PML_API void pml_rope_rows(float *x, int ld, int rows, int n_heads, int head_dim
 
 /* ── causal attention ── */
 
+/* Everything in attention is one sum: out[n] (+)= Σ over j of coef[j]·M[j, n], with the rows of M
+   `ld` floats apart and the coefficients `step` apart, j in order.  Sixteen columns are one
+   vector of the compiler's own type; it becomes one, two or four registers, with equal bits. */
+typedef float pml__v16 __attribute__((vector_size(64), aligned(4), may_alias));
+
+/* @weighted_rows */
+PML__INLINE void pml__weighted_rows_64(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 *o = (pml__v16 *)out, zero = {0};
+  pml__v16 a = add ? o[0] : zero, b = add ? o[1] : zero, c = add ? o[2] : zero, d = add ? o[3] : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) {
+    const pml__v16 *x = (const pml__v16 *)m;
+    a += *coef * x[0];
+    b += *coef * x[1];
+    c += *coef * x[2];
+    d += *coef * x[3];
+  }
+  o[0] = a;
+  o[1] = b;
+  o[2] = c;
+  o[3] = d;
+}
+
+PML__INLINE void pml__weighted_rows_32(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 *o = (pml__v16 *)out, zero = {0};
+  pml__v16 a = add ? o[0] : zero, b = add ? o[1] : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) {
+    const pml__v16 *x = (const pml__v16 *)m;
+    a += *coef * x[0];
+    b += *coef * x[1];
+  }
+  o[0] = a;
+  o[1] = b;
+}
+
+PML__INLINE void pml__weighted_rows_16(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, bool add) {
+  pml__v16 zero = {0}, a = add ? *(pml__v16 *)out : zero;
+  for (size_t j = 0; j < rows; j++, m += ld, coef += step) a += *coef * *(const pml__v16 *)m;
+  *(pml__v16 *)out = a;
+}
+
+PML__INLINE void pml__weighted_rows_body(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                         size_t rows, size_t n, bool add) {
+  size_t i = 0;
+  for (; i + 64 <= n; i += 64) pml__weighted_rows_64(out + i, coef, step, m + i, ld, rows, add);
+  if (i + 32 <= n) pml__weighted_rows_32(out + i, coef, step, m + i, ld, rows, add), i += 32;
+  if (i + 16 <= n) pml__weighted_rows_16(out + i, coef, step, m + i, ld, rows, add), i += 16;
+  for (; i < n; i++) {
+    float sum = add ? out[i] : 0.0f;
+    for (size_t j = 0; j < rows; j++) sum += coef[j * step] * m[j * ld + i];
+    out[i] = sum;
+  }
+}
+/* @end */
+
+PML__FN void pml__weighted_rows_scalar(float *out, const float *coef, size_t step, const float *m, size_t ld,
+                                       size_t rows, size_t n, bool add) {
+  pml__weighted_rows_body(out, coef, step, m, ld, rows, n, add);
+}
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN void pml__weighted_rows_avx2(float *out, const float *coef, size_t step,
+                                                                     const float *m, size_t ld, size_t rows,
+                                                                     size_t n, bool add) {
+  pml__weighted_rows_body(out, coef, step, m, ld, rows, n, add);
+}
+__attribute__((target("avx512f"))) PML__FN void pml__weighted_rows_avx512(
+    float *out, const float *coef, size_t step, const float *m, size_t ld, size_t rows, size_t n, bool add) {
+  pml__weighted_rows_body(out, coef, step, m, ld, rows, n, add);
+}
+#endif
+
+typedef void (*pml__weighted_rows_fn)(float *, const float *, size_t, const float *, size_t, size_t, size_t, bool);
+
+PML__FN pml__weighted_rows_fn pml__weighted_rows(void) {
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) return pml__weighted_rows_avx512;
+  if (pml_cpu_level() == PML_CPU_AVX2) return pml__weighted_rows_avx2;
+#endif
+  return pml__weighted_rows_scalar;
+}
+
 /* One sequence and one key-value head: the unit of work.  Its R = H/G query heads share K and V. */
 typedef struct {
-  int T, ld, h, first_head, n_queries;
-  const float *q, *k, *v; /* at the sequence's first row; q at its first head */
-  size_t row, probs;      /* the sequence's first row in the batch; the first head's matrix */
+  size_t T, Tp, ld, ldo, h;   /* tokens, the same rounded up to 16, row lengths of qkv and out, head size */
+  int first_head, n_queries;
+  const float *q, *k, *v;     /* at the sequence's first row; q at its first head */
+  size_t row, probs;          /* the sequence's first row in the batch; the first head's matrix */
 } pml__attention_item;
 
 typedef struct {
@@ -9507,44 +9820,61 @@ typedef struct {
   const float *qkv, *dout;
   float *out, *probs, *dprobs, *dqkv;
   const int32_t *starts;
-  const size_t *offsets;  /* [n_seqs] where a sequence's matrices begin */
+  const size_t *offsets;      /* [n_seqs] where a sequence's matrices begin */
   atomic_int failed;
 } pml__attention_job;
 
 PML__FN pml__attention_item pml__attention_at(const pml__attention_job *job, size_t i) {
   const pml_config *c = job->c;
-  int seq = (int)i / c->n_kv_heads, g = (int)i % c->n_kv_heads, R = c->n_heads / c->n_kv_heads;
-  pml__attention_item it = {.T = job->starts[seq + 1] - job->starts[seq], .h = c->head_dim, .first_head = g * R, .n_queries = R};
-  it.ld = (c->n_heads + 2 * c->n_kv_heads) * c->head_dim;
+  size_t G = (size_t)c->n_kv_heads, H = (size_t)c->n_heads, seq = i / G, g = i % G, R = H / G;
+  pml__attention_item it = {.T = (size_t)(job->starts[seq + 1] - job->starts[seq]), .h = (size_t)c->head_dim,
+                            .first_head = (int)(g * R), .n_queries = (int)R};
+  it.Tp = (it.T + 15) / 16 * 16;
+  it.ld = (H + 2 * G) * it.h;
+  it.ldo = H * it.h;
   it.row = (size_t)(job->starts[seq] - job->starts[0]);
-  it.q = job->qkv + it.row * (size_t)it.ld + (size_t)it.first_head * (size_t)it.h;
-  it.k = job->qkv + it.row * (size_t)it.ld + (size_t)(c->n_heads + g) * (size_t)it.h;
-  it.v = it.k + (size_t)c->n_kv_heads * (size_t)it.h;
-  it.probs = job->offsets[seq] + (size_t)it.first_head * (size_t)it.T * (size_t)it.T;
+  it.q = job->qkv + it.row * it.ld + g * R * it.h;
+  it.k = job->qkv + it.row * it.ld + (H + g) * it.h;
+  it.v = it.k + G * it.h;
+  it.probs = job->offsets[seq] + g * R * it.T * it.T;
   return it;
+}
+
+/* Scratch of one item: a transposed matrix [h, Tp], its columns from T on 0, and a row [Tp]. */
+PML__FN float *pml__attention_turn(const pml__attention_item *it, const float *m) {
+  float *turned = (float *)pml_alloc((it->h + 1) * it->Tp * sizeof *turned);
+  for (size_t i = 0; turned && i < it->h; i++) {
+    for (size_t s = 0; s < it->T; s++) turned[i * it->Tp + s] = m[s * it->ld + i];
+    memset(turned + i * it->Tp + it->T, 0, (it->Tp - it->T) * sizeof *turned);
+  }
+  return turned;
 }
 
 /* @attention_forward */
 PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
   pml__attention_job *job = (pml__attention_job *)ctx;
-  int ldo = job->c->n_heads * job->c->head_dim;
+  pml__weighted_rows_fn rows = pml__weighted_rows();
   for (size_t i = begin; i < end; i++) {
     pml__attention_item it = pml__attention_at(job, i);
-    float scale = 1.0f / sqrtf((float)it.h);
-    for (int r = 0; r < it.n_queries; r++) {
-      size_t T = (size_t)it.T;
-      float *p = job->probs + it.probs + (size_t)r * T * T;
-      float *out = job->out + it.row * (size_t)ldo + (size_t)((it.first_head + r) * it.h);
-      /* S[T,T] = Q·Kᵀ; row t keeps its first t+1 scores, the future becomes 0; out = P·V */
-      pml_status st = pml_gemm(p, it.T, it.q + r * it.h, it.ld, false, it.k, it.ld, true, it.T, it.T, it.h, false);
-      for (size_t t = 0; t < T; t++) {
-        pml_scale(p + t * T, scale, t + 1);
-        pml_softmax(p + t * T, t + 1);
-        memset(p + t * T + t + 1, 0, (T - t - 1) * sizeof *p);
-      }
-      if (st == PML_OK) st = pml_gemm(out, ldo, p, it.T, false, it.v, it.ld, false, it.T, it.h, it.T, false);
-      if (st != PML_OK) atomic_store(&job->failed, (int)st);
+    float scale = 1.0f / sqrtf((float)it.h), *kt = pml__attention_turn(&it, it.k), *s = kt + it.h * it.Tp;
+    if (!kt) {
+      atomic_store(&job->failed, 1);
+      return;
     }
+    for (size_t r = 0; r < (size_t)it.n_queries; r++)
+      for (size_t t = 0; t < it.T; t++) {
+        float *p = job->probs + it.probs + (r * it.T + t) * it.T;
+        float *out = job->out + (it.row + t) * it.ldo + ((size_t)it.first_head + r) * it.h;
+        /* s[0 … t] = q·Kᵀ/√h, p = softmax(s), out = p·V: the future is never touched */
+        size_t seen = (t + 16) / 16 * 16;
+        rows(s, it.q + t * it.ld + r * it.h, 1, kt, it.Tp, it.h, seen, false);
+        pml_scale(s, scale, t + 1);
+        for (size_t j = t + 1; j < seen; j++) s[j] = -INFINITY; /* e^-inf = 0: whole vectors, same sum */
+        pml_softmax(s, seen);
+        memcpy(p, s, (t + 1) * sizeof *p);
+        rows(out, p, 1, it.v, it.ld, t + 1, it.h, false);
+      }
+    pml_free(kt);
   }
 }
 /* @end */
@@ -9552,29 +9882,33 @@ PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
 /* @attention_backward */
 PML__FN void pml__attention_backward_part(void *ctx, size_t begin, size_t end) {
   pml__attention_job *job = (pml__attention_job *)ctx;
-  int ldo = job->c->n_heads * job->c->head_dim;
+  pml__weighted_rows_fn rows = pml__weighted_rows();
   for (size_t i = begin; i < end; i++) {
     pml__attention_item it = pml__attention_at(job, i);
-    float scale = 1.0f / sqrtf((float)it.h);
+    float scale = 1.0f / sqrtf((float)it.h), *vt = pml__attention_turn(&it, it.v), *dp = vt + it.h * it.Tp;
     float *dq = job->dqkv + (it.q - job->qkv), *dk = job->dqkv + (it.k - job->qkv), *dv = job->dqkv + (it.v - job->qkv);
-    for (int r = 0; r < it.n_queries; r++) {
-      size_t T = (size_t)it.T;
-      const float *p = job->probs + it.probs + (size_t)r * T * T, *q = it.q + r * it.h;
-      const float *dout = job->dout + it.row * (size_t)ldo + (size_t)((it.first_head + r) * it.h);
-      float *dp = job->dprobs + it.probs + (size_t)r * T * T;
-      /* dV = Pᵀ·dO;  dP = dO·Vᵀ;  dS = P·(dP − Σ P·dP)/√h;  dQ = dS·K;  dK = dSᵀ·Q */
-      pml_status st = pml_gemm(dv, it.ld, p, it.T, true, dout, ldo, false, it.T, it.h, it.T, r > 0);
-      if (st == PML_OK) st = pml_gemm(dp, it.T, dout, ldo, false, it.v, it.ld, true, it.T, it.T, it.h, false);
-      for (size_t t = 0; t < T; t++) {
-        const float *restrict pt = p + t * T;
-        float *restrict dpt = dp + t * T, dot = pml_dot(pt, dpt, t + 1);
-        for (size_t s = 0; s <= t; s++) dpt[s] = pt[s] * (dpt[s] - dot) * scale;
-        memset(dpt + t + 1, 0, (T - t - 1) * sizeof *dpt);
-      }
-      if (st == PML_OK) st = pml_gemm(dq + r * it.h, it.ld, dp, it.T, false, it.k, it.ld, false, it.T, it.h, it.T, false);
-      if (st == PML_OK) st = pml_gemm(dk, it.ld, dp, it.T, true, q, it.ld, false, it.T, it.h, it.T, r > 0);
-      if (st != PML_OK) atomic_store(&job->failed, (int)st);
+    if (!vt) {
+      atomic_store(&job->failed, 1);
+      return;
     }
+    for (size_t r = 0; r < (size_t)it.n_queries; r++) {
+      const float *p = job->probs + it.probs + r * it.T * it.T, *q = it.q + r * it.h;
+      const float *dout = job->dout + it.row * it.ldo + ((size_t)it.first_head + r) * it.h;
+      float *ds = job->dprobs + it.probs + r * it.T * it.T;
+      for (size_t t = 0; t < it.T; t++) { /* dP = dO·Vᵀ;  dS = P·(dP − Σ P·dP)/√h;  dQ = dS·K */
+        const float *restrict pt = p + t * it.T;
+        float *restrict dst = ds + t * it.T;
+        rows(dp, dout + t * it.ldo, 1, vt, it.Tp, it.h, (t + 16) / 16 * 16, false);
+        float dot = pml_dot(pt, dp, t + 1);
+        for (size_t s = 0; s <= t; s++) dst[s] = pt[s] * (dp[s] - dot) * scale;
+        rows(dq + t * it.ld + r * it.h, dst, 1, it.k, it.ld, t + 1, it.h, false);
+      }
+      for (size_t s = 0; s < it.T; s++) { /* dV = Pᵀ·dO;  dK = dSᵀ·Q, over the queries t >= s */
+        rows(dv + s * it.ld, p + s * it.T + s, it.T, dout + s * it.ldo, it.ldo, it.T - s, it.h, r > 0);
+        rows(dk + s * it.ld, ds + s * it.T + s, it.T, q + s * it.ld, it.ld, it.T - s, it.h, r > 0);
+      }
+    }
+    pml_free(vt);
   }
 }
 /* @end */
@@ -9590,8 +9924,7 @@ PML__FN pml_status pml__attention_run(pml__attention_job *job, int n_seqs, pml_r
   job->offsets = offsets;
   pml_parallel((size_t)n_seqs * (size_t)job->c->n_kv_heads, 1, fn, job);
   pml_free(offsets);
-  int failed = atomic_load(&job->failed);
-  return failed ? pml_fail((pml_status)failed, "training: attention ran out of memory") : PML_OK;
+  return atomic_load(&job->failed) ? pml_fail(PML_E_MEMORY, "training: attention ran out of memory") : PML_OK;
 }
 
 PML_API pml_status pml_attention_forward(float *out, float *probs, const float *qkv, const pml_config *c,
@@ -9611,6 +9944,39 @@ PML_API pml_status pml_attention_backward(float *dqkv, float *dprobs, const floa
 /* ── SwiGLU ── */
 
 /* @swiglu_backward */
+/* On entry du holds s = silu(g) = g·σ.  Then σ = s/g (½ at g = 0) and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s. */
+PML__INLINE void pml__swiglu_backward_body(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
+  typedef int32_t bits16 __attribute__((vector_size(64)));
+  size_t i = 0;
+  for (; i + 16 <= f; i += 16) {
+    pml__v16 gi = *(const pml__v16 *)(g + i), s = *(pml__v16 *)(du + i), dyi = *(const pml__v16 *)(dy + i);
+    bits16 zero = (gi > -1e-30f) & (gi < 1e-30f);
+    pml__v16 sigma = (pml__v16)((zero & 0x3F000000) | (~zero & (bits16)(s / gi)));
+    *(pml__v16 *)(du + i) = dyi * s;
+    *(pml__v16 *)(dg + i) = dyi * *(const pml__v16 *)(u + i) * (sigma * (1.0f - s) + s);
+  }
+  for (; i < f; i++) {
+    float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
+    du[i] = dy[i] * s;
+    dg[i] = dy[i] * u[i] * (sigma * (1.0f - s) + s);
+  }
+}
+/* @end */
+
+PML__FN void pml__swiglu_backward_scalar(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN void pml__swiglu_backward_avx2(float *dg, float *du, const float *dy,
+                                                                       const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+__attribute__((target("avx512f"))) PML__FN void pml__swiglu_backward_avx512(float *dg, float *du, const float *dy,
+                                                                            const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+#endif
+
 PML__FN void pml__swiglu_forward_part(void *ctx, size_t begin, size_t end) {
   pml__op *op = (pml__op *)ctx;
   size_t f = (size_t)op->cols;
@@ -9620,17 +9986,18 @@ PML__FN void pml__swiglu_forward_part(void *ctx, size_t begin, size_t end) {
 PML__FN void pml__swiglu_backward_part(void *ctx, size_t begin, size_t end) {
   pml__op *op = (pml__op *)ctx;
   size_t f = (size_t)op->cols;
+  void (*row)(float *, float *, const float *, const float *, const float *, size_t) = pml__swiglu_backward_scalar;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) row = pml__swiglu_backward_avx512;
+  if (pml_cpu_level() == PML_CPU_AVX2) row = pml__swiglu_backward_avx2;
+#endif
   for (size_t t = begin; t < end; t++) {
-    const float *restrict g = op->b + t * 2 * f, *restrict u = g + f, *restrict dy = op->a + t * f;
-    float *restrict dg = op->y + t * 2 * f, *restrict du = dg + f;
-    for (size_t i = 0; i < f; i++) {
-      float s = pml_sigmoidf(g[i]);
-      du[i] = dy[i] * (g[i] * s);
-      dg[i] = dy[i] * u[i] * (s * (1.0f + g[i] * (1.0f - s)));
-    }
+    const float *g = op->b + t * 2 * f;
+    float *dg = op->y + t * 2 * f;
+    pml_silu(dg + f, g, f);
+    row(dg, dg + f, op->a + t * f, g, g + f, f);
   }
 }
-/* @end */
 
 PML_API void pml_swiglu_forward(float *y, const float *gu, int rows, int f) {
   pml__op op = {.y = y, .a = gu, .cols = f};
@@ -10252,6 +10619,9 @@ typedef struct {
 } pml_export_options;
 PML_API pml_status pml_net_export(const pml_net *net, const pml_tokenizer *tok, const pml_export_options *o,
                                   const char *path);
+/* The way back: copies the weights of an open model into a net of its configuration, as f32.
+   Gradients stay as they are.  PML_E_USAGE when the sizes differ. */
+PML_API pml_status pml_net_load(pml_net *net, const pml_model *m);
 
 /* ── questions and answers ── */
 
@@ -10287,8 +10657,9 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
-  float p_mix;                /* a question made of fragments of 2 to 4 phrasings of the topic */
-  int window;                 /* words of the longest fragment */
+  float p_mix;                /* a question made of fragments of several phrasings of the topic */
+  int window_first, window;   /* words of the longest fragment, at sequence 0 and from `ramp` on */
+  int ramp;                   /* sequences over which the fragments shrink: from easy to hard */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -10301,8 +10672,9 @@ typedef struct {
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
-/* The question that sequence c shows for a topic, appended to out. */
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out);
+/* The question that sequence c shows for a phrasing of a topic, appended to out. */
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out);
 
 /* The source of training sequences.  All members are borrowed. */
 typedef struct {
@@ -10369,7 +10741,7 @@ struct pml__train_batch {
 };
 
 PML_API pml_train_options pml_train_defaults(void) {
-  pml_train_options o = {.seed = 42, .steps = 1000, .warmup = 50, .batch = 32, .micro_tokens = 2048, .lr = 1e-3f,
+  pml_train_options o = {.seed = 42, .steps = 1000, .warmup = 200, .batch = 8, .micro_tokens = 2048, .lr = 1e-3f,
                          .min_lr = 1e-5f, .decay = 0.1f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .clip = 1.0f};
   return o;
 }
@@ -10628,6 +11000,23 @@ PML_API pml_status pml_net_export(const pml_net *net, const pml_tokenizer *tok, 
   st = pml_gguf_writer_finish(w, path);
   pml_free(half);
   return st;
+}
+
+PML_API pml_status pml_net_load(pml_net *net, const pml_model *m) {
+  const pml_layout *lay = &net->layout;
+  for (int i = 0; i < pml_layout_count(lay); i++) {
+    pml_layout_tensor t = pml_layout_at(lay, i);
+    const pml_tensor *x = pml_gguf_tensor(m->file, t.name);
+    if (!x || x->ne[0] != (uint64_t)t.cols || x->ne[1] != (uint64_t)t.rows)
+      return pml_fail(PML_E_USAGE, "training: the net's tensor '%s' [%d,%d] has no equal in %s: create the net from the "
+                      "model's own configuration", t.name, t.rows, t.cols, m->name);
+    pml_mat w = {(pml_dtype)x->type, t.rows, t.cols, x->data};
+    for (int r = 0; r < t.rows; r++) {
+      pml_status st = pml_row_to_f32(net->params + t.offset + (size_t)r * (size_t)t.cols, &w, r);
+      if (st != PML_OK) return st;
+    }
+  }
+  return PML_OK;
 }
 
 /* ── questions and answers: reading ── */
@@ -10893,8 +11282,8 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.5f, .window = 5, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
-                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.25f, .head = 10,
+  pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
                    .question_weight = 0.1f};
   return a;
 }
@@ -10931,19 +11320,17 @@ PML__FN pml_str pml__word_bare(pml_str w) {
   return w;
 }
 
-/* Fragments of 1 to `window` words from 2 to 4 phrasings of the topic, one of them the given one. */
-PML__FN void pml__qa_mix(const pml_qa_topic *t, const pml_augment *a, int phrasing, pml_rng *rng, pml__words *w) {
-  int parts = 2 + (int)pml_rng_below(rng, 3), given = (int)pml_rng_below(rng, (uint32_t)parts);
-  for (int i = 0; i < parts || (w->n < 3 && i < 8); i++) {
+/* 4 to 12 words: fragments of 1 to `window` words, each from a phrasing of the topic, the given one first. */
+PML__FN void pml__qa_mix(const pml_qa_topic *t, int window, int phrasing, pml_rng *rng, pml__words *w) {
+  int target = 4 + (int)pml_rng_below(rng, 9);
+  for (int tries = 0; w->n < target && tries < 24; tries++) {
     pml__words all = {.n = 0};
-    pml__words_add(&all, t->taught[i == given ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
-    if (all.n == 0) continue;
-    int len = 1 + (int)pml_rng_below(rng, (uint32_t)a->window), from;
+    pml__words_add(&all, t->taught[tries == 0 ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
+    int len = 1 + (int)pml_rng_below(rng, (uint32_t)window);
     if (len > all.n) len = all.n;
-    from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
-    for (int j = from; j < from + len && w->n < 96; j++) w->word[w->n++] = all.word[j];
+    int from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
+    for (int j = from; j < from + len; j++) w->word[w->n++] = pml__word_bare(all.word[j]);
   }
-  for (int i = 0; i + 1 < w->n; i++) w->word[i] = pml__word_bare(w->word[i]);
 }
 
 PML__FN void pml__qa_noise(const pml_qa *qa, pml_rng *rng, pml__words *w) {
@@ -10969,14 +11356,18 @@ PML__FN void pml__qa_typo(pml_buf *out, size_t from, pml_rng *rng) {
   s[1] = swap;
 }
 
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out) {
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out) {
   static const char *const before[] = {"please explain: ", "hi, ", "Hello, ", "in short: ", "quick question: ", "Please tell me, ",
                                        "I want to know: ", "can you explain: ", "briefly: ", "so, "};
   static const char *const behind[] = {" please", ", thanks", " in this course", " (short answer)", " thank you", "!", " exactly?"};
   const pml_qa_topic *t = &qa->topics[topic];
   pml__words w = {.n = 0};
   bool mix = pml__chance(rng, a->p_mix);
-  if (mix) pml__qa_mix(t, a, phrasing, rng, &w);
+  if (mix) {
+    int shrink = a->ramp > 0 && c < (uint64_t)a->ramp ? (int)((uint64_t)(a->window_first - a->window) * c / (uint64_t)a->ramp) : a->window_first - a->window;
+    pml__qa_mix(t, a->window_first - shrink, phrasing, rng, &w);
+  }
   else {
     bool drop = pml__chance(rng, a->p_drop);
     pml__words_add(&w, t->taught[phrasing], drop ? 1.0f - a->drop : 1.0f, rng);
@@ -11080,7 +11471,7 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int item = s->order[c % (uint64_t)s->n_items], topic = s->item_topic[item];
   pml_rng rng = pml_rng_seed((s->seed + 1) * 0xD1342543DE82EF95u ^ c);
   pml_buf question = {0};
-  pml_qa_vary(s->qa, &s->augment, topic, s->item_phrasing[item], &rng, &question);
+  pml_qa_vary(s->qa, &s->augment, c, topic, s->item_phrasing[item], &rng, &question);
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
@@ -11485,21 +11876,21 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *o = pml_train_defaults();
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
-    o->config = pml__tutor_config(4, 256, 4, 2, 64, 768, 1280, 512);
-    o->steps = 2000;
+    o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
+    o->steps = 14000;
+    o->lr = 1.5e-3f;
   } else if (strcmp(name, "teacher") == 0) {
-    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1280, 512);
-    o->steps = 1800;
-    o->lr = 7e-4f;
+    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
+    o->steps = 8000;
+    o->lr = 1e-3f;
   } else if (strcmp(name, "draft") == 0) {
-    o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1280, 512);
-    o->steps = 3000;
-    o->lr = 2e-3f;
+    o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
+    o->steps = 12000;
+    o->lr = 3e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
     o->steps = 20;
     o->warmup = 5;
-    o->batch = 8;
   } else return pml_fail(PML_E_USAGE, "there is no preset '%s': use tutor, teacher, draft or tiny", name);
   return PML_OK;
 }
@@ -11977,7 +12368,7 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
 #endif /* § 48 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 49  SVG                                          needs § 2 § 6 § 8 § 9 § 16
+   § 49  SVG                                              needs § 2 § 6 § 8 § 16
    ─────────────────────────────────────────────────────────────────────────────
    A lesson computes numbers; a picture of them must not be able to disagree.  So
    the program that computed them draws them, as SVG: text that a browser, a
@@ -12281,7 +12672,8 @@ PML_API void pml_text_visible(pml_buf *out, const char *bytes, size_t len) {
     if (cp == ' ') pml_buf_puts(out, "·");
     else if (cp == '\n') pml_buf_puts(out, "\\n");
     else if (cp == '\t') pml_buf_puts(out, "\\t");
-    else if (cp < 32 || cp == 127 || cp == 0xFFFFFFFFu) pml_buf_printf(out, "\\x%02x", (unsigned char)bytes[at]);
+    else if (cp < 32 || cp == 127 || cp == 0xFFFFFFFFu)
+      pml_buf_printf(out, "\\x%02x", (unsigned char)bytes[at]);
     else pml_buf_add(out, bytes + at, (size_t)n);
     at += (size_t)n;
   }
@@ -12376,10 +12768,10 @@ typedef enum { PML__RECT, PML__POLYLINE, PML__POLYGON, PML__CIRCLE, PML__TEXT_IT
 typedef struct {
   pml__item_kind kind;
   bool grid, dashed, up;
-  pml_box box;             /* of the ink; a text's box is its glyphs, not its line */
-  const double *xy;        /* polyline, polygon: n pairs; text: one pair; circle: centre */
+  pml_box box;      /* of the ink; a text's box is its glyphs, not its line */
+  const double *xy; /* polyline, polygon: n pairs; text: one pair; circle: centre */
   int n;
-  double radius, width;    /* corner or circle; stroke, or a text's measured width */
+  double radius, width; /* corner or circle; stroke, or a text's measured width */
   pml_rgb fill, stroke;
   const char *text;
   pml_font font;
@@ -12390,8 +12782,8 @@ struct pml_svg {
   pml__item *item;
   int n, cap;
   const char *title, *desc;
-  pml_buf faults;          /* a line per thing that went wrong while drawing */
-  bool failed;             /* out of memory */
+  pml_buf faults; /* a line per thing that went wrong while drawing */
+  bool failed;    /* out of memory */
 };
 
 /* A fresh item at the end of the list, NULL when memory is out. */
@@ -12453,7 +12845,8 @@ PML_API void pml_svg_rect(pml_svg *s, pml_box b, double radius, pml_rgb fill, pm
   it->width = stroke == PML_NO_COLOUR ? 0 : width;
 }
 
-PML_API void pml_svg_polyline(pml_svg *s, const double *xy, int n, pml_rgb colour, double width, bool dashed) {
+PML_API void pml_svg_polyline(pml_svg *s, const double *xy, int n, pml_rgb colour, double width,
+                              bool dashed) {
   pml__item *it = n > 1 ? pml__svg_add(s, PML__POLYLINE, xy, n) : NULL;
   if (!it) return;
   it->box = pml__hull(xy, n, width / 2);
@@ -12462,7 +12855,8 @@ PML_API void pml_svg_polyline(pml_svg *s, const double *xy, int n, pml_rgb colou
   it->dashed = dashed;
 }
 
-PML_API void pml_svg_line(pml_svg *s, double x1, double y1, double x2, double y2, pml_rgb colour, double width) {
+PML_API void pml_svg_line(pml_svg *s, double x1, double y1, double x2, double y2, pml_rgb colour,
+                          double width) {
   double xy[4] = {x1, y1, x2, y2};
   pml_svg_polyline(s, xy, 2, colour, width, false);
 }
@@ -12479,7 +12873,8 @@ PML_API void pml_svg_polygon(pml_svg *s, const double *xy, int n, pml_rgb fill) 
   it->fill = fill;
 }
 
-PML_API void pml_svg_circle(pml_svg *s, double x, double y, double r, pml_rgb fill, pml_rgb stroke, double width) {
+PML_API void pml_svg_circle(pml_svg *s, double x, double y, double r, pml_rgb fill, pml_rgb stroke,
+                            double width) {
   double xy[2] = {x, y};
   pml__item *it = pml__svg_add(s, PML__CIRCLE, xy, 1);
   if (!it) return;
@@ -12598,7 +12993,8 @@ PML_API pml_box pml_svg_body(const pml_svg *s) {
 
 PML__FN void pml__svg_bars(pml_svg *s, const pml_svg_head *h) {
   pml_svg_rect(s, (pml_box){0, 0, PML_SVG_W, PML_SVG_BAR}, 0, PML_PANEL, PML_NO_COLOUR, 0);
-  pml_svg_rect(s, (pml_box){0, PML_SVG_H - PML_SVG_BAR, PML_SVG_W, PML_SVG_BAR}, 0, PML_PANEL, PML_NO_COLOUR, 0);
+  pml_svg_rect(s, (pml_box){0, PML_SVG_H - PML_SVG_BAR, PML_SVG_W, PML_SVG_BAR}, 0, PML_PANEL, PML_NO_COLOUR,
+               0);
   pml_font muted = {.size = 24, .colour = PML_MUTED, .anchor = PML_END};
   double tag = h->tag ? pml_text_width(h->tag, &muted) : 0;
   if (h->tag) pml_svg_text(s, PML_SVG_W - 60, 49, muted, h->tag);
@@ -12668,7 +13064,8 @@ PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rg
   pml_svg_rect(s, b, 14, PML_PANEL, PML_NO_COLOUR, 0);
   pml_box in = pml_box_inset(b, 32, 28);
   if (!heading) return in;
-  pml_svg_rect(s, (pml_box){in.x, in.y + 2, 6, 26}, 3, pml_rgb_readable(accent, PML_PANEL, 3), PML_NO_COLOUR, 0);
+  pml_svg_rect(s, (pml_box){in.x, in.y + 2, 6, 26}, 3, pml_rgb_readable(accent, PML_PANEL, 3), PML_NO_COLOUR,
+               0);
   pml_box line = {in.x + 20, in.y, in.w - 20, 34};
   pml_svg_text_in(s, line, (pml_font){.size = 28, .weight = 600}, PML_START, heading);
   return (pml_box){in.x, in.y + 58, in.w, in.h - 58};
@@ -12679,18 +13076,19 @@ PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *d
   pml_svg_rect(s, b, 12, pml_rgb_mix(PML_CANVAS, colour, 0.22), edge, 2.5);
   pml_box in = pml_box_inset(b, 14, 12);
   double top = detail ? in.h * 0.55 : in.h;
-  pml_svg_text_in(s, (pml_box){in.x, in.y, in.w, top}, (pml_font){.size = 28, .weight = 600, .anchor = PML_MIDDLE},
-                  PML_MIDDLE, name);
+  pml_svg_text_in(s, (pml_box){in.x, in.y, in.w, top},
+                  (pml_font){.size = 28, .weight = 600, .anchor = PML_MIDDLE}, PML_MIDDLE, name);
   if (detail)
     pml_svg_text_in(s, (pml_box){in.x, in.y + top, in.w, in.h - top},
-                    (pml_font){.size = 22, .mono = true, .colour = 0xCBD5E1, .anchor = PML_MIDDLE}, PML_MIDDLE,
-                    detail);
+                    (pml_font){.size = 22, .mono = true, .colour = 0xCBD5E1, .anchor = PML_MIDDLE},
+                    PML_MIDDLE, detail);
 }
 
 /* ── What may not touch ───────────────────────────────────────────────────── */
 
 PML__FN bool pml__boxes_meet(pml_box a, pml_box b, double slack) {
-  return a.x + slack < b.x + b.w && b.x + slack < a.x + a.w && a.y + slack < b.y + b.h && b.y + slack < a.y + a.h;
+  return a.x + slack < b.x + b.w && b.x + slack < a.x + a.w && a.y + slack < b.y + b.h &&
+         b.y + slack < a.y + a.h;
 }
 
 PML__FN bool pml__box_holds(pml_box outer, pml_box inner, double slack) {
@@ -12732,7 +13130,8 @@ PML__FN bool pml__point_in(const pml__item *it, double x, double y) {
 /* The last filled item before `end` that holds the point; -1: the canvas. */
 PML__FN int pml__svg_behind(const pml_svg *s, int end, double x, double y) {
   for (int i = end - 1; i >= 0; i--)
-    if (s->item[i].fill != PML_NO_COLOUR && s->item[i].kind != PML__TEXT_ITEM && pml__point_in(&s->item[i], x, y))
+    if (s->item[i].fill != PML_NO_COLOUR && s->item[i].kind != PML__TEXT_ITEM &&
+        pml__point_in(&s->item[i], x, y))
       return i;
   return -1;
 }
@@ -12777,7 +13176,8 @@ PML__FN const char *pml__svg_place_fault(const pml_svg *s, int t, int *other) {
     }
     if (i < behind && pml__box_holds(s->item[behind].box, b, 0.5)) continue;
     if (pml__outline_meets(o, ink)) return o->kind == PML__RECT ? "crosses the edge of" : "is crossed by";
-    if (i > t && o->fill != PML_NO_COLOUR && pml__point_in(o, b.x + b.w / 2, b.y + b.h / 2)) return "is covered by";
+    if (i > t && o->fill != PML_NO_COLOUR && pml__point_in(o, b.x + b.w / 2, b.y + b.h / 2))
+      return "is covered by";
   }
   *other = -1;
   return NULL;
@@ -12785,8 +13185,12 @@ PML__FN const char *pml__svg_place_fault(const pml_svg *s, int t, int *other) {
 
 /* Draws a text at the first of n places where it disturbs nothing; if there is none,
    at none, and says false.  Each place is x, y and an anchor. */
-typedef struct { double x, y; pml_anchor anchor; } pml__place;
-PML__FN bool pml__svg_text_place(pml_svg *s, const pml__place *place, int n, pml_font font, const char *text) {
+typedef struct {
+  double x, y;
+  pml_anchor anchor;
+} pml__place;
+PML__FN bool pml__svg_text_place(pml_svg *s, const pml__place *place, int n, pml_font font,
+                                 const char *text) {
   for (int i = 0; i < n; i++) {
     int other, before = s->n;
     font.anchor = place[i].anchor;
@@ -12908,13 +13312,14 @@ PML__FN void pml__axis_fit(pml_axis *a, double lo, double hi, bool tight) {
 PML__FN double pml__series_x(const pml_series *r, int i) { return r->x ? r->x[i] : i; }
 
 PML__FN void pml__chart_range(const pml_series *r, int n, pml_axis *x, pml_axis *y) {
-  double lo[2] = {INFINITY, INFINITY}, hi[2] = {-INFINITY, -INFINITY};
+  double lo[2] = {HUGE_VAL, HUGE_VAL}, hi[2] = {-HUGE_VAL, -HUGE_VAL};
   bool columns = false, tight = true;
   for (int k = 0; k < n; k++) {
     columns = columns || r[k].mark == PML_MARK_COLUMNS;
     tight = tight && r[k].mark == PML_MARK_LINE;
     for (int i = 0; i < r[k].n; i++) {
-      double v[4] = {pml__series_x(&r[k], i), r[k].y[i], r[k].lo ? r[k].lo[i] : r[k].y[i], r[k].hi ? r[k].hi[i] : r[k].y[i]};
+      double v[4] = {pml__series_x(&r[k], i), r[k].y[i], r[k].lo ? r[k].lo[i] : r[k].y[i],
+                     r[k].hi ? r[k].hi[i] : r[k].y[i]};
       for (int j = 0; j < 4; j++) {
         lo[j > 0] = fmin(lo[j > 0], v[j]);
         hi[j > 0] = fmax(hi[j > 0], v[j]);
@@ -13018,7 +13423,8 @@ PML__FN void pml__error_bar(pml_svg *s, double x, double y0, double y1, pml_rgb 
 PML__FN void pml__chart_marks(pml_svg *s, const pml_plot *p, const pml_series *r) {
   pml_rgb c = pml__series_colour(r, 3);
   double base = !p->y.log && p->y.lo < 0 && p->y.hi > 0 ? pml_plot_y(p, 0) : p->area.y + p->area.h;
-  double step = r->n > 1 ? fabs(pml_plot_x(p, pml__series_x(r, 1)) - pml_plot_x(p, pml__series_x(r, 0))) : p->area.w / 3;
+  double step = r->n > 1 ? fabs(pml_plot_x(p, pml__series_x(r, 1)) - pml_plot_x(p, pml__series_x(r, 0)))
+                         : p->area.w / 3;
   for (int i = 0; i < r->n; i++) {
     double x = pml_plot_x(p, pml__series_x(r, i)), y = pml_plot_y(p, r->y[i]);
     bool bar = r->lo && r->hi && r->mark != PML_MARK_LINE;
@@ -13040,9 +13446,11 @@ PML__FN void pml__chart_point_labels(pml_svg *s, const pml_plot *p, const pml_se
   for (int i = 0; r->labels && i < r->n; i++) {
     if (!r->labels[i] || !*r->labels[i]) continue;
     double x = pml_plot_x(p, pml__series_x(r, i)), y = pml_plot_y(p, r->y[i]);
-    double top = r->hi ? fmin(y, pml_plot_y(p, r->hi[i])) : y, low = r->lo ? fmax(y, pml_plot_y(p, r->lo[i])) : y;
-    pml__place at[] = {{x + 18, y + 8, PML_START}, {x - 18, y + 8, PML_END}, {x, top - 18, PML_MIDDLE},
-                       {x, low + 34, PML_MIDDLE}, {x + 16, top - 14, PML_START}, {x - 16, top - 14, PML_END},
+    double top = r->hi ? fmin(y, pml_plot_y(p, r->hi[i])) : y,
+           low = r->lo ? fmax(y, pml_plot_y(p, r->lo[i])) : y;
+    pml__place at[] = {{x + 18, y + 8, PML_START},    {x - 18, y + 8, PML_END},
+                       {x, top - 18, PML_MIDDLE},     {x, low + 34, PML_MIDDLE},
+                       {x + 16, top - 14, PML_START}, {x - 16, top - 14, PML_END},
                        {x + 16, low + 30, PML_START}, {x - 16, low + 30, PML_END}};
     if (!pml__svg_text_place(s, at, 8, f, r->labels[i]))
       pml_buf_printf(&s->faults, "no free place for the label '%s'\n", r->labels[i]);
@@ -13069,9 +13477,11 @@ PML__FN void pml__chart_end_labels(pml_svg *s, const pml_plot *p, const pml_seri
   }
   for (int i = 0; i < m; i++) {
     const pml_series *q = &r[order[i] >> 8];
-    double right = p->area.x + p->area.w, x = pml_plot_x(p, pml__series_x(q, q->n - 1)), at = want[order[i] & 255];
+    double right = p->area.x + p->area.w, x = pml_plot_x(p, pml__series_x(q, q->n - 1)),
+           at = want[order[i] & 255];
     pml_rgb c = pml__series_colour(q, 4.5);
-    if (fabs(y[i] - at) > 10 || right - x > 60) pml_svg_line(s, x + 12, at, right + 20, y[i], pml_rgb_mix(c, PML_CANVAS, 0.4), 2);
+    if (fabs(y[i] - at) > 10 || right - x > 60)
+      pml_svg_line(s, x + 12, at, right + 20, y[i], pml_rgb_mix(c, PML_CANVAS, 0.4), 2);
     pml_svg_text(s, right + 28, y[i] + 9, (pml_font){.size = 26, .weight = 600, .colour = c}, q->label);
   }
 }
@@ -13114,7 +13524,8 @@ PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, con
   if (!o) o = &none;
   if (n < 1) return;
   pml_font name = {.size = 26, .anchor = PML_END}, value = {.size = 26, .weight = 600};
-  double left = 0, right = 0, top = o->limit > 0 && o->limit_label ? 46 : 0, lo = 0, hi = fmax(o->max, o->limit);
+  double left = 0, right = 0, top = o->limit > 0 && o->limit_label ? 46 : 0, lo = 0,
+         hi = fmax(o->max, o->limit);
   for (int i = 0; i < n; i++) {
     char text[96];
     pml__bar_text(text, &bars[i], o);
@@ -13132,7 +13543,8 @@ PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, con
     double y = area.y + i * row, thick = row * 0.62, end = zero + bars[i].value * unit, tip = fmax(end, zero);
     pml_rgb c = pml_rgb_readable(bars[i].colour ? bars[i].colour : PML_TEAL, PML_CANVAS, 2);
     pml_svg_text(s, area.x - 24 + (lo < 0 ? 0 : 4), y + row / 2 + 9, name, bars[i].label);
-    pml_svg_rect(s, (pml_box){fmin(zero, end), y + (row - thick) / 2, fabs(end - zero), thick}, 4, c, PML_NO_COLOUR, 0);
+    pml_svg_rect(s, (pml_box){fmin(zero, end), y + (row - thick) / 2, fabs(end - zero), thick}, 4, c,
+                 PML_NO_COLOUR, 0);
     if (bars[i].hi > bars[i].lo) {
       double e0 = zero + bars[i].lo * unit, e1 = zero + bars[i].hi * unit, m = y + row / 2;
       pml_svg_line(s, e0, m, e1, m, PML_TEXT, 3);
@@ -13147,7 +13559,9 @@ PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, con
   if (!(o->limit > 0)) return;
   double x = zero + o->limit * unit, dash[4] = {x, area.y - 6, x, area.y + n * row};
   pml_svg_polyline(s, dash, 2, PML_YELLOW, 3, true);
-  if (o->limit_label) pml_svg_text(s, x, area.y - 18, (pml_font){.size = 24, .colour = PML_YELLOW, .anchor = PML_END}, o->limit_label);
+  if (o->limit_label)
+    pml_svg_text(s, x, area.y - 18, (pml_font){.size = 24, .colour = PML_YELLOW, .anchor = PML_END},
+                 o->limit_label);
 }
 
 /* Zero is dark, the top light: luminance grows all the way, so that the scale also
@@ -13163,8 +13577,10 @@ PML__FN pml_rgb pml__heat_colour(const pml_heat_options *o, double lo, double hi
 PML__FN void pml__heat_scale(pml_svg *s, pml_box b, const pml_heat_options *o, double lo, double hi) {
   enum { STEPS = 48 };
   for (int i = 0; i < STEPS; i++) {
-    double v = hi + (lo - hi) * (i + 0.5) / STEPS, y0 = floor(b.y + i * b.h / STEPS), y1 = floor(b.y + (i + 1) * b.h / STEPS);
-    pml_svg_rect(s, (pml_box){floor(b.x), y0, 26, y1 - y0}, 0, pml__heat_colour(o, lo, hi, v), PML_NO_COLOUR, 0);
+    /* Each step reaches down to the end and the next covers it: no seams between them. */
+    double v = hi + (lo - hi) * (i + 0.5) / STEPS, y = floor(b.y + i * b.h / STEPS);
+    pml_box step = {floor(b.x), y, 26, floor(b.y + b.h) - y};
+    pml_svg_rect(s, step, 0, pml__heat_colour(o, lo, hi, v), PML_NO_COLOUR, 0);
   }
   pml_axis axis = {.lo = lo, .hi = hi};
   pml__ticks t = pml__axis_ticks(&axis, (int)fmax(2, fmin(6, b.h / 80)));
@@ -13196,7 +13612,7 @@ PML__FN void pml__heat_names(pml_svg *s, pml_box c, const pml_heat_options *o, i
 PML__FN void pml__heat_cells(pml_svg *s, pml_box c, const double *v, int rows, int cols,
                              const pml_heat_options *o, double lo, double hi) {
   double w = c.w / cols, h = c.h / rows, gap = fmin(w, h) > 20 ? 2 : 0;
-  pml_font f = {.size = fmin(26, fmax(20, h * 0.4)), .anchor = PML_MIDDLE};
+  pml_font f = {.size = fmin(34, fmax(20, h * 0.36)), .anchor = PML_MIDDLE};
   bool fits = o->decimals >= 0 && h >= 26;
   for (int pass = 0; pass < 2; pass++) {
     if (pass && !fits) return;
@@ -13215,13 +13631,14 @@ PML__FN void pml__heat_cells(pml_svg *s, pml_box c, const double *v, int rows, i
   }
 }
 
-PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, int cols, const pml_heat_options *o) {
+PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, int cols,
+                             const pml_heat_options *o) {
   static const pml_heat_options none = {0};
   if (!o) o = &none;
   double lo = o->lo, hi = o->hi, left = 0, top = 0, widest = 0;
   if (rows < 1 || cols < 1) return b;
   if (lo == 0 && hi == 0) {
-    lo = INFINITY, hi = -INFINITY;
+    lo = HUGE_VAL, hi = -HUGE_VAL;
     for (int i = 0; i < rows * cols; i++)
       if (v[i] == v[i]) lo = fmin(lo, v[i]), hi = fmax(hi, v[i]);
     if (!(lo <= hi)) lo = 0, hi = 1;
@@ -13256,25 +13673,34 @@ PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int 
   double size = fmax(PML_SVG_MIN_SIZE, fmin(26, row * 0.5));
   for (int i = 0; i < rows * cols; i++) {
     char a = align[i % cols];
-    pml_font f = {.size = size, .weight = i < cols || i / cols == strong ? 600 : 400, .mono = i >= cols && a >= 'A' && a <= 'Z'};
+    pml_font f = {.size = size,
+                  .weight = i < cols || i / cols == strong ? 600 : 400,
+                  .mono = i >= cols && a >= 'A' && a <= 'Z'};
     width[i % cols] = fmax(width[i % cols], pml_text_width(cells[i], &f));
   }
   for (int j = 0; j < cols; j++) sum += width[j];
   double gap = cols > 1 ? (b.w - 32 - sum) / (cols - 1) : 0, x = b.x + 16;
-  if (gap < 20 && cols > 1) pml_buf_printf(&s->faults, "a table of %d columns needs %.0f px, the box has %.0f\n", cols, sum + 20 * cols, b.w);
+  if (gap < 20 && cols > 1)
+    pml_buf_printf(&s->faults, "a table of %d columns needs %.0f px, the box has %.0f\n", cols,
+                   sum + 20 * cols, b.w);
   gap = fmin(gap, 90);
   double end = x + sum + gap * (cols - 1) + 16;
   if (strong > 0 && strong < rows)
-    pml_svg_rect(s, (pml_box){b.x, b.y + strong * row + 2, end - b.x, row - 4}, 8, pml_rgb_mix(PML_CANVAS, PML_GREEN, 0.2), PML_NO_COLOUR, 0);
+    pml_svg_rect(s, (pml_box){b.x, b.y + strong * row + 2, end - b.x, row - 4}, 8,
+                 pml_rgb_mix(PML_CANVAS, PML_GREEN, 0.2), PML_NO_COLOUR, 0);
   for (int i = 1; i <= rows; i++)
     if (i == 1) pml_svg_line(s, b.x, b.y + row, end, b.y + row, PML_EDGE, 2);
     else pml_svg_rule(s, b.x, b.y + i * row, end, b.y + i * row);
   for (int j = 0; j < cols; j++) {
     char a = align[j] >= 'a' ? align[j] : (char)(align[j] + 32);
     for (int i = 0; i < rows; i++) {
-      pml_font f = {.size = size, .weight = i == 0 || i == strong ? 600 : 400, .mono = i > 0 && align[j] < 'a',
+      pml_font f = {.size = size,
+                    .weight = i == 0 || i == strong ? 600 : 400,
+                    .mono = i > 0 && align[j] < 'a',
                     .colour = i == 0 ? PML_MUTED : PML_TEXT,
-                    .anchor = a == 'r' ? PML_END : a == 'c' ? PML_MIDDLE : PML_START};
+                    .anchor = a == 'r'   ? PML_END
+                              : a == 'c' ? PML_MIDDLE
+                                         : PML_START};
       double at = x + (a == 'r' ? width[j] : a == 'c' ? width[j] / 2 : 0);
       pml_svg_text(s, at, b.y + i * row + row / 2 + 0.36 * size, f, cells[i * cols + j]);
     }
@@ -13292,7 +13718,8 @@ PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const doubl
     pml_number_text(text, v[i], decimals);
     w = fmax(w, pml_text_width(text, &f));
   }
-  double step = fmin(w + 26, (b.w - 28) / cols), width = step * cols + 20, x0 = b.x + (b.w - width) / 2, h = row * rows;
+  double step = fmin(w + 26, (b.w - 28) / cols), width = step * cols + 20, x0 = b.x + (b.w - width) / 2,
+         h = row * rows;
   for (int side = 0; side < 2; side++) {
     double x = x0 + side * width, in = side ? -10 : 10;
     double bracket[8] = {x + in, b.y, x, b.y, x, b.y + h, x + in, b.y + h};
@@ -13304,19 +13731,25 @@ PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const doubl
     pml_svg_text(s, x0 + 10 + (i % cols + 1) * step - 13, b.y + (i / cols + 0.5) * row + 8.5, f, text);
   }
   if (name)
-    pml_svg_textf(s, b.x + b.w / 2, b.y + h + 38, (pml_font){.size = 24, .weight = 600, .colour = pml_rgb_readable(edge, PML_CANVAS, 4.5), .anchor = PML_MIDDLE},
+    pml_svg_textf(s, b.x + b.w / 2, b.y + h + 38,
+                  (pml_font){.size = 24,
+                             .weight = 600,
+                             .colour = pml_rgb_readable(edge, PML_CANVAS, 4.5),
+                             .anchor = PML_MIDDLE},
                   "%s [%d × %d]", name, rows, cols);
 }
 
 PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int n, const char *const *notes,
                               const pml_rgb *colours, pml_box *boxes) {
-  pml_font f = {.size = 28, .mono = true, .anchor = PML_MIDDLE}, small = {.size = 20, .mono = true, .colour = PML_MUTED, .anchor = PML_MIDDLE};
+  pml_font f = {.size = 28, .mono = true, .anchor = PML_MIDDLE},
+           small = {.size = 20, .mono = true, .colour = PML_MUTED, .anchor = PML_MIDDLE};
   double x = b.x, y = b.y, high = notes ? 92 : 64;
   for (int i = 0; i < n; i++) {
     pml_buf text = {0};
     pml_text_visible(&text, tokens[i].ptr, tokens[i].len);
     const char *shown = text.data ? text.data : "";
-    double w = pml_text_width(shown, &f) + 28, note = notes && notes[i] ? pml_text_width(notes[i], &small) : 0;
+    double w = pml_text_width(shown, &f) + 28,
+           note = notes && notes[i] ? pml_text_width(notes[i], &small) : 0;
     double cell = fmax(w, note + 8);
     if (x > b.x && x + cell > b.x + b.w) x = b.x, y += high;
     pml_rgb c = colours ? colours[i] : PML_TEAL;
@@ -13329,7 +13762,9 @@ PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int 
     x += cell + 10;
     pml_buf_free(&text);
   }
-  if (y + high > b.y + b.h + 20) pml_buf_printf(&s->faults, "%d tokens need %.0f px of height, the box has %.0f\n", n, y + high - b.y, b.h);
+  if (y + high > b.y + b.h + 20)
+    pml_buf_printf(&s->faults, "%d tokens need %.0f px of height, the box has %.0f\n", n, y + high - b.y,
+                   b.h);
   return y + high - b.y;
 }
 
@@ -13381,7 +13816,8 @@ PML__FN void pml__svg_check_mark(const pml_svg *s, int i, pml_buf *out) {
   }
   if (it->kind != PML__POLYLINE || it->grid || it->n != 2) return;
   int behind = pml__svg_behind(s, i, (it->xy[0] + it->xy[2]) / 2, (it->xy[1] + it->xy[3]) / 2);
-  if (behind >= 0 && s->item[behind].kind == PML__CIRCLE) return; /* an error bar under its neighbour's point */
+  if (behind >= 0 && s->item[behind].kind == PML__CIRCLE)
+    return; /* an error bar under its neighbour's point */
   double contrast = pml_rgb_contrast(it->stroke, behind < 0 ? PML_CANVAS : s->item[behind].fill);
   if (contrast < 1.5) {
     pml__item_name(out, it);
@@ -13405,8 +13841,8 @@ PML_API pml_status pml_svg_check(const pml_svg *s, pml_buf *report) {
   else if (out.len) {
     int n = 0;
     for (size_t i = 0; i < out.len; i++) n += out.data[i] == '\n';
-    st = pml_fail(PML_E_CHECK, "the picture '%s' has %d fault%s, the first: %.*s", s->title, n, n == 1 ? "" : "s",
-                  (int)strcspn(out.data, "\n"), out.data);
+    st = pml_fail(PML_E_CHECK, "the picture '%s' has %d fault%s, the first: %.*s", s->title, n,
+                  n == 1 ? "" : "s", (int)strcspn(out.data, "\n"), out.data);
     if (report) pml_buf_add(report, out.data, out.len);
   }
   pml_buf_free(&out);
@@ -13569,21 +14005,24 @@ PML_API pml_status pml_svg_save(const pml_svg *s, const char *path) {
    x, a of capitals, 0 the lowest descender.  A stroke that begins with ~ is smooth:
    its points control quadratic curves. */
 static const char *const pml__stroke[94] PML__UNUSED = {
-    "2a26 2323", "0a08 2a28", "1a03 4a33 0858 0555", "~594a1a0817465543134404 2b22", "6a03 ~090a2a280809 ~444565634344",
-    "~63181a4a4806034366", "0a08", "~2b090422", "~0b292402", "2a26 0947 4907", "3834 0666", "~131101", "0646",
-    "0303", "4b02", "~060a5a530306", "082a23", "~080a5a573603 0353", "~091a5a5727 ~2757531304", "4a0555 4a43",
-    "5a0a07 ~071858531304", "~4a0a060353570705", "0a5a13", "~37171a5a5737 ~370703636737", "~1353585a0a065658",
-    "0707 0303", "1717 ~131101", "590653", "0757 0555", "095603", "~080a4a482725 2323", "~72020a8a846468 ~666838346466",
-    "033a63 1555", "030a 0a2a ~2a5a5727 0737 ~37676333 0333", "~685a0a035365", "030a2a ~2a6a6323 2303", "5a0a0353 0747",
-    "5a0a03 0747", "~685a0a036366 6636", "0a03 5a53 0757", "0a03", "4a45 ~45430305", "0a03 5a05 2753", "0a0343",
-    "030a346a63", "030a535a", "~060a6a630306", "030a2a ~2a5a5626 2606", "~060a6a630306 4562", "030a2a ~2a5a5626 2606 2653",
-    "~594a1a08174655431304", "0a6a 3a33", "0a05 ~05035355 555a", "0a336a", "0a234a638a", "0a53 5a03", "0a366a 3633",
-    "0a5a0353", "2b0b0222", "0b42", "0b2b2202", "072a47", "0252", "0b19", "~07184846 4643 ~4606034345",
-    "0b03 ~060858530305", "~574808034354", "5b53 ~565808035355", "0656 ~565808034354", "~3b1b19 1903 0838",
-    "~565808035355 5852 ~52500001", "0b03 ~06085856 5653", "0803 0a0a", "1811 ~111000 1a1a", "0b03 4804 1543", "0b03",
-    "0803 ~06083836 3633 ~36386866 6663", "0803 ~06085856 5653", "~050858530305", "0800 ~060858530305",
-    "5850 ~565808035355", "0803 ~060838", "~4738080645431304", "1a14 ~141333 0838", "0805 ~05035355 5853", "082348",
-    "0823486388", "0843 4803", "0823 4810", "08480343", "~3b1b1706 ~06151232", "0b01", "~0b2b2736 ~36252202", "~05174557"};
+    "2a26 2323", "0a08 2a28", "1a03 4a33 0858 0555", "~594a1a0817465543134404 2b22",
+    "6a03 ~090a2a280809 ~444565634344", "~63181a4a4806034366", "0a08", "~2b090422", "~0b292402",
+    "2a26 0947 4907", "3834 0666", "~131101", "0646", "0303", "4b02", "~060a5a530306", "082a23",
+    "~080a5a573603 0353", "~091a5a5727 ~2757531304", "4a0555 4a43", "5a0a07 ~071858531304",
+    "~4a0a060353570705", "0a5a13", "~37171a5a5737 ~370703636737", "~1353585a0a065658", "0707 0303",
+    "1717 ~131101", "590653", "0757 0555", "095603", "~080a4a482725 2323", "~72020a8a846468 ~666838346466",
+    "033a63 1555", "030a 0a2a ~2a5a5727 0737 ~37676333 0333", "~685a0a035365", "030a2a ~2a6a6323 2303",
+    "5a0a0353 0747", "5a0a03 0747", "~685a0a036366 6636", "0a03 5a53 0757", "0a03", "4a45 ~45430305",
+    "0a03 5a05 2753", "0a0343", "030a346a63", "030a535a", "~060a6a630306", "030a2a ~2a5a5626 2606",
+    "~060a6a630306 4562", "030a2a ~2a5a5626 2606 2653", "~594a1a08174655431304", "0a6a 3a33",
+    "0a05 ~05035355 555a", "0a336a", "0a234a638a", "0a53 5a03", "0a366a 3633", "0a5a0353", "2b0b0222",
+    "0b42", "0b2b2202", "072a47", "0252", "0b19", "~07184846 4643 ~4606034345", "0b03 ~060858530305",
+    "~574808034354", "5b53 ~565808035355", "0656 ~565808034354", "~3b1b19 1903 0838",
+    "~565808035355 5852 ~52500001", "0b03 ~06085856 5653", "0803 0a0a", "1811 ~111000 1a1a",
+    "0b03 4804 1543", "0b03", "0803 ~06083836 3633 ~36386866 6663", "0803 ~06085856 5653", "~050858530305",
+    "0800 ~060858530305", "5850 ~565808035355", "0803 ~060838", "~4738080645431304", "1a14 ~141333 0838",
+    "0805 ~05035355 5853", "082348", "0823486388", "0843 4803", "0823 4810", "08480343",
+    "~3b1b1706 ~06151232", "0b01", "~0b2b2736 ~36252202", "~05174557"};
 
 /* Other characters: their own strokes, or another character, raised or lowered. */
 typedef struct {
@@ -13593,25 +14032,30 @@ typedef struct {
   const char *stroke;
 } pml__symbol;
 static const pml__symbol pml__symbols[] PML__UNUSED = {
-    {0xB0, 'o', 1, 0}, {0xB1, 0, 0, "3935 0767 0363"}, {0xB2, '2', 1, 0}, {0xB3, '3', 1, 0}, {0xB5, 0, 0, "0800 ~05034345 4843"},
-    {0xB7, 0, 0, "0606"}, {0xB9, '1', 1, 0}, {0xD7, 0, 0, "0844 4804"}, {0x394, 0, 0, "033a6303"}, {0x3A0, 0, 0, "030a5a53"},
-    {0x3A3, 0, 0, "5a0a360353"}, {0x3B1, 0, 0, "~583303083853"}, {0x3B2, 0, 0, "0009 ~090a4a4717 ~2757530304"},
-    {0x3B3, 0, 0, "0823 4823 2320"}, {0x3B4, 0, 0, "~050858530305 ~170a4a"}, {0x3B5, 'e', 0, 0}, {0x3B8, 0, 0, "~060a4a430306 0747"},
+    {0xB0, 'o', 1, 0}, {0xB1, 0, 0, "3935 0767 0363"}, {0xB2, '2', 1, 0}, {0xB3, '3', 1, 0},
+    {0xB5, 0, 0, "0800 ~05034345 4843"}, {0xB7, 0, 0, "0606"}, {0xB9, '1', 1, 0},
+    {0xD7, 0, 0, "0844 4804"}, {0x394, 0, 0, "033a6303"}, {0x3A0, 0, 0, "030a5a53"},
+    {0x3A3, 0, 0, "5a0a360353"}, {0x3B1, 0, 0, "~583303083853"},
+    {0x3B2, 0, 0, "0009 ~090a4a4717 ~2757530304"}, {0x3B3, 0, 0, "0823 4823 2320"},
+    {0x3B4, 0, 0, "~050858530305 ~170a4a"}, {0x3B5, 'e', 0, 0}, {0x3B8, 0, 0, "~060a4a430306 0747"},
     {0x3BB, 0, 0, "0a53 2703"}, {0x3BC, 0, 0, "0800 ~05034345 4843"}, {0x3C0, 0, 0, "0858 1813 4843"},
-    {0x3C3, 0, 0, "~050848430305 2858"}, {0x3C6, 0, 0, "~050858530305 2b20"}, {0x1D40, 'T', 1, 0}, {0x2013, 0, 0, "0666"},
-    {0x2014, 0, 0, "0686"}, {0x2018, '`', 0, 0}, {0x2019, '\'', 0, 0}, {0x201C, '"', 0, 0}, {0x201D, '"', 0, 0},
-    {0x2022, 0, 0, "1616 1717 0606"}, {0x2026, 0, 0, "0303 3333 6363"}, {0x2070, '0', 1, 0}, {0x2074, '4', 1, 0}, {0x2075, '5', 1, 0},
-    {0x2076, '6', 1, 0}, {0x2077, '7', 1, 0}, {0x2078, '8', 1, 0}, {0x2079, '9', 1, 0}, {0x207B, '-', 1, 0}, {0x2080, '0', -1, 0},
-    {0x2081, '1', -1, 0}, {0x2082, '2', -1, 0}, {0x2083, '3', -1, 0}, {0x2084, '4', -1, 0}, {0x2190, 0, 0, "0676 280624"},
-    {0x2191, 0, 0, "2a23 072a47"}, {0x2192, 0, 0, "0676 587654"}, {0x2193, 0, 0, "2a23 062346"}, {0x2211, 0, 0, "5a0a360353"},
-    {0x2212, 0, 0, "0666"}, {0x221A, 0, 0, "0616234a7a"}, {0x2248, 0, 0, "~07194758 ~04164455"}, {0x2260, 0, 0, "0757 0555 4913"},
-    {0x2264, 0, 0, "5a0755 0353"}, {0x2265, 0, 0, "0a5705 0353"}, {0x2713, 0, 0, "06236a"}, {0x2717, 0, 0, "0a53 5a03"}};
+    {0x3C3, 0, 0, "~050848430305 2858"}, {0x3C6, 0, 0, "~050858530305 2b20"}, {0x1D40, 'T', 1, 0},
+    {0x2013, 0, 0, "0666"}, {0x2014, 0, 0, "0686"}, {0x2018, '`', 0, 0}, {0x2019, '\'', 0, 0},
+    {0x201C, '"', 0, 0}, {0x201D, '"', 0, 0}, {0x2022, 0, 0, "1616 1717 0606"},
+    {0x2026, 0, 0, "0303 3333 6363"}, {0x2070, '0', 1, 0}, {0x2074, '4', 1, 0}, {0x2075, '5', 1, 0},
+    {0x2076, '6', 1, 0}, {0x2077, '7', 1, 0}, {0x2078, '8', 1, 0}, {0x2079, '9', 1, 0},
+    {0x207B, '-', 1, 0}, {0x2080, '0', -1, 0}, {0x2081, '1', -1, 0}, {0x2082, '2', -1, 0},
+    {0x2083, '3', -1, 0}, {0x2084, '4', -1, 0}, {0x2190, 0, 0, "0676 280624"},
+    {0x2191, 0, 0, "2a23 072a47"}, {0x2192, 0, 0, "0676 587654"}, {0x2193, 0, 0, "2a23 062346"},
+    {0x2211, 0, 0, "5a0a360353"}, {0x2212, 0, 0, "0666"}, {0x221A, 0, 0, "0616234a7a"},
+    {0x2248, 0, 0, "~07194758 ~04164455"}, {0x2260, 0, 0, "0757 0555 4913"}, {0x2264, 0, 0, "5a0755 0353"},
+    {0x2265, 0, 0, "0a5705 0353"}, {0x2713, 0, 0, "06236a"}, {0x2717, 0, 0, "0a53 5a03"}};
 
 /* An RGB picture and a mask that collects the coverage of one item, so that
    overlapping segments of a line do not darken each other. */
 typedef struct {
   unsigned char *rgb, *mask;
-  int x0, y0, x1, y1;  /* the part of the mask in use */
+  int x0, y0, x1, y1; /* the part of the mask in use */
 } pml__raster;
 
 PML__FN void pml__raster_cover(pml__raster *r, int x, int y, double a) {
@@ -13641,7 +14085,7 @@ PML__FN void pml__raster_flush(pml__raster *r, pml_rgb c) {
       r->mask[at] = 0;
       for (int k = 0; a && k < 3; k++) {
         unsigned new = (c >> (16 - 8 * k)) & 255, old = r->rgb[3 * at + (size_t)k];
-        r->rgb[3 * at + (size_t)k] = (unsigned char)((old * (255 - a) + new * a + 127) / 255);
+        r->rgb[3 * at + (size_t)k] = (unsigned char)((old * (255 - a) + new *a + 127) / 255);
       }
     }
   r->x0 = r->y0 = 1 << 20;
@@ -13749,7 +14193,8 @@ PML__FN void pml__pen_stroke(pml__raster *r, const pml__pen *pen, double (*pt)[2
     for (int k = 0; k < 2; k++) to[k] = i + 2 == n ? pt[i + 1][k] : (pt[i][k] + pt[i + 1][k]) / 2;
     for (int step = 1; step <= 8; step++) {
       double t = step / 8.0, cur[2];
-      for (int k = 0; k < 2; k++) cur[k] = (1 - t) * (1 - t) * from[k] + 2 * t * (1 - t) * pt[i][k] + t * t * to[k];
+      for (int k = 0; k < 2; k++)
+        cur[k] = (1 - t) * (1 - t) * from[k] + 2 * t * (1 - t) * pt[i][k] + t * t * to[k];
       pml__pen_segment(r, pen, last, cur);
       memcpy(last, cur, sizeof last);
     }
@@ -13770,7 +14215,8 @@ PML__FN const char *pml__strokes_of(uint32_t cp, int *shift) {
   return cp == ' ' ? "" : "0a5a53030a"; /* an empty box for what we cannot draw */
 }
 
-PML__FN void pml__raster_glyph(pml__raster *r, pml__pen pen, const char *strokes, double advance, double size, int shift) {
+PML__FN void pml__raster_glyph(pml__raster *r, pml__pen pen, const char *strokes, double advance, double size,
+                               int shift) {
   int widest = 0;
   double scale = shift ? 0.6 : 1, pt[24][2];
   for (const char *p = strokes; *p; p++)
@@ -13783,10 +14229,12 @@ PML__FN void pml__raster_glyph(pml__raster *r, pml__pen pen, const char *strokes
   pen.sx = widest ? room / widest : 0;
   if (pen.sx > 0.14 * size) pen.sx = 0.14 * size;
   double indent = (advance - pen.sx * widest) / 2;
-  if (pen.up) pen.y0 -= indent; else pen.x0 += indent;
+  if (pen.up) pen.y0 -= indent;
+  else pen.x0 += indent;
   pen.sy = 0.104 * size * scale;
   double lift = shift > 0 ? 0.36 * size : shift < 0 ? -0.12 * size : 0;
-  if (pen.up) pen.x0 -= lift; else pen.y0 -= lift;
+  if (pen.up) pen.x0 -= lift;
+  else pen.y0 -= lift;
   pen.width *= shift ? 0.8 : 1;
   while (*strokes) {
     bool smooth = *strokes == '~';
@@ -13802,15 +14250,20 @@ PML__FN void pml__raster_glyph(pml__raster *r, pml__pen pen, const char *strokes
 }
 
 PML__FN void pml__raster_text(pml__raster *r, const pml__item *it) {
-  double shift = it->font.anchor == PML_MIDDLE ? it->width / 2 : it->font.anchor == PML_END ? it->width : 0, x = -shift;
+  double shift = it->font.anchor == PML_MIDDLE ? it->width / 2
+                 : it->font.anchor == PML_END  ? it->width
+                                               : 0,
+         x = -shift;
   size_t len = strlen(it->text);
   for (size_t at = 0; at < len;) {
     uint32_t cp;
     int raised;
     at += (size_t)pml_utf8_decode(it->text + at, len - at, &cp);
     double advance = pml__glyph_advance(cp, &it->font), size = it->font.size;
-    pml__pen pen = {.x0 = it->xy[0] + (it->up ? 0 : x), .y0 = it->xy[1] - (it->up ? x : 0),
-                    .width = size * (it->font.weight >= 600 ? 0.125 : 0.088), .up = it->up};
+    pml__pen pen = {.x0 = it->xy[0] + (it->up ? 0 : x),
+                    .y0 = it->xy[1] - (it->up ? x : 0),
+                    .width = size * (it->font.weight >= 600 ? 0.125 : 0.088),
+                    .up = it->up};
     const char *strokes = pml__strokes_of(cp, &raised);
     pml__raster_glyph(r, pen, strokes, advance, size, raised);
     x += advance;
@@ -13826,10 +14279,12 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
   size_t pixels = (size_t)PML_SVG_W * PML_SVG_H;
   pml_status st = pml_svg_check(s, NULL);
   if (st != PML_OK) return st;
-  pml__raster r = {(unsigned char *)pml_alloc(3 * pixels), (unsigned char *)pml_calloc(1, pixels), 1 << 20, 1 << 20, 0, 0};
+  pml__raster r = {
+      (unsigned char *)pml_alloc(3 * pixels), (unsigned char *)pml_calloc(1, pixels), 1 << 20, 1 << 20, 0, 0};
   pml_buf png = {0};
   if (!r.rgb || !r.mask) st = PML_E_MEMORY;
-  for (size_t i = 0; st == PML_OK && i < 3 * pixels; i++) r.rgb[i] = (unsigned char)((unsigned)PML_CANVAS >> (16 - 8 * (i % 3)));
+  for (size_t i = 0; st == PML_OK && i < 3 * pixels; i++)
+    r.rgb[i] = (unsigned char)((unsigned)PML_CANVAS >> (16 - 8 * (i % 3)));
   for (int i = 0; st == PML_OK && i < s->n; i++) {
     const pml__item *it = &s->item[i];
     if (it->kind == PML__TEXT_ITEM) pml__raster_text(&r, it);
@@ -13838,7 +14293,9 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
     else if (it->kind == PML__RECT) pml__raster_rounded(&r, it, it->box, it->radius);
     else pml__raster_rounded(&r, it, pml__hull(it->xy, 1, it->radius), it->radius);
   }
-  if (st == PML_OK && (!stbi_write_png_to_func(pml__png_sink, &png, PML_SVG_W, PML_SVG_H, 3, r.rgb, 3 * PML_SVG_W) || png.failed))
+  if (st == PML_OK &&
+      (!stbi_write_png_to_func(pml__png_sink, &png, PML_SVG_W, PML_SVG_H, 3, r.rgb, 3 * PML_SVG_W) ||
+       png.failed))
     st = pml_fail(PML_E_MEMORY, "%s: the PNG could not be made: out of memory", path);
   if (st == PML_OK) st = pml_file_write(path, png.data, png.len);
   pml_buf_free(&png);
@@ -13849,15 +14306,17 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
 #else
 PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
   (void)s;
-  return pml_fail(PML_E_UNSUPPORTED, "%s: built without stb_image_write: compile with -DPRODML_USE_STB "
-                  "(apt install libstb-dev, brew install stb)", path);
+  return pml_fail(PML_E_UNSUPPORTED,
+                  "%s: built without stb_image_write: compile with -DPRODML_USE_STB "
+                  "(apt install libstb-dev, brew install stb)",
+                  path);
 }
 #endif
 
 #endif /* § 49 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 50  PAGES                                          needs § 6 § 10 § 15 § 49
+   § 50  PAGES                                        needs § 4 § 6 § 10 § 15 § 49
    ─────────────────────────────────────────────────────────────────────────────
    Documentation drifts because it is copied.  A reading page copies nothing by
    hand: its prose is the banner of a chapter, its code lies between two marks of a
@@ -13897,9 +14356,9 @@ typedef struct {
 
 enum { PML_RECORD_MAX = 256 };
 typedef struct {
-  char machine[128];  /* "AMD EPYC 9R14, 2 cores" */
-  char date[16];      /* "2026-11-20" */
-  char compiler[48];  /* "gcc 12.2.0" */
+  char machine[128]; /* "AMD EPYC 9R14, 2 cores" */
+  char date[16];     /* "2026-11-20" */
+  char compiler[48]; /* "gcc 12.2.0" */
   int n;
   pml_number number[PML_RECORD_MAX];
 } pml_record;
@@ -13916,8 +14375,15 @@ PML_API pml_status pml_record_read(pml_record *r, const char *path);
 PML_API void pml_number_show(char out[128], const pml_number *x);
 
 typedef enum {
-  PML_PAGE_CAN = 0, PML_PAGE_IDEA, PML_PAGE_MECHANISM, PML_PAGE_RUN, PML_PAGE_DIAGRAM, PML_PAGE_BREAK,
-  PML_PAGE_CHECK, PML_PAGE_SOURCES, PML_PAGE_PARTS
+  PML_PAGE_CAN = 0,
+  PML_PAGE_IDEA,
+  PML_PAGE_MECHANISM,
+  PML_PAGE_RUN,
+  PML_PAGE_DIAGRAM,
+  PML_PAGE_BREAK,
+  PML_PAGE_CHECK,
+  PML_PAGE_SOURCES,
+  PML_PAGE_PARTS
 } pml_page_part;
 
 /* A page under construction.  header is the text of prodml.h, lesson that of the
@@ -13927,7 +14393,7 @@ typedef struct {
   char title[160], summary[480], lead[400];
   char *header, *lesson;
   size_t header_len, lesson_len;
-  char read_with[320];           /* links to the sections whose banners are quoted */
+  char read_with[320]; /* links to the sections whose banners are quoted */
   pml_buf part[PML_PAGE_PARTS];
   char fault[512];
 } pml_page;
@@ -13988,7 +14454,8 @@ PML_API pml_status pml_record_add(pml_record *r, const pml_number *x) {
   int i = 0;
   while (i < r->n && strcmp(r->number[i].name, x->name) != 0) i++;
   if (i == PML_RECORD_MAX)
-    return pml_fail(PML_E_LIMIT, "a record holds at most %d numbers, '%s' is one too many", PML_RECORD_MAX, x->name);
+    return pml_fail(PML_E_LIMIT, "a record holds at most %d numbers, '%s' is one too many", PML_RECORD_MAX,
+                    x->name);
   r->number[i] = *x;
   if (i == r->n) r->n++;
   return PML_OK;
@@ -14035,9 +14502,12 @@ PML__FN bool pml__record_text(pml_json v, const char *key, char *out, size_t cap
 PML__FN bool pml__record_number(pml_json v, pml_number *x) {
   int64_t n = 0;
   memset(x, 0, sizeof *x);
-  bool ok = pml__record_text(v, "name", x->name, sizeof x->name) && pml__record_text(v, "unit", x->unit, sizeof x->unit) &&
-            pml_json_double(pml_json_get(v, "median"), &x->median) && pml_json_double(pml_json_get(v, "lo"), &x->lo) &&
-            pml_json_double(pml_json_get(v, "hi"), &x->hi) && pml_json_int(pml_json_get(v, "n"), &n) && n > 0 && n < INT_MAX;
+  bool ok = pml__record_text(v, "name", x->name, sizeof x->name) &&
+            pml__record_text(v, "unit", x->unit, sizeof x->unit) &&
+            pml_json_double(pml_json_get(v, "median"), &x->median) &&
+            pml_json_double(pml_json_get(v, "lo"), &x->lo) &&
+            pml_json_double(pml_json_get(v, "hi"), &x->hi) && pml_json_int(pml_json_get(v, "n"), &n) &&
+            n > 0 && n < INT_MAX;
   x->n = (int)n;
   return ok;
 }
@@ -14053,7 +14523,8 @@ PML_API pml_status pml_record_read(pml_record *r, const char *path) {
   if (st == PML_OK && !(pml__record_text(root, "machine", r->machine, sizeof r->machine) &&
                         pml__record_text(root, "date", r->date, sizeof r->date) &&
                         pml__record_text(root, "compiler", r->compiler, sizeof r->compiler)))
-    st = pml_fail(PML_E_FORMAT, "%s: machine, date or compiler is missing: make benchmark-notes writes it anew", path);
+    st = pml_fail(PML_E_FORMAT,
+                  "%s: machine, date or compiler is missing: make benchmark-notes writes it anew", path);
   for (pml_json_iter it = pml_json_each(pml_json_get(root, "numbers")); st == PML_OK && pml_json_next(&it);) {
     pml_number x;
     if (pml__record_number(it.value, &x)) st = pml_record_add(r, &x);
@@ -14063,7 +14534,9 @@ PML_API pml_status pml_record_read(pml_record *r, const char *path) {
   return st;
 }
 
-PML__FN int pml__digits_for(double v) { return v >= 100 || v == 0 ? 0 : v >= 10 ? 1 : v >= 1 ? 2 : v >= 0.1 ? 3 : 4; }
+PML__FN int pml__digits_for(double v) {
+  return v >= 100 || v == 0 ? 0 : v >= 10 ? 1 : v >= 1 ? 2 : v >= 0.1 ? 3 : 4;
+}
 
 PML_API void pml_number_show(char out[128], const pml_number *x) {
   char m[48], lo[48], hi[48];
@@ -14071,7 +14544,8 @@ PML_API void pml_number_show(char out[128], const pml_number *x) {
   pml_number_text(m, x->median, d);
   pml_number_text(lo, x->lo, d);
   pml_number_text(hi, x->hi, d);
-  if (x->n > 1) snprintf(out, 128, "%.24s%s%s (%.24s to %.24s, n %d)", m, *x->unit ? " " : "", x->unit, lo, hi, x->n);
+  if (x->n > 1)
+    snprintf(out, 128, "%.24s%s%s (%.24s to %.24s, n %d)", m, *x->unit ? " " : "", x->unit, lo, hi, x->n);
   else snprintf(out, 128, "%s%s%s", m, *x->unit ? " " : "", x->unit);
 }
 
@@ -14086,7 +14560,8 @@ PML_API void pml_md_escape(pml_buf *out, const char *text, size_t len) {
     char c = text[i];
     bool pairs = ticks % 2 == 0;
     if (c == '`' && pairs) code = !code;
-    if (!code && (strchr("\\*_[]<>$^~|", c) || (c == '`' && !pairs) || (c == '#' && i == 0))) pml_buf_puts(out, "\\");
+    if (!code && (strchr("\\*_[]<>$^~|", c) || (c == '`' && !pairs) || (c == '#' && i == 0)))
+      pml_buf_puts(out, "\\");
     pml_buf_add(out, &c, 1);
   }
 }
@@ -14097,10 +14572,13 @@ PML__FN void pml__md_linked(pml_buf *out, const char *text, size_t len) {
   for (size_t i = 0; i + 6 < len; i++) {
     if (memcmp(text + i, "arXiv:", 6) != 0) continue;
     size_t end = i + 6;
-    while (end < len && ((text[end] >= '0' && text[end] <= '9') || (text[end] == '.' && end + 1 < len && text[end + 1] >= '0' && text[end + 1] <= '9'))) end++;
+    while (end < len && ((text[end] >= '0' && text[end] <= '9') ||
+                         (text[end] == '.' && end + 1 < len && text[end + 1] >= '0' && text[end + 1] <= '9')))
+      end++;
     if (end == i + 6) continue;
     pml_md_escape(out, text + from, i - from);
-    pml_buf_printf(out, "[%.*s](https://arxiv.org/abs/%.*s)", (int)(end - i), text + i, (int)(end - i - 6), text + i + 6);
+    pml_buf_printf(out, "[%.*s](https://arxiv.org/abs/%.*s)", (int)(end - i), text + i, (int)(end - i - 6),
+                   text + i + 6);
     from = i = end;
   }
   pml_md_escape(out, text + from, len - from);
@@ -14144,8 +14622,8 @@ PML_API void pml_page_free(pml_page *p) {
   pml_free(p);
 }
 
-PML__FN void pml__page_add(pml_page *p, pml_page_part part, const char *before, const char *after, const char *fmt,
-                           va_list ap) {
+PML__FN void pml__page_add(pml_page *p, pml_page_part part, const char *before, const char *after,
+                           const char *fmt, va_list ap) {
   char *text = NULL;
   va_list again;
   va_copy(again, ap);
@@ -14277,7 +14755,8 @@ PML__FN void pml__prose_line(pml_buf *b, const char *line, size_t len, pml__pros
   while (indent < len && line[indent] == ' ') indent++;
   for (int i = 0; i < 5; i++)
     if (len >= strlen(lead[i]) && !strncmp(line, lead[i], strlen(lead[i]))) bold = strlen(lead[i]);
-  if (bold) pml_buf_printf(b, "%s**%.*s**", b->len > 1 && b->data[b->len - 2] != '\n' ? "\n" : "", (int)bold, line);
+  if (bold)
+    pml_buf_printf(b, "%s**%.*s**", b->len > 1 && b->data[b->len - 2] != '\n' ? "\n" : "", (int)bold, line);
   if (kind == PML__PROSE_ITEM) pml_buf_puts(b, line[0] == '-' ? "- " : "  ");
   size_t from = kind == PML__PROSE_ITEM && line[0] == '-' ? 2 : indent;
   pml__prose_text(b, line + from + bold, len - from - bold);
@@ -14317,7 +14796,8 @@ PML_API void pml_page_idea(pml_page *p, int section) {
     pml__page_fault(p, "prodml.h has no section", name);
     return;
   }
-  snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "", section, title);
+  snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "",
+           section, title);
   pml_buf *b = &p->part[PML_PAGE_IDEA], sources = {0};
   pml_buf_printf(b, "### § %d %s\n\n", section, title);
   pml__prose last = PML__PROSE_BLANK;
@@ -14334,7 +14814,8 @@ PML_API void pml_page_idea(pml_page *p, int section) {
       continue;
     }
     pml__prose kind = pml__prose_kind(line, len, last);
-    if (kind == PML__PROSE_CODE && !in_code) pml_buf_puts(b, last == PML__PROSE_BLANK ? "```text\n" : "\n```text\n");
+    if (kind == PML__PROSE_CODE && !in_code)
+      pml_buf_puts(b, last == PML__PROSE_BLANK ? "```text\n" : "\n```text\n");
     if (kind != PML__PROSE_CODE && in_code) pml_buf_puts(b, kind == PML__PROSE_BLANK ? "```\n" : "```\n\n");
     in_code = kind == PML__PROSE_CODE;
     if (in_code) {
@@ -14355,7 +14836,8 @@ PML__FN bool pml__marked(const char *text, size_t len, const char *mark, pml_buf
   snprintf(key, sizeof key, "/* @%s */", mark);
   const char *open = text ? strstr(text, key) : NULL, *close = open ? strstr(open, "/* @end */") : NULL;
   if (!close) return false;
-  size_t begin = pml__line_end(text, len, (size_t)(open - text)) + 1, end = (size_t)(close - text), indent = 100;
+  size_t begin = pml__line_end(text, len, (size_t)(open - text)) + 1, end = (size_t)(close - text),
+         indent = 100;
   *where = (size_t)(open - text);
   for (int pass = 0; pass < 2; pass++)
     for (size_t at = begin, next; at < end; at = next) {
@@ -14430,8 +14912,14 @@ PML_API void pml_page_question(pml_page *p, const char *question, const char *an
 }
 
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
-  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do", "The idea", "The mechanism", "Run it",
-                                                      "The diagram", "Break it", "Check yourself", "Sources"};
+  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do",
+                                                      "The idea",
+                                                      "The mechanism",
+                                                      "Run it",
+                                                      "The diagram",
+                                                      "Break it",
+                                                      "Check yourself",
+                                                      "Sources"};
   if (*p->fault) return pml_fail(PML_E_CHECK, "page '%s': %s", p->title, p->fault);
   pml_buf_printf(out, "# %s\n\n*%s*\n\n%s\n\n", p->title, p->lead, p->summary);
   if (*p->read_with) pml_buf_printf(out, "Read with it: %s.\n\n", p->read_with);
@@ -14440,7 +14928,10 @@ PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
     size_t len = b->len;
     if (b->failed) return PML_E_MEMORY;
     while (len && b->data[len - 1] == '\n') len--;
-    if (!len) return pml_fail(PML_E_CHECK, "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title, heading[i]);
+    if (!len)
+      return pml_fail(PML_E_CHECK,
+                      "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title,
+                      heading[i]);
     pml_buf_printf(out, "## %s\n\n", heading[i]);
     pml_buf_add(out, b->data, len);
     pml_buf_puts(out, i + 1 < PML_PAGE_PARTS ? "\n\n" : "\n");
@@ -14459,7 +14950,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS                    needs § 5 § 6 § 8 § 9 § 10 § 16 § 33 § 49 § 50
+   § 51  LESSONS      needs § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -14495,10 +14986,10 @@ typedef enum { PML_FLAG_BOOL = 0, PML_FLAG_INT, PML_FLAG_FLOAT, PML_FLAG_STRING,
 /* A flag of one lesson.  Give --name value or --name=value; a bool also bare, and so a
    word, which is then "".  The value starts as the default. */
 typedef struct {
-  const char *name;      /* "iterations", or "iterations|i" with a one-letter form */
+  const char *name; /* "iterations", or "iterations|i" with a one-letter form */
   const char *help;
   pml_flag_kind kind;
-  void *value;           /* bool *, int *, double *, const char ** (string, word) */
+  void *value; /* bool *, int *, double *, const char ** (string, word) */
 } pml_flag;
 
 /* A second picture: NN_name_topic.svg. */
@@ -14508,15 +14999,15 @@ typedef struct {
 } pml_picture;
 
 typedef struct {
-  const char *number;    /* "05": the part and the place in it */
-  const char *name;      /* "attention" */
-  const char *title;     /* "Attention" */
-  const char *summary;   /* one or two sentences */
-  const char *file;      /* __FILE__ */
-  int sections[6];       /* chapters to read with it, ended by 0 */
+  const char *number;  /* "05": the part and the place in it */
+  const char *name;    /* "attention" */
+  const char *title;   /* "Attention" */
+  const char *summary; /* one or two sentences */
+  const char *file;    /* __FILE__ */
+  int sections[6];     /* chapters to read with it, ended by 0 */
   const pml_flag *flags;
   int n_flags;
-  void *result;          /* the lesson's own struct, found again as ctx->result */
+  void *result; /* the lesson's own struct, found again as ctx->result */
   pml_status (*run)(pml_ctx *ctx);
   pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);   /* may be NULL */
   pml_status (*page)(pml_ctx *ctx, pml_page *page); /* may be NULL */
@@ -14527,8 +15018,14 @@ typedef struct {
 typedef enum { PML_OUTPUT_STDOUT = 0, PML_OUTPUT_TUI, PML_OUTPUT_JSON } pml_output;
 typedef enum { PML_TIER_TINY = 0, PML_TIER_SMALL, PML_TIER_MEDIUM, PML_TIER_LARGE } pml_tier;
 
-typedef struct { bool ok; char *text; } pml__claim;
-typedef struct { char name[64], unit[24]; double value; } pml__value;
+typedef struct {
+  bool ok;
+  char *text;
+} pml__claim;
+typedef struct {
+  char name[64], unit[24];
+  double value;
+} pml__value;
 
 struct pml_ctx {
   const pml_lesson *lesson;
@@ -14537,14 +15034,14 @@ struct pml_ctx {
   pml_output output;
   pml_tier tier;
   bool tier_given, strict, full, benchmark;
-  int threads;               /* 0: one per core */
-  int width;                 /* columns of the output */
-  bool colour, quiet;        /* quiet: nothing is printed or kept (benchmark, json) */
+  int threads;                               /* 0: one per core */
+  int width;                                 /* columns of the output */
+  bool colour, quiet;                        /* quiet: nothing is printed or kept (benchmark, json) */
   const char *diagram, *note, *png, *record; /* paths, NULL: not asked for */
-  bool publish;              /* a page or picture is written: records replace measurements */
-  bool recorded;             /* old holds the committed record */
+  bool publish;                              /* a page or picture is written: records replace measurements */
+  bool recorded;                             /* old holds the committed record */
   pml_record old, fresh;
-  pml_buf text;              /* everything printed, without colours */
+  pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
   pml__value *values;
   int n_claims, n_failed, n_values;
@@ -14564,6 +15061,25 @@ PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
+
+/* The course's own model with a question in its chat form: how most lessons begin. */
+typedef struct {
+  pml_model *model;
+  pml_session *session;
+  int n;                     /* tokens of the prompt */
+  int32_t *ids;              /* [n] */
+  char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  pml_buf text;              /* the prompt as text */
+} pml_tutor;
+/* Opens models/tutor.gguf and encodes the question.  Close with pml_tutor_close, which takes NULL. */
+PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question);
+PML_API void pml_tutor_close(pml_tutor *t);
+/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  on_token may be
+   NULL; it and user as in pml_generate_options. */
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
+                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user);
+/* A token made visible (pml_text_visible), cut at 79 bytes. */
+PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]);
 
 /* Output.  pml_say prints a line and wraps it at words, continued under its indent. */
 PML_API void pml_say(pml_ctx *ctx, const char *fmt, ...) PML__PRINTF(2, 3);
@@ -14591,7 +15107,8 @@ PML_API bool pml_measures(const pml_ctx *ctx);
 /* Summarises n >= 1 samples, prints them as one line and returns what a page or
    diagram may use: the fresh number, or when publishing the recorded one (n = 0 in
    the result when there is no record yet).  samples may be NULL if !pml_measures. */
-PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n);
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
+                               size_t n);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -14611,7 +15128,8 @@ PML__FN void pml__on_interrupt(int sig) {
 PML_API bool pml_cancelled(void) { return pml__interrupted != 0; }
 
 /* dir/sub/relative into ctx->path; true when that file is there. */
-PML__FN bool pml__try_path(pml_ctx *ctx, const char *dir, size_t dir_len, const char *sub, const char *relative) {
+PML__FN bool pml__try_path(pml_ctx *ctx, const char *dir, size_t dir_len, const char *sub,
+                           const char *relative) {
   int n = snprintf(ctx->path, sizeof ctx->path, "%.*s%s%s", (int)dir_len, dir, sub, relative);
   return n > 0 && (size_t)n < sizeof ctx->path && pml_file_exists(ctx->path);
 }
@@ -14627,17 +15145,22 @@ PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative) {
   ssize_t n = readlink("/proc/self/exe", exe, sizeof exe - 1);
   if (n > 0) exe[n] = 0;
   else snprintf(exe, sizeof exe, "%s", ctx->argv0 ? ctx->argv0 : "");
-  if (home && *home && (pml__try_path(ctx, home, strlen(home), "/lessons/", relative) ||
-                        pml__try_path(ctx, home, strlen(home), "/", relative)))
+  if (home && *home &&
+      (pml__try_path(ctx, home, strlen(home), "/lessons/", relative) ||
+       pml__try_path(ctx, home, strlen(home), "/", relative)))
     return ctx->path;
   size_t own = pml__dir_len(file), dir = pml__dir_len(exe);
   if (pml__try_path(ctx, file, own, own ? "" : "./", relative)) return ctx->path;
-  if (pml__try_path(ctx, "", 0, "lessons/", relative) || pml__try_path(ctx, "", 0, "../lessons/", relative)) return ctx->path;
+  if (pml__try_path(ctx, "", 0, "lessons/", relative) || pml__try_path(ctx, "", 0, "../lessons/", relative))
+    return ctx->path;
   static const char *const around[] = {"", "lessons/", "../lessons/", "../../lessons/"};
   for (int i = 0; i < 4 && dir; i++)
     if (pml__try_path(ctx, exe, dir, around[i], relative)) return ctx->path;
-  pml_fail(PML_E_IO, "%s was not found beside %s, in ./lessons, ../lessons or around the program: run from the repository, "
-           "or set PRODML_HOME to it", relative, file);
+  pml_fail(
+      PML_E_IO,
+      "%s was not found beside %s, in ./lessons, ../lessons or around the program: run from the repository, "
+      "or set PRODML_HOME to it",
+      relative, file);
   return NULL;
 }
 
@@ -14648,6 +15171,83 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   if (!path) return PML_E_IO;
   snprintf(folder, sizeof folder, "%.*s", (int)pml__dir_len(path), path);
   return pml_qa_load(out, folder);
+}
+
+/* ── The tutor ────────────────────────────────────────────────────────────── */
+
+PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
+  pml_str bytes = pml_token_bytes(m->tokenizer, id);
+  pml_buf seen = {0};
+  pml_text_visible(&seen, bytes.ptr, bytes.len);
+  size_t n = seen.len < 79 ? seen.len : 79;
+  while (n < seen.len && n > 0 && (seen.data[n] & 0xC0) == 0x80) n--; /* not inside a character */
+  snprintf(out, 80, "%.*s", (int)n, seen.data ? seen.data : "");
+  pml_buf_free(&seen);
+}
+
+PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question) {
+  pml_message message = {"user", question};
+  pml_tutor *t = (pml_tutor *)pml_calloc(1, sizeof *t);
+  size_t n = 0;
+  *out = NULL;
+  if (!t) return PML_E_MEMORY;
+  const char *path = pml_lesson_path(ctx, "models/tutor.gguf");
+  pml_status st = path ? pml_model_open(&t->model, path, NULL) : PML_E_IO;
+  if (st == PML_OK) st = pml_chat_text(t->model, &message, 1, &t->text);
+  if (st == PML_OK) st = pml_chat_encode(t->model, &message, 1, &t->ids, &n);
+  if (st == PML_OK) st = pml_session_open(&t->session, t->model, NULL, NULL);
+  if (st == PML_OK && n >= (size_t)t->session->ctx->options.n_ctx)
+    st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
+                  t->session->ctx->options.n_ctx);
+  if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st != PML_OK) {
+    pml_tutor_close(t);
+    return st;
+  }
+  t->n = (int)n;
+  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  *out = t;
+  return PML_OK;
+}
+
+PML_API void pml_tutor_close(pml_tutor *t) {
+  if (!t) return;
+  pml_session_close(t->session);
+  pml_model_close(t->model);
+  pml_free(t->ids);
+  pml_free(t->name);
+  pml_buf_free(&t->text);
+  pml_free(t);
+}
+
+typedef struct {
+  pml_buf *answer;
+  bool (*on_token)(void *user, int32_t token, const float *logits);
+  void *user;
+} pml__tutor_answer;
+
+PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
+  pml_buf_add(((pml__tutor_answer *)user)->answer, text, len);
+  return !pml_cancelled();
+}
+
+PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
+  const pml__tutor_answer *a = (const pml__tutor_answer *)user;
+  return !a->on_token || a->on_token(a->user, token, logits);
+}
+
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
+                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user) {
+  pml__tutor_answer a = {answer, on_token, user};
+  pml_generate_options o = pml_generate_defaults();
+  o.max_tokens = max_tokens;
+  o.on_text = pml__tutor_text;
+  o.on_token = pml__tutor_token;
+  o.user = &a;
+  pml_context_truncate(t->session->ctx, &t->session->seq, 0);
+  pml_buf_add(answer, "", 0);
+  pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
+  return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
 }
 
 /* ── Output ───────────────────────────────────────────────────────────────── */
@@ -14743,7 +15343,9 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len) {
 
 /* A cell padded to `width` columns. */
 PML__FN void pml__pad(pml_buf *out, const char *cell, int width, char align) {
-  int w = pml__columns(cell, strlen(cell)), left = align == 'r' ? width - w : align == 'c' ? (width - w) / 2 : 0;
+  int w = pml__columns(cell, strlen(cell)), left = align == 'r'   ? width - w
+                                                   : align == 'c' ? (width - w) / 2
+                                                                  : 0;
   int right = width - w - left;
   pml_buf_printf(out, "%*s%s%*s", left > 0 ? left : 0, "", cell, right > 0 ? right : 0, "");
 }
@@ -14809,8 +15411,8 @@ PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_b
   }
 }
 
-PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *v, int rows, int cols, int decimals,
-                             const char *const *row_names, const char *const *col_names) {
+PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *v, int rows, int cols,
+                             int decimals, const char *const *row_names, const char *const *col_names) {
   int width = 0, label = 0;
   if (name) pml_say(ctx, "  %s [%d × %d]", name, rows, cols);
   for (int i = 0; i < rows * cols; i++) {
@@ -14819,8 +15421,10 @@ PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *v, in
     int w = v[i] == v[i] ? pml__columns(text, strlen(text)) : 1;
     if (w > width) width = w;
   }
-  for (int j = 0; col_names && j < cols; j++) width = (int)fmax(width, pml__columns(col_names[j], strlen(col_names[j])));
-  for (int i = 0; row_names && i < rows; i++) label = (int)fmax(label, pml__columns(row_names[i], strlen(row_names[i])));
+  for (int j = 0; col_names && j < cols; j++)
+    width = (int)fmax(width, pml__columns(col_names[j], strlen(col_names[j])));
+  for (int i = 0; row_names && i < rows; i++)
+    label = (int)fmax(label, pml__columns(row_names[i], strlen(row_names[i])));
   int fit = (ctx->width - 4 - label) / (width + 2), shown = fit < cols ? (fit > 1 ? fit - 1 : 1) : cols;
   for (int i = col_names ? -1 : 0; i < rows; i++) {
     pml_buf line = {0};
@@ -14871,7 +15475,8 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   if (!condition) ctx->n_failed++;
   pml__say(ctx, condition ? "32" : "1;31", condition ? "  ✓ " : "  ✗ ", fmt, ap);
   va_end(ap);
-  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->claims, ctx->n_claims, sizeof *ctx->claims)) return condition;
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->claims, ctx->n_claims, sizeof *ctx->claims))
+    return condition;
   char line[1024];
   va_start(ap, fmt);
   vsnprintf(line, sizeof line, fmt, ap);
@@ -14891,7 +15496,8 @@ PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char 
 
 PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
 
-PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
+                               size_t n) {
   pml_number x = {.n = 0};
   char shown[128];
   snprintf(x.name, sizeof x.name, "%s", name);
@@ -14911,7 +15517,8 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish) pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
+  if (ctx->publish)
+    pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
   else pml_say(ctx, "  %s: %s", name, shown);
   return x;
 }
@@ -14987,8 +15594,8 @@ PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len
     int d = pml__distance(given, len, name, strcspn(name, "|"));
     if (d < least) least = d, best = name;
   }
-  return pml__usage(l, "there is no flag --%.*s: the nearest is --%.*s; --help lists them all", (int)len, given,
-                    (int)strcspn(best, "|"), best);
+  return pml__usage(l, "there is no flag --%.*s: the nearest is --%.*s; --help lists them all", (int)len,
+                    given, (int)strcspn(best, "|"), best);
 }
 
 /* Text to a value of a lesson's flag; false when it is none. */
@@ -15019,7 +15626,8 @@ PML__FN int pml__flag_choice(const char *text, const char *const *names, int n) 
 
 /* A flag that every lesson takes.  0, or 2 after a sentence. */
 PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
-  static const char *const outputs[] = {"stdout", "tui", "json"}, *const tiers[] = {"tiny", "small", "medium", "large"};
+  static const char *const outputs[] = {"stdout", "tui", "json"}, *const tiers[] = {"tiny", "small", "medium",
+                                                                                    "large"};
   char *end;
   errno = 0;
   if (!strcmp(name, "stdout")) ctx->output = PML_OUTPUT_STDOUT;
@@ -15042,10 +15650,12 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
     ctx->tier_given = true;
   } else if (!strcmp(name, "seed")) {
     ctx->seed = strtoull(value, &end, 10);
-    if (errno || end == value || *end || *value == '-') return pml__usage(ctx->lesson, "--seed %s: give a number from 0 to 2^64-1", value);
+    if (errno || end == value || *end || *value == '-')
+      return pml__usage(ctx->lesson, "--seed %s: give a number from 0 to 2^64-1", value);
   } else if (!strcmp(name, "threads")) {
     long n = strtol(value, &end, 10);
-    if (errno || end == value || *end || n < 0 || n > 256) return pml__usage(ctx->lesson, "--threads %s: give 0 to 256", value);
+    if (errno || end == value || *end || n < 0 || n > 256)
+      return pml__usage(ctx->lesson, "--threads %s: give 0 to 256", value);
     ctx->threads = (int)n;
   }
   return 0;
@@ -15059,7 +15669,8 @@ PML__FN void pml__help(const pml_lesson *l) {
     const pml_flag *f = &l->flags[i];
     char left[64], shown[48] = "";
     size_t n = strcspn(f->name, "|");
-    snprintf(left, sizeof left, "--%.*s%s%.8s%s", (int)n, f->name, f->name[n] ? ", -" : "", f->name[n] ? f->name + n + 1 : "", meta[f->kind]);
+    snprintf(left, sizeof left, "--%.*s%s%.8s%s", (int)n, f->name, f->name[n] ? ", -" : "",
+             f->name[n] ? f->name + n + 1 : "", meta[f->kind]);
     if (f->kind == PML_FLAG_INT) snprintf(shown, sizeof shown, " (%d)", *(int *)f->value);
     if (f->kind == PML_FLAG_FLOAT) snprintf(shown, sizeof shown, " (%g)", *(double *)f->value);
     printf("  %-26s %s%s\n", left, f->help, shown);
@@ -15067,7 +15678,8 @@ PML__FN void pml__help(const pml_lesson *l) {
   printf("\nEvery lesson:\n");
   for (int i = 0; i < PML__N_COMMON; i++) {
     char left[64];
-    snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "", pml__common[i].value ? pml__common[i].value : "");
+    snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "",
+             pml__common[i].value ? pml__common[i].value : "");
     printf("  %-26s %s\n", left, pml__common[i].help);
   }
   printf("\nExit status: 0 every check held, 1 one failed, 2 bad usage.\n");
@@ -15080,7 +15692,8 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   const char *arg = argv[*i], *given = arg + (arg[0] == '-') + (arg[0] == '-' && arg[1] == '-');
   size_t len = strcspn(given, "=");
   const char *value = given[len] == '=' ? given + len + 1 : NULL;
-  if (arg[0] != '-' || !*given) return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
+  if (arg[0] != '-' || !*given)
+    return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
   if (!strcmp(arg, "-h")) given = "help", len = 4;
   for (int k = 0; k < l->n_flags; k++) {
     const pml_flag *f = &l->flags[k];
@@ -15090,7 +15703,10 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
     else if (!value && *i + 1 < argc) value = argv[++*i];
     if (!value) return pml__usage(l, "--%.*s needs a value", (int)len, given);
     if (!pml__flag_set(f, value))
-      return pml__usage(l, "--%.*s %s: give %s", (int)len, given, value, f->kind == PML_FLAG_BOOL ? "true or false" : f->kind == PML_FLAG_INT ? "a whole number" : "a number");
+      return pml__usage(l, "--%.*s %s: give %s", (int)len, given, value,
+                        f->kind == PML_FLAG_BOOL  ? "true or false"
+                        : f->kind == PML_FLAG_INT ? "a whole number"
+                                                  : "a number");
     return 0;
   }
   for (int k = 0; k < PML__N_COMMON; k++) {
@@ -15111,8 +15727,9 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
 /* ── Results ──────────────────────────────────────────────────────────────── */
 
 PML__FN const char *pml__part_name(const pml_lesson *l) {
-  static const char *const names[] = {"Foundations", "Model formats", "Inference serving", "Model optimisation", "Fine-tuning",
-                                      "MLOps", "Edge", "Showcase", "Capstone"};
+  static const char *const names[] = {
+      "Foundations", "Model formats", "Inference serving", "Model optimisation", "Fine-tuning", "MLOps",
+      "Edge",        "Showcase",      "Capstone"};
   int i = l->number[0] - '0';
   return i >= 0 && i < 9 ? names[i] : "Course";
 }
@@ -15135,7 +15752,8 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
   snprintf(program, sizeof program, "lessons/%s_%s.c", l->number, l->name);
   pml_buf_printf(&out, "{\"lesson\":\"%s_%s\",\"title\":", l->number, l->name);
   pml_json_put_str(&out, l->title, strlen(l->title));
-  pml_buf_printf(&out, ",\"passed\":%d,\"failed\":%d,\"assertions\":[", ctx->n_claims - ctx->n_failed, ctx->n_failed);
+  pml_buf_printf(&out, ",\"passed\":%d,\"failed\":%d,\"assertions\":[", ctx->n_claims - ctx->n_failed,
+                 ctx->n_failed);
   for (int i = 0; i < ctx->n_claims; i++) {
     const char *text = ctx->claims[i].text ? ctx->claims[i].text : "";
     pml_buf_printf(&out, "%s{\"ok\":%s,\"text\":", i ? "," : "", ctx->claims[i].ok ? "true" : "false");
@@ -15186,9 +15804,11 @@ PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   if (st == PML_OK && n > 0) {
     pml_heading(ctx, "Benchmark: %d iterations", n);
     pml_bootstrap(ms, (size_t)n, 0.95, ctx->seed, &lo, &hi);
-    pml_say(ctx, "  median %.3g ms (95 %% interval %.3g to %.3g), P50 %.3g, P90 %.3g, P99 %.3g", pml_median(ms, (size_t)n), lo, hi,
-            pml_quantile(ms, (size_t)n, 0.5), pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
-    pml_number x = {.name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
+    pml_say(ctx, "  median %.3g ms (95 %% interval %.3g to %.3g), P50 %.3g, P90 %.3g, P99 %.3g",
+            pml_median(ms, (size_t)n), lo, hi, pml_quantile(ms, (size_t)n, 0.5),
+            pml_quantile(ms, (size_t)n, 0.9), pml_quantile(ms, (size_t)n, 0.99));
+    pml_number x = {
+        .name = "benchmark", .unit = "ms", .median = pml_median(ms, (size_t)n), .lo = lo, .hi = hi, .n = n};
     pml_value(ctx, "benchmark_p50", pml_quantile(ms, (size_t)n, 0.5), "ms");
     pml_value(ctx, "benchmark_p90", pml_quantile(ms, (size_t)n, 0.9), "ms");
     pml_value(ctx, "benchmark_p99", pml_quantile(ms, (size_t)n, 0.99), "ms");
@@ -15208,7 +15828,8 @@ PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) 
   vsnprintf(title, sizeof title, fmt, ap);
   va_end(ap);
   snprintf(tag, sizeof tag, "Part %c · Lesson %s", l->number[0], l->number);
-  snprintf(source, sizeof source, "computed by lessons/%s_%s.c, prodml.h %s", l->number, l->name, PML_VERSION);
+  snprintf(source, sizeof source, "computed by lessons/%s_%s.c, prodml.h %s", l->number, l->name,
+           PML_VERSION);
   const pml_record *r = ctx->recorded ? &ctx->old : &ctx->fresh;
   if (r->n) snprintf(measured, sizeof measured, "times measured on %.90s, %.15s", r->machine, r->date);
   pml_svg_head head = {title, NULL, tag, source, *measured ? measured : NULL};
@@ -15216,8 +15837,8 @@ PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) 
 }
 
 /* One picture to its files.  path NULL: only drawn, for its title. */
-PML__FN pml_status pml__lesson_draw(pml_ctx *ctx, pml_status (*draw)(pml_ctx *, pml_svg *), const char *path, const char *png,
-                                    char **alt) {
+PML__FN pml_status pml__lesson_draw(pml_ctx *ctx, pml_status (*draw)(pml_ctx *, pml_svg *), const char *path,
+                                    const char *png, char **alt) {
   pml_svg *svg;
   pml_status st = pml_svg_create(&svg, NULL);
   if (st != PML_OK) return st;
@@ -15257,10 +15878,12 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   char title[160], lead[400], header[1024], source[1024], name[128], demo[128], compile[256], file[300];
   pml_page *p;
   snprintf(title, sizeof title, "%s · %s", l->number, l->title);
-  for (size_t i = 0; i <= strlen(l->name) && i < sizeof demo; i++) demo[i] = l->name[i] == '_' ? '-' : l->name[i];
+  for (size_t i = 0; i <= strlen(l->name) && i < sizeof demo; i++)
+    demo[i] = l->name[i] == '_' ? '-' : l->name[i];
   demo[sizeof demo - 1] = 0;
   snprintf(name, sizeof name, "%s_%s", l->number, l->name);
-  snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0], pml__part_name(l), name, name);
+  snprintf(lead, sizeof lead, "Part %c · %s · [lessons/%s.c](../lessons/%s.c)", l->number[0],
+           pml__part_name(l), name, name);
   const char *found = pml_lesson_path(ctx, "../prodml.h");
   if (!found) return PML_E_IO;
   snprintf(header, sizeof header, "%s", found);
@@ -15271,13 +15894,17 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
   if (st != PML_OK) return st;
   for (int i = 0; i < 6 && l->sections[i]; i++) pml_page_idea(p, l->sections[i]);
   pml__compile_line(p, compile);
-  pml_page_text(p, PML_PAGE_RUN, "Compile and run the lesson alone, or type `make demo-%s`.  Below is what it prints with `--stdout --strict`.", demo);
+  pml_page_text(p, PML_PAGE_RUN,
+                "Compile and run the lesson alone, or type `make demo-%s`.  Below is what it prints with "
+                "`--stdout --strict`.",
+                demo);
   pml_page_run(p, compile, ctx->text.data ? ctx->text.data : "");
   for (int i = -1; i < 4 && st == PML_OK; i++) {
     if (i >= 0 ? !l->pictures[i].draw : !l->draw) continue;
     char *alt = NULL;
     st = pml__lesson_draw(ctx, i < 0 ? l->draw : l->pictures[i].draw, NULL, NULL, &alt);
-    snprintf(file, sizeof file, "../diagrams/%s%s%s.svg", name, i < 0 ? "" : "_", i < 0 ? "" : l->pictures[i].topic);
+    snprintf(file, sizeof file, "../diagrams/%s%s%s.svg", name, i < 0 ? "" : "_",
+             i < 0 ? "" : l->pictures[i].topic);
     if (st == PML_OK) pml_page_diagram(p, file, alt ? alt : "");
     pml_free(alt);
   }
@@ -15338,7 +15965,8 @@ PML__FN int pml__ctx_settle(pml_ctx *ctx) {
   char name[192];
   ctx->publish = (ctx->diagram || ctx->note || ctx->png) && !ctx->record;
   if (ctx->record && (ctx->diagram || ctx->note || ctx->png))
-    return pml__usage(ctx->lesson, "--record measures, pages and diagrams render records: give them in two runs");
+    return pml__usage(ctx->lesson,
+                      "--record measures, pages and diagrams render records: give them in two runs");
   if (ctx->publish) ctx->strict = true;
   if (ctx->output == PML_OUTPUT_TUI && isatty(1)) ctx->width = pml__terminal_width();
   if (ctx->publish) ctx->width = 80;
@@ -15361,12 +15989,18 @@ PML__FN int pml__lesson_finish(pml_ctx *ctx, pml_status st) {
   if (st == PML_OK && n && bad == 0) pml_say(ctx, "\n%d of %d checks held.", n, n);
   if (st == PML_OK && bad == 0) st = pml__lesson_write(ctx);
   if (ctx->output == PML_OUTPUT_JSON) pml__print_json(ctx);
-  fflush(stdout);
-  if (pml_cancelled()) fprintf(stderr, "%s_%s: stopped by Ctrl-C, no file was changed\n", ctx->lesson->number, ctx->lesson->name);
+  if ((fflush(stdout) != 0 || ferror(stdout)) && st == PML_OK)
+    st = pml_fail(PML_E_IO, "the output could not be written: %s", strerror(errno));
+  if (pml_cancelled())
+    fprintf(stderr, "%s_%s: stopped by Ctrl-C, no file was changed\n", ctx->lesson->number,
+            ctx->lesson->name);
   else if (st != PML_OK) fprintf(stderr, "%s_%s: %s\n", ctx->lesson->number, ctx->lesson->name, pml_error());
   for (int i = 0; i < n; i++)
-    if (!ctx->claims[i].ok) fprintf(stderr, "%s_%s: this check failed: %s\n", ctx->lesson->number, ctx->lesson->name, ctx->claims[i].text ? ctx->claims[i].text : "");
+    if (!ctx->claims[i].ok)
+      fprintf(stderr, "%s_%s: this check failed: %s\n", ctx->lesson->number, ctx->lesson->name,
+              ctx->claims[i].text ? ctx->claims[i].text : "");
   if (pml_cancelled()) return 130;
+  if (st == PML_E_USAGE) return 2; /* a flag's value that only the lesson could judge */
   return st != PML_OK || bad > 0;
 }
 

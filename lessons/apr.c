@@ -1066,7 +1066,6 @@ int main(int argc, char **argv) {
     }
     return rc == EXIT_HELP ? EXIT_OK : rc;
   }
-  fprintf(stderr, "apr: there is no command '%s'\n\n", argv[1]);
-  print_commands(stderr);
+  fprintf(stderr, "apr: there is no command '%s' (apr --help lists what there is)\n", argv[1]);
   return EXIT_USAGE;
 }

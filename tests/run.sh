@@ -76,7 +76,7 @@ jobs_tests() { # variants
   for v in "$@"; do
     for t in tests/test_*.c; do
       t=$(basename "$t" .c)
-      [ -f "tests/$t.c" ] && echo "$v|$t|$([ "$v" = gcc-O2 ] && echo 60 || echo 180)|$(binary "$OUT/obj/$v/$t")"
+      [ -f "tests/$t.c" ] && echo "$v|$t|$([ "$v" = gcc-O2 ] && echo 120 || echo 300)|$(binary "$OUT/obj/$v/$t")"
     done
   done
 }

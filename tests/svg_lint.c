@@ -38,7 +38,9 @@ static void fault(lint *l, const char *fmt, ...) {
   va_end(ap);
 }
 
-static bool same(const char *s, size_t len, const char *word) { return len == strlen(word) && !memcmp(s, word, len); }
+static bool same(const char *s, size_t len, const char *word) {
+  return len == strlen(word) && !memcmp(s, word, len);
+}
 
 /* Reads "<name key="value" …>" at l->at; false at the end or at something else. */
 static bool read_tag(lint *l, tag *t) {
@@ -112,7 +114,8 @@ static void read_text(lint *l, char *out, size_t cap) {
     size_t used = 1;
     char c = *l->at;
     for (int i = 0; i < 4 && c == '&'; i++)
-      if ((size_t)(l->end - l->at) >= strlen(entity[i][0]) && !strncmp(l->at, entity[i][0], strlen(entity[i][0])))
+      if ((size_t)(l->end - l->at) >= strlen(entity[i][0]) &&
+          !strncmp(l->at, entity[i][0], strlen(entity[i][0])))
         c = entity[i][1][0], used = strlen(entity[i][0]);
     if (n + 1 < cap) out[n++] = c;
     l->at += used;
@@ -125,7 +128,9 @@ static void lint_text(lint *l, const tag *t, pml_svg *s) {
   allow(l, t, " x y font-size font-family font-weight fill text-anchor transform textLength lengthAdjust ");
   read_text(l, text, sizeof text);
   attr(t, "font-weight", word);
-  pml_font f = {.size = number(t, "font-size"), .weight = !strcmp(word, "600") ? 600 : 400, .colour = colour(l, t, "fill")};
+  pml_font f = {.size = number(t, "font-size"),
+                .weight = !strcmp(word, "600") ? 600 : 400,
+                .colour = colour(l, t, "fill")};
   attr(t, "font-family", word);
   f.mono = !strncmp(word, "JetBrains", 9);
   if (*word && !f.mono) fault(l, "font-family '%s' is none of ours", word);
@@ -134,7 +139,8 @@ static void lint_text(lint *l, const tag *t, pml_svg *s) {
   if (!*text) fault(l, "an empty text at %.0f,%.0f", number(t, "x"), number(t, "y"));
   if (f.size <= 0) f.size = 1;
   if (fabs(pml_text_width(text, &f) - number(t, "textLength")) > 0.02)
-    fault(l, "'%s' says it is %.2f wide, measured %.2f: was the file edited?", text, number(t, "textLength"), pml_text_width(text, &f));
+    fault(l, "'%s' says it is %.2f wide, measured %.2f: was the file edited?", text, number(t, "textLength"),
+          pml_text_width(text, &f));
   if (*attr(t, "transform", word)) pml_svg_text_up(s, number(t, "x"), number(t, "y"), f, text);
   else pml_svg_text(s, number(t, "x"), number(t, "y"), f, text);
 }
@@ -143,7 +149,9 @@ static void lint_points(lint *l, const tag *t, pml_svg *s, bool polygon) {
   static double xy[20000];
   int n = 0;
   char word[256];
-  allow(l, t, polygon ? " points fill " : " points fill stroke stroke-width stroke-linejoin stroke-linecap stroke-dasharray class ");
+  allow(l, t,
+        polygon ? " points fill "
+                : " points fill stroke stroke-width stroke-linejoin stroke-linecap stroke-dasharray class ");
   for (int i = 0; i < t->n; i++) {
     if (!same(t->key[i], t->key_len[i], "points")) continue;
     const char *p = t->value[i], *end = p + t->value_len[i];
@@ -162,7 +170,9 @@ static void lint_points(lint *l, const tag *t, pml_svg *s, bool polygon) {
   if (!strcmp(attr(t, "class", word), "rule")) {
     if (stroke != PML_GRID || n != 4) fault(l, "a rule must be one faint segment");
     pml_svg_rule(s, xy[0], xy[1], xy[2], xy[3]);
-  } else pml_svg_polyline(s, xy, n / 2, stroke, number(t, "stroke-width"), *attr(t, "stroke-dasharray", word) != 0);
+  } else
+    pml_svg_polyline(s, xy, n / 2, stroke, number(t, "stroke-width"),
+                     *attr(t, "stroke-dasharray", word) != 0);
 }
 
 static void lint_element(lint *l, const tag *t, pml_svg *s, int *depth, bool *has_title, bool *has_desc) {
@@ -170,7 +180,8 @@ static void lint_element(lint *l, const tag *t, pml_svg *s, int *depth, bool *ha
   if (t->name[0] == '/') return;
   if (same(t->name, t->name_len, "svg")) {
     allow(l, t, " xmlns width height viewBox role aria-labelledby ");
-    if (number(t, "width") != PML_SVG_W || number(t, "height") != PML_SVG_H || strcmp(attr(t, "viewBox", text), "0 0 1920 1080"))
+    if (number(t, "width") != PML_SVG_W || number(t, "height") != PML_SVG_H ||
+        strcmp(attr(t, "viewBox", text), "0 0 1920 1080"))
       fault(l, "the picture is not 1920 × 1080");
     (*depth)++;
   } else if (same(t->name, t->name_len, "title") || same(t->name, t->name_len, "desc")) {
@@ -183,11 +194,15 @@ static void lint_element(lint *l, const tag *t, pml_svg *s, int *depth, bool *ha
     pml_box b = {number(t, "x"), number(t, "y"), number(t, "width"), number(t, "height")};
     allow(l, t, " x y width height rx fill stroke stroke-width ");
     if (!*attr(t, "x", text)) {
-      if (b.w != PML_SVG_W || b.h != PML_SVG_H || colour(l, t, "fill") != PML_CANVAS) fault(l, "the canvas is not #020617");
-    } else pml_svg_rect(s, b, number(t, "rx"), colour(l, t, "fill"), colour(l, t, "stroke"), number(t, "stroke-width"));
+      if (b.w != PML_SVG_W || b.h != PML_SVG_H || colour(l, t, "fill") != PML_CANVAS)
+        fault(l, "the canvas is not #020617");
+    } else
+      pml_svg_rect(s, b, number(t, "rx"), colour(l, t, "fill"), colour(l, t, "stroke"),
+                   number(t, "stroke-width"));
   } else if (same(t->name, t->name_len, "circle")) {
     allow(l, t, " cx cy r fill stroke stroke-width ");
-    pml_svg_circle(s, number(t, "cx"), number(t, "cy"), number(t, "r"), colour(l, t, "fill"), colour(l, t, "stroke"), number(t, "stroke-width"));
+    pml_svg_circle(s, number(t, "cx"), number(t, "cy"), number(t, "r"), colour(l, t, "fill"),
+                   colour(l, t, "stroke"), number(t, "stroke-width"));
   } else if (same(t->name, t->name_len, "polyline")) lint_points(l, t, s, false);
   else if (same(t->name, t->name_len, "polygon")) lint_points(l, t, s, true);
   else if (same(t->name, t->name_len, "text")) lint_text(l, t, s);
@@ -226,8 +241,12 @@ static int lint_bytes(const char *file, const char *data, size_t size, bool quie
 static void good_picture(pml_buf *out) {
   pml_svg *s;
   double x[] = {1, 2, 4}, y[] = {3, 2, 1}, lo[] = {2.8, 1.9, 0.9}, hi[] = {3.2, 2.1, 1.1};
-  pml_series r = {.label = "measured", .n = 3, .x = x, .y = y, .lo = lo, .hi = hi, .mark = PML_MARK_LINE_POINTS};
-  if (pml_svg_create(&s, &(pml_svg_head){.title = "A & B <agree>", .tag = "Part 0", .source = "computed by tests/svg_lint.c"}) != PML_OK) return;
+  pml_series r = {
+      .label = "measured", .n = 3, .x = x, .y = y, .lo = lo, .hi = hi, .mark = PML_MARK_LINE_POINTS};
+  if (pml_svg_create(&s, &(pml_svg_head){.title = "A & B <agree>",
+                                         .tag = "Part 0",
+                                         .source = "computed by tests/svg_lint.c"}) != PML_OK)
+    return;
   pml_box b = pml_box_column(pml_svg_body(s), 0, 2, 40), c = pml_box_column(pml_svg_body(s), 1, 2, 40);
   pml_svg_chart(s, b, (pml_axis){.label = "threads"}, (pml_axis){.label = "time (ms)"}, &r, 1);
   pml_svg_panel(s, c, "A panel", PML_TEAL);
@@ -259,7 +278,8 @@ static int self_test(void) {
   pml_font f = {.size = 24}, small = {.size = 18};
   double width = pml_text_width("words in a panel", &f);
   snprintf(words, sizeof words, "font-size=\"24\" fill=\"#f8fafc\" textLength=\"%.2f\"", width);
-  snprintf(edit, sizeof edit, "font-size=\"18\" fill=\"#f8fafc\" textLength=\"%.2f\"", pml_text_width("words in a panel", &small));
+  snprintf(edit, sizeof edit, "font-size=\"18\" fill=\"#f8fafc\" textLength=\"%.2f\"",
+           pml_text_width("words in a panel", &small));
   plant(&good, "small text", words, edit);
   snprintf(edit, sizeof edit, "font-size=\"24\" fill=\"#475569\" textLength=\"%.2f\"", width);
   plant(&good, "low contrast", words, edit);
@@ -275,8 +295,10 @@ static int self_test(void) {
   plant(&good, "another size", "viewBox=\"0 0 1920 1080\"", "viewBox=\"0 0 800 450\"");
   snprintf(edit, sizeof edit, "<text x=\"1030\" y=\"505\" %s>words in a panel</text></g>", words);
   plant(&good, "overlapping texts", "</g>", edit);
-  plant(&good, "a line through a text", "</g>", "<polyline points=\"1000,502 1500,502\" fill=\"none\" stroke=\"#ef4444\" stroke-width=\"3\"/></g>");
-  plant(&good, "a covered text", "</g>", "<rect x=\"1000\" y=\"450\" width=\"400\" height=\"90\" fill=\"#ef4444\"/></g>");
+  plant(&good, "a line through a text", "</g>",
+        "<polyline points=\"1000,502 1500,502\" fill=\"none\" stroke=\"#ef4444\" stroke-width=\"3\"/></g>");
+  plant(&good, "a covered text", "</g>",
+        "<rect x=\"1000\" y=\"450\" width=\"400\" height=\"90\" fill=\"#ef4444\"/></g>");
   plant(&good, "a rule that is not faint", "stroke=\"#1e293b\"", "stroke=\"#ef4444\"");
   plant(&good, "cut in the middle", "</g>\n</svg>", "<text x=\"10");
   pml_buf_free(&good);

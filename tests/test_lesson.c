@@ -10,10 +10,15 @@ static bool broken;
 static double temperature;
 static const char *prompt;
 static int runs;
-static struct { double v[6]; pml_number step; } result;
+static struct {
+  double v[6];
+  pml_number step;
+} result;
 
 static pml_status run(pml_ctx *ctx) {
-  const char *cells[] = {"kernel", "GB/s", "a rather long heading of a column", "scalar", "3.06", "12 %", "AVX-512", "23.7", "91 %"};
+  const char *cells[] = {"kernel",  "GB/s", "a rather long heading of a column",
+                         "scalar",  "3.06", "12 %",
+                         "AVX-512", "23.7", "91 %"};
   pml_rng r = pml_rng_seed(ctx->seed);
   double ms[8] = {1, 2, 3, 4, 5, 6, 7, 8};
   runs++;
@@ -23,7 +28,9 @@ static pml_status run(pml_ctx *ctx) {
   pml_show_table(ctx, cells, 3, 3, "lrr");
   pml_bar bars[] = {{"one", 1, 0, 0, 0, NULL}, {"two", 2, 0, 0, 0, NULL}};
   pml_show_bars(ctx, bars, 2, NULL);
-  pml_say(ctx, "  a sentence that is long enough to be wrapped at eighty columns, as every sentence must be, √2 ≈ 1.41");
+  pml_say(ctx,
+          "  a sentence that is long enough to be wrapped at eighty columns, as every sentence must be, √2 ≈ "
+          "1.41");
   result.step = pml_measure(ctx, "step", "ms", pml_measures(ctx) ? ms : NULL, 8);
   pml_value(ctx, "first", result.v[0], "");
   pml_expect(ctx, !broken, "the sum of %d numbers is finite", 6);
@@ -57,8 +64,18 @@ static const pml_flag flags[] = {{"iterations|i", "how often", PML_FLAG_INT, &it
                                  {"error", "break it", PML_FLAG_BOOL, &broken},
                                  {"temperature", "of the softmax", PML_FLAG_FLOAT, &temperature},
                                  {"prompt", "to use", PML_FLAG_STRING, &prompt}};
-static pml_lesson lesson = {.number = "09", .name = "test", .title = "Test", .summary = "A lesson that tests lessons.", .file = __FILE__,
-                            .sections = {10, 51}, .flags = flags, .n_flags = 4, .result = &result, .run = run, .draw = draw, .page = page,
+static pml_lesson lesson = {.number = "09",
+                            .name = "test",
+                            .title = "Test",
+                            .summary = "A lesson that tests lessons.",
+                            .file = __FILE__,
+                            .sections = {10, 51},
+                            .flags = flags,
+                            .n_flags = 4,
+                            .result = &result,
+                            .run = run,
+                            .draw = draw,
+                            .page = page,
                             .pictures = {{"more", draw_more}}};
 
 static char *text_out, *text_err;
@@ -96,7 +113,9 @@ static int call(const char *args) {
   int code = pml_lesson_main(&lesson, argc, argv);
   restore(stdout, 1, out);
   restore(stderr, 2, err);
-  if (pml_file_read("out/test_lesson.out", &text_out, &size) != PML_OK || pml_file_read("out/test_lesson.err", &text_err, &size) != PML_OK) abort();
+  if (pml_file_read("out/test_lesson.out", &text_out, &size) != PML_OK ||
+      pml_file_read("out/test_lesson.err", &text_err, &size) != PML_OK)
+    abort();
   return code;
 }
 
@@ -108,22 +127,40 @@ static bool says(const char *text, const char *part) {
 
 static void test_flags(void) {
   TEST("defaults");
-  CHECK(call("") == 0 && says(text_out, "iterations 20 temperature 0.50 prompt hello") && says(text_out, "2 of 2 checks held"));
+  CHECK(call("") == 0 && says(text_out, "iterations 20 temperature 0.50 prompt hello") &&
+        says(text_out, "2 of 2 checks held"));
   CHECK(!*text_err && !strchr(text_out, '\033'));
   TEST("values");
-  CHECK(call("--iterations 7 --temperature=1.5 --prompt --x") == 0 && says(text_out, "iterations 7 temperature 1.50 prompt --x"));
-  CHECK(call("-i 8 --error=false --stdout --strict --threads 1 --tier tiny") == 0 && says(text_out, "iterations 8"));
+  CHECK(call("--iterations 7 --temperature=1.5 --prompt --x") == 0 &&
+        says(text_out, "iterations 7 temperature 1.50 prompt --x"));
+  CHECK(call("-i 8 --error=false --stdout --strict --threads 1 --tier tiny") == 0 &&
+        says(text_out, "iterations 8"));
   TEST("a failed claim");
-  CHECK(call("--error") == 1 && says(text_out, "✗ the sum of 6") && says(text_err, "this check failed: the sum of 6 numbers is finite"));
+  CHECK(call("--error") == 1 && says(text_out, "✗ the sum of 6") &&
+        says(text_err, "this check failed: the sum of 6 numbers is finite"));
   TEST("an error in run");
   CHECK(call("--full") == 1 && says(text_err, "09_test: the long study is not written"));
   TEST("bad usage");
-  const char *bad[][2] = {{"--iteratons 3", "the nearest is --iterations"}, {"--strick", "the nearest is --strict"}, {"--iterations", "needs a value"},
-                          {"--iterations x", "a whole number"}, {"--iterations 3x", "a whole number"}, {"--iterations 99999999999", "a whole number"},
-                          {"--temperature nan", "a number"}, {"--error=maybe", "true or false"}, {"--output html", "tui, json or stdout"},
-                          {"--tier huge", "tiny, small"}, {"--seed -1", "--seed -1"}, {"--seed 99999999999999999999", "--seed"}, {"--threads 1000", "0 to 256"},
-                          {"--stdout=1", "takes no value"}, {"--diagram", "needs a value"}, {"word", "is no flag"}, {"-", "is no flag"}, {"--", "is no flag"},
-                          {"-z", "no flag --z"}, {"--record a --note b", "two runs"}};
+  const char *bad[][2] = {{"--iteratons 3", "the nearest is --iterations"},
+                          {"--strick", "the nearest is --strict"},
+                          {"--iterations", "needs a value"},
+                          {"--iterations x", "a whole number"},
+                          {"--iterations 3x", "a whole number"},
+                          {"--iterations 99999999999", "a whole number"},
+                          {"--temperature nan", "a number"},
+                          {"--error=maybe", "true or false"},
+                          {"--output html", "tui, json or stdout"},
+                          {"--tier huge", "tiny, small"},
+                          {"--seed -1", "--seed -1"},
+                          {"--seed 99999999999999999999", "--seed"},
+                          {"--threads 1000", "0 to 256"},
+                          {"--stdout=1", "takes no value"},
+                          {"--diagram", "needs a value"},
+                          {"word", "is no flag"},
+                          {"-", "is no flag"},
+                          {"--", "is no flag"},
+                          {"-z", "no flag --z"},
+                          {"--record a --note b", "two runs"}};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     CHECK_MSG(call(bad[i][0]) == 2, "%s", bad[i][0]);
     CHECK(says(text_err, bad[i][1]) && !*text_out);
@@ -154,14 +191,22 @@ static void test_outputs(void) {
   int64_t failed = 0;
   double first_value = 0, median = 0;
   CHECK(pml_json_int(pml_json_get(root, "failed"), &failed) && failed == 1);
-  CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "values"), "first"), "value"), &first_value) && first_value == result.v[0]);
-  CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "measured"), "step"), "median"), &median) && median == 4.5);
-  CHECK(pml_json_get(root, "provenance").type == PML_JSON_OBJECT && pml_json_count(pml_json_get(root, "assertions")) == 2);
+  CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "values"), "first"), "value"),
+                        &first_value) &&
+        first_value == result.v[0]);
+  CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "measured"), "step"), "median"),
+                        &median) &&
+        median == 4.5);
+  CHECK(pml_json_get(root, "provenance").type == PML_JSON_OBJECT &&
+        pml_json_count(pml_json_get(root, "assertions")) == 2);
   TEST("benchmark");
   runs = 0;
   CHECK(call("--benchmark --output json") == 0 && runs == 1 + 1 + 1000);
-  CHECK(pml_json_open(&root, text_out, strlen(text_out), "json") == PML_OK && pml_json_count(pml_json_get(root, "assertions")) == 2);
-  CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "values"), "benchmark_p99"), "value"), &median) && median > 0);
+  CHECK(pml_json_open(&root, text_out, strlen(text_out), "json") == PML_OK &&
+        pml_json_count(pml_json_get(root, "assertions")) == 2);
+  CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "values"), "benchmark_p99"), "value"),
+                        &median) &&
+        median > 0);
 }
 
 static void test_files(void) {
@@ -176,8 +221,10 @@ static void test_files(void) {
   remove("out/09_test.svg");
   CHECK_MSG(call("--note out/09_test.md --diagram out/09_test.svg") == 0, "%s", text_err);
   CHECK(pml_strict());
-  CHECK(pml_file_read("out/09_test.md", &a, &na) == PML_OK && says(a, "# 09 · Test\n") && says(a, "not recorded yet") && says(a, "✓ iterations 20"));
-  CHECK(says(a, "![The first number is") && says(a, "(../diagrams/09_test_more.svg)") && says(a, "cc -O2 lessons/09_test.c"));
+  CHECK(pml_file_read("out/09_test.md", &a, &na) == PML_OK && says(a, "# 09 · Test\n") &&
+        says(a, "not recorded yet") && says(a, "✓ iterations 20"));
+  CHECK(says(a, "![The first number is") && says(a, "(../diagrams/09_test_more.svg)") &&
+        says(a, "cc -O2 lessons/09_test.c"));
   CHECK(pml_file_exists("out/09_test.svg") && pml_file_exists("out/09_test_more.svg"));
   CHECK(call("--note out/09_test.md --threads 1 --output json") == 0);
   CHECK(pml_file_read("out/09_test.md", &b, &nb) == PML_OK && na == nb && !memcmp(a, b, na));

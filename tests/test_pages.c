@@ -3,11 +3,16 @@
 #include "test.h"
 
 static const char header_text[] =
-    "/* ═══\n   CONTENTS\n       § 1   Status and errors            what failed\n       § 14  Attention                    queries meet keys\n   ═══ */\n"
-    "/* ═════\n   § 1  STATUS AND ERRORS                needs nothing\n   ─────\n   A status is a number.\n   ═════ */\n"
-    "/* ═════\n   § 14  ATTENTION                needs § 1\n   ─────\n   Each query asks every key; the names are n_kv_heads and pml_attention.\n\n"
-    "     scores = Q · Kᵀ / √d\n     out = softmax(scores) · V\n\n   - one item\n     that goes on\n   - another *item*\n\n"
-    "   Cost: T·S·d.\n   The trap: forgetting √d <here>.\n   Source: Vaswani et al. 2017 (arXiv:1706.03762); Dao et al. 2022,\n   FlashAttention (arXiv:2205.14135).\n   ═════ */\n"
+    "/* ═══\n   CONTENTS\n       § 1   Status and errors            what failed\n       § 14  Attention      "
+    "              queries meet keys\n   ═══ */\n"
+    "/* ═════\n   § 1  STATUS AND ERRORS                needs nothing\n   ─────\n   A status is a number.\n  "
+    " ═════ */\n"
+    "/* ═════\n   § 14  ATTENTION                needs § 1\n   ─────\n   Each query asks every key; the "
+    "names are n_kv_heads and pml_attention.\n\n"
+    "     scores = Q · Kᵀ / √d\n     out = softmax(scores) · V\n\n   - one item\n     that goes on\n   - "
+    "another *item*\n\n"
+    "   Cost: T·S·d.\n   The trap: forgetting √d <here>.\n   Source: Vaswani et al. 2017 (arXiv:1706.03762); "
+    "Dao et al. 2022,\n   FlashAttention (arXiv:2205.14135).\n   ═════ */\n"
     "/* @dot */\n  float dot(void) {\n\n    return 0;\n  }\n/* @end */\n";
 
 static void page_files(void) {
@@ -19,7 +24,8 @@ static void page_files(void) {
 
 static pml_page *new_page(void) {
   pml_page *p = NULL;
-  CHECK(pml_page_create(&p, "05 · Attention", "Part 0", "A summary.", "out/test_header.h", "out/test_lesson_source.c") == PML_OK);
+  CHECK(pml_page_create(&p, "05 · Attention", "Part 0", "A summary.", "out/test_header.h",
+                        "out/test_lesson_source.c") == PML_OK);
   return p;
 }
 
@@ -52,23 +58,31 @@ static void test_page(void) {
   if (!p) return;
   fill(p);
   CHECK_MSG(pml_page_render(p, &out) == PML_OK, "%s", pml_error());
-  CHECK(has(&out, "# 05 · Attention\n\n*Part 0*\n\nA summary.\n\nRead with it: [§ 14 Attention](../prodml.h).\n"));
+  CHECK(has(&out,
+            "# 05 · Attention\n\n*Part 0*\n\nA summary.\n\nRead with it: [§ 14 Attention](../prodml.h).\n"));
   CHECK(has(&out, "## What you will be able to do\n\n- do 2 things\n- and more\n\n## The idea"));
-  CHECK(has(&out, "### § 14 Attention\n\nEach query asks every key; the names are `n_kv_heads` and `pml_attention`.\n\n"));
+  CHECK(has(&out,
+            "### § 14 Attention\n\nEach query asks every key; the names are `n_kv_heads` and "
+            "`pml_attention`.\n\n"));
   CHECK(has(&out, "```text\nscores = Q · Kᵀ / √d\nout = softmax(scores) · V\n```\n"));
   CHECK(has(&out, "- one item\n  that goes on\n- another \\*item\\*\n"));
   CHECK(has(&out, "**Cost:** T·S·d.\n\n**The trap:** forgetting √d \\<here\\>.\n"));
   CHECK(has(&out, "$$x^2$$"));
-  CHECK(has(&out, "From [prodml.h](../prodml.h), § 14 Attention:\n\n```c\nfloat dot(void) {\n\n  return 0;\n}\n```\n"));
+  CHECK(has(
+      &out,
+      "From [prodml.h](../prodml.h), § 14 Attention:\n\n```c\nfloat dot(void) {\n\n  return 0;\n}\n```\n"));
   CHECK(has(&out, "From the lesson:\n\n```c\nfor (;;)\n  step();\n```\n"));
   CHECK(has(&out, "```sh\ncc x.c\n```\n\n````text\nout```put\n````\n"));
   CHECK(has(&out, "![a title \\[x\\]](../diagrams/05_attention.svg)"));
   CHECK(has(&out, "| a | b\\|c |\n|:---|---:|\n| 1 | `x` |\n"));
   CHECK(has(&out, "<summary>Is 1 &lt; 2 in <code>C</code>?</summary>\n\nYes, $1 < 2$.\n"));
-  CHECK(has(&out, "- Vaswani et al. 2017 ([arXiv:1706.03762](https://arxiv.org/abs/1706.03762)).\n- Dao et al. 2022, FlashAttention ([arXiv:2205.14135]"));
+  CHECK(has(&out,
+            "- Vaswani et al. 2017 ([arXiv:1706.03762](https://arxiv.org/abs/1706.03762)).\n- Dao et al. "
+            "2022, FlashAttention ([arXiv:2205.14135]"));
   CHECK(has(&out, "- A book.\n"));
   CHECK(!strstr(out.data, "Source:") && !strstr(out.data, "═"));
-  CHECK(pml_page_render(p, &again) == PML_OK && again.len == out.len && !memcmp(again.data, out.data, out.len));
+  CHECK(pml_page_render(p, &again) == PML_OK && again.len == out.len &&
+        !memcmp(again.data, out.data, out.len));
   pml_buf_free(&out);
   pml_buf_free(&again);
   pml_page_free(p);
@@ -126,7 +140,8 @@ static void test_record(void) {
   TEST("a record survives the file");
   pml_record_start(&a);
   CHECK(*a.machine && *a.compiler && strlen(a.date) == 10);
-  pml_number x = {"decode", "tok/s", 31.25, 30.5, 32.125, 20}, y = {"say \"hi\" \xc3\xa9", "", 0.1, 0.1, 0.1, 1};
+  pml_number x = {"decode", "tok/s", 31.25, 30.5, 32.125, 20},
+             y = {"say \"hi\" \xc3\xa9", "", 0.1, 0.1, 0.1, 1};
   CHECK(pml_record_add(&a, &x) == PML_OK && pml_record_add(&a, &y) == PML_OK);
   x.median = 31.5;
   CHECK(pml_record_add(&a, &x) == PML_OK && a.n == 2);
@@ -134,15 +149,24 @@ static void test_record(void) {
   CHECK_MSG(pml_record_read(&b, "out/test_record.json") == PML_OK, "%s", pml_error());
   CHECK(b.n == 2 && !strcmp(a.machine, b.machine) && !strcmp(a.date, b.date));
   const pml_number *z = pml_record_find(&b, "decode");
-  CHECK(z && z->median == 31.5 && z->lo == 30.5 && z->hi == 32.125 && z->n == 20 && !strcmp(z->unit, "tok/s"));
+  CHECK(z && z->median == 31.5 && z->lo == 30.5 && z->hi == 32.125 && z->n == 20 &&
+        !strcmp(z->unit, "tok/s"));
   CHECK(pml_record_find(&b, y.name) != NULL && pml_record_find(&b, "none") == NULL);
   TEST("bad records");
-  const char *bad[] = {"", "{", "[]", "{\"machine\":\"m\",\"date\":\"d\"}", "{\"machine\":\"m\",\"date\":\"2026-11-20-and-more\",\"compiler\":\"c\",\"numbers\":[]}",
-                       "{\"machine\":\"m\",\"date\":\"d\",\"compiler\":\"c\",\"numbers\":[{\"name\":\"x\"}]}",
-                       "{\"machine\":\"m\",\"date\":\"d\",\"compiler\":\"c\",\"numbers\":[{\"name\":\"x\",\"unit\":\"\",\"median\":1,\"lo\":1,\"hi\":1,\"n\":0}]}"};
+  const char *bad[] = {
+      "",
+      "{",
+      "[]",
+      "{\"machine\":\"m\",\"date\":\"d\"}",
+      "{\"machine\":\"m\",\"date\":\"2026-11-20-and-more\",\"compiler\":\"c\",\"numbers\":[]}",
+      "{\"machine\":\"m\",\"date\":\"d\",\"compiler\":\"c\",\"numbers\":[{\"name\":\"x\"}]}",
+      ("{\"machine\":\"m\",\"date\":\"d\",\"compiler\":\"c\",\"numbers\":[{\"name\":\"x\",\"unit\":\"\","
+      "\"median\":1,\"lo\":1,\"hi\":1,\"n\":0}]}")};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     CHECK(pml_file_write("out/test_record.json", bad[i], strlen(bad[i])) == PML_OK);
-    CHECK_MSG(pml_record_read(&b, "out/test_record.json") != PML_OK && strstr(pml_error(), "test_record.json"), "%zu: %s", i, pml_error());
+    CHECK_MSG(
+        pml_record_read(&b, "out/test_record.json") != PML_OK && strstr(pml_error(), "test_record.json"),
+        "%zu: %s", i, pml_error());
   }
   TEST("full");
   a.n = 0;

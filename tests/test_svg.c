@@ -2,7 +2,8 @@
 #include "prodml.h"
 #include "test.h"
 
-static const pml_svg_head head = {.title = "One message, as a sentence", .tag = "Part 0", .source = "computed by tests/test_svg.c"};
+static const pml_svg_head head = {
+    .title = "One message, as a sentence", .tag = "Part 0", .source = "computed by tests/test_svg.c"};
 
 static bool near(double a, double b, double tolerance) { return fabs(a - b) <= tolerance; }
 
@@ -15,10 +16,22 @@ static void test_measure(void) {
   CHECK(pml_text_width("weight", &bold) > pml_text_width("weight", &f));
   CHECK(near(pml_text_width("ab", &f), pml_text_width("a", &f) + pml_text_width("b", &f), 1e-9));
   CHECK(pml_text_width("√", &f) > 0 && pml_text_width("√", &f) != 100);
-  CHECK(pml_text_width("漢", &f) == 100);    /* unknown: a full em */
+  CHECK(pml_text_width("漢", &f) == 100);       /* unknown: a full em */
   CHECK(pml_text_width("\xff\xfe", &f) == 200); /* not UTF-8: no crash */
   TEST("numbers");
-  struct { double v; int d; const char *text; } n[] = {{0, 0, "0"}, {1234567, 0, "1,234,567"}, {-0.004, 2, "0.00"}, {-1.5, 1, "−1.5"}, {0.125, 2, "0.13"}, {999.999, 2, "1,000.00"}, {NAN, 2, "NaN"}, {INFINITY, 0, "∞"}, {1e14, 3, "100,000,000,000,000"}};
+  struct {
+    double v;
+    int d;
+    const char *text;
+  } n[] = {{0, 0, "0"},
+           {1234567, 0, "1,234,567"},
+           {-0.004, 2, "0.00"},
+           {-1.5, 1, "−1.5"},
+           {0.125, 2, "0.13"},
+           {999.999, 2, "1,000.00"},
+           {(double)NAN, 2, "NaN"},
+           {HUGE_VAL, 0, "∞"},
+           {1e14, 3, "100,000,000,000,000"}};
   for (size_t i = 0; i < sizeof n / sizeof n[0]; i++) {
     char out[48];
     pml_number_text(out, n[i].v, n[i].d);
@@ -65,13 +78,20 @@ static void overlap(pml_svg *s) { pml_svg_text(s, 310, 310, (pml_font){.size = 3
 static void small(pml_svg *s) { pml_svg_text(s, 300, 500, (pml_font){.size = 19}, "small"); }
 static void outside(pml_svg *s) { pml_svg_text(s, 1850, 500, (pml_font){.size = 30}, "too far right"); }
 static void dim(pml_svg *s) { pml_svg_text(s, 300, 500, (pml_font){.colour = PML_BLUE}, "dim"); }
-static void edge(pml_svg *s) { pml_svg_rect(s, (pml_box){200, 270, 150, 60}, 0, PML_PANEL, PML_NO_COLOUR, 0); }
+static void edge(pml_svg *s) {
+  pml_svg_rect(s, (pml_box){200, 270, 150, 60}, 0, PML_PANEL, PML_NO_COLOUR, 0);
+}
 static void through(pml_svg *s) { pml_svg_line(s, 250, 250, 350, 320, PML_RED, 3); }
-static void covered(pml_svg *s) { pml_svg_rect(s, (pml_box){200, 200, 500, 200}, 0, PML_PANEL, PML_NO_COLOUR, 0); }
+static void covered(pml_svg *s) {
+  pml_svg_rect(s, (pml_box){200, 200, 500, 200}, 0, PML_PANEL, PML_NO_COLOUR, 0);
+}
 static void dot(pml_svg *s) { pml_svg_circle(s, 320, 295, 9, PML_RED, PML_NO_COLOUR, 0); }
-static void nan_line(pml_svg *s) { pml_svg_line(s, 0, 0, NAN, 10, PML_RED, 3); }
+static void nan_line(pml_svg *s) { pml_svg_line(s, 0, 0, (double)NAN, 10, PML_RED, 3); }
 static void off(pml_svg *s) { pml_svg_rect(s, (pml_box){1900, 500, 40, 40}, 0, PML_RED, PML_NO_COLOUR, 0); }
-static void crowded(pml_svg *s) { pml_svg_text_in(s, (pml_box){600, 600, 60, 30}, (pml_font){.size = 30}, PML_START, "this cannot fit in here"); }
+static void crowded(pml_svg *s) {
+  pml_svg_text_in(s, (pml_box){600, 600, 60, 30}, (pml_font){.size = 30}, PML_START,
+                  "this cannot fit in here");
+}
 static void unseen(pml_svg *s) { pml_svg_line(s, 100, 700, 900, 700, 0x0A0F20, 3); }
 static void hidden_line(pml_svg *s) { /* a box above the line hides it: no fault */
   pml_svg_line(s, 500, 700, 900, 700, PML_RED, 3);
@@ -112,7 +132,8 @@ static void test_check(void) {
 
 /* Every drawing function on ordinary and on awkward input; the result must pass. */
 static void draw_all(pml_svg *s, pml_rng *r, int round) {
-  pml_box body = pml_svg_body(s), left = pml_box_column(body, 0, 2, 60), right = pml_box_column(body, 1, 2, 60);
+  pml_box body = pml_svg_body(s), left = pml_box_column(body, 0, 2, 60),
+          right = pml_box_column(body, 1, 2, 60);
   double x[60], y[60], z[60], lo[60], hi[60], v[80];
   int n = 1 + (int)pml_rng_below(r, 60);
   double scale = pml_expd((double)pml_rng_normal(r) * 3);
@@ -123,16 +144,31 @@ static void draw_all(pml_svg *s, pml_rng *r, int round) {
     lo[i] = y[i] * 0.9;
     hi[i] = y[i] * 1.1;
   }
-  pml_series line[] = {{.label = "ours", .n = n, .x = x, .y = y, .lo = lo, .hi = hi, .colour = PML_GREEN, .mark = round % 3},
-                       {.label = "theirs", .n = n, .x = x, .y = z, .colour = PML_PURPLE, .dashed = true}};
+  pml_series line[] = {
+      {.label = "ours", .n = n, .x = x, .y = y, .lo = lo, .hi = hi, .colour = PML_GREEN, .mark = round % 3},
+      {.label = "theirs", .n = n, .x = x, .y = z, .colour = PML_PURPLE, .dashed = true}};
   if (round % 4 == 0) {
-    pml_svg_chart(s, left, (pml_axis){.label = "x", .log = round % 8 == 0}, (pml_axis){.label = "y", .log = round % 16 == 0}, line, 2);
-    pml_bar bars[4] = {{"scalar", y[0], lo[0], hi[0], PML_PURPLE, NULL}, {"AVX2", 2 * y[0], 0, 0, PML_BLUE, NULL}, {"AVX-512", 3 * y[0], 0, 0, PML_GREEN, NULL}, {"none", 0, 0, 0, 0, "0"}};
-    pml_svg_bars(s, right, bars, 1 + round / 4 % 4, &(pml_bar_options){.unit = "tok/s", .decimals = 2, .limit = y[0] * (1 + round % 5), .limit_label = "limit"});
+    pml_svg_chart(s, left, (pml_axis){.label = "x", .log = round % 8 == 0},
+                  (pml_axis){.label = "y", .log = round % 16 == 0}, line, 2);
+    pml_bar bars[4] = {{"scalar", y[0], lo[0], hi[0], PML_PURPLE, NULL},
+                       {"AVX2", 2 * y[0], 0, 0, PML_BLUE, NULL},
+                       {"AVX-512", 3 * y[0], 0, 0, PML_GREEN, NULL},
+                       {"none", 0, 0, 0, 0, "0"}};
+    pml_svg_bars(
+        s, right, bars, 1 + round / 4 % 4,
+        &(pml_bar_options){
+            .unit = "tok/s", .decimals = 2, .limit = y[0] * (1 + round % 5), .limit_label = "limit"});
   } else if (round % 4 == 1) {
     const char *names[] = {"one", "two", "three", "four", "five", "six", "seven", "eight"};
     for (int i = 0; i < 64; i++) v[i] = i % 7 == 3 ? (double)NAN : (double)pml_rng_normal(r) * scale;
-    pml_svg_heat(s, left, v, 8, 8, &(pml_heat_options){.row_names = names, .col_names = names, .row_title = "query", .col_title = "key", .scale_title = "score", .diverging = round % 8 == 1, .decimals = 2});
+    pml_svg_heat(s, left, v, 8, 8,
+                 &(pml_heat_options){.row_names = names,
+                                     .col_names = names,
+                                     .row_title = "query",
+                                     .col_title = "key",
+                                     .scale_title = "score",
+                                     .diverging = round % 8 == 1,
+                                     .decimals = 2});
     pml_series col = {.n = n, .y = y, .mark = PML_MARK_COLUMNS, .colour = PML_ORANGE};
     pml_svg_chart(s, right, (pml_axis){.label = "bin"}, (pml_axis){.label = "count"}, &col, 1);
   } else if (round % 4 == 2) {
@@ -144,8 +180,11 @@ static void draw_all(pml_svg *s, pml_rng *r, int round) {
     pml_str tok[] = {pml_str_of("What"), pml_str_of(" is"), pml_str_of("\n"), {"\xe2\x88", 2}};
     const char *notes[] = {"1", "22", "333", "long note"};
     pml_svg_tokens(s, left, tok, 4, notes, NULL, NULL);
-    pml_box in = pml_svg_panel(s, right, "A heading that is long enough to be wrapped or to shrink", PML_TEAL);
-    pml_svg_text_in(s, in, (pml_font){.size = 30}, PML_MIDDLE, "Some words\nand a second line that wraps because it is rather long for its box, is it not");
+    pml_box in =
+        pml_svg_panel(s, right, "A heading that is long enough to be wrapped or to shrink", PML_TEAL);
+    pml_svg_text_in(
+        s, in, (pml_font){.size = 30}, PML_MIDDLE,
+        "Some words\nand a second line that wraps because it is rather long for its box, is it not");
     pml_svg_node(s, (pml_box){100, 500, 200, 120}, "embed", "9 × 256", PML_BLUE);
     pml_svg_node(s, (pml_box){500, 500, 200, 120}, "head", NULL, PML_ORANGE);
     pml_svg_arrow(s, 306, 560, 494, 560, PML_MUTED, "9 KiB");

@@ -526,8 +526,8 @@ static void test_open(void) {
   pml_free(bytes);
   unlink(path);
   TEST("a vocabulary-only file opens as a file and not as a model");
-  pml_gguf_writer *w;
-  pml_tokenizer *t;
+  pml_gguf_writer *w = NULL;
+  pml_tokenizer *t = NULL;
   CHECK(tiny_tokenizer(&t, 300) == PML_OK && pml_gguf_writer_create(&w) == PML_OK);
   pml_gguf_add_str(w, "general.architecture", "qwen2");
   pml_gguf_add_tokenizer(w, t);
