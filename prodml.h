@@ -8478,7 +8478,8 @@ PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int 
 }
 /* @end */
 
-/* @ffn_block: x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+/* @ffn_block */
+/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
 PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
@@ -9519,7 +9520,8 @@ typedef struct {
   float *params, *grads;             /* [n]: W1[e,n_in], b1[e], W2[n_out,f], b2[n_out] */
   float *expanded, *hidden, *dexpanded, *dhidden;
 } pml_ffn;
-/* Weights and first biases normal(0, 1/√inputs), last biases 0; same seed, same bits.  Free with
+/* Normal weights, W1 and b1 of deviation 2/√n_in (so that the bends of the curves lie among inputs of
+   size 1), W2 1/√f; b2 is 0.  Same seed, same bits.  Free with
    pml_ffn_free, which takes NULL.  PML_E_USAGE for a size below 1 or over 2^16 (rows 2^20). */
 PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
                                   uint64_t seed);
@@ -10128,7 +10130,7 @@ PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int 
   }
   pml_rng rng = pml_rng_seed(seed);
   for (size_t i = 0; i < m->n - o; i++)
-    m->params[i] = pml_rng_normal(&rng) / sqrtf((float)(i < e * in + e ? n_in : f));
+    m->params[i] = i < e * in + e ? 2.0f * pml_rng_normal(&rng) / sqrtf((float)n_in) : pml_rng_normal(&rng) / sqrtf((float)f);
   *out = m;
   return PML_OK;
 }
