@@ -8316,6 +8316,11 @@ PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
    from the context.  NULL when the backend keeps them elsewhere. */
 PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
 
+/* What the model would say if it ended here (the "logit lens"): every layer adds to the same row of
+   d numbers, so the final norm and the head can read row[d] at any depth.  logits[V]; scratch[d].
+   After the last layer this is the model's own answer, bit for bit. */
+PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits);
+
 /* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
    weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
    query may see.  k[p], v[p] point at rows of h floats.  softmax false keeps the raw scores as
@@ -8646,6 +8651,13 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
   return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
 }
 
+/* @lens */
+PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits) {
+  pml_rmsnorm(scratch, row, m->final_norm, 1, m->cfg.d_model, m->cfg.rms_eps);
+  return pml_linear(logits, scratch, 1, &m->head, NULL);
+}
+/* @end */
+
 /* @attend */
 /* out = softmax(q·Kᵀ / √h)·V for one query. */
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
@@ -8805,7 +8817,7 @@ PML_API void pml_probe_close(pml_probe *p) {
 #endif /* § 26 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 27  SAMPLING                                                   needs § 2 § 3 § 8
+   § 27  SAMPLING                                              needs § 2 § 3 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    The head gives one logit per token of the vocabulary.  Turning them into one
    token is a chain of steps, each with a knob, in this order:
@@ -8855,12 +8867,30 @@ PML_API void pml_sampler_free(pml_sampler *s);
 PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
                               int32_t *token);
 
+/* The n largest logits of V, largest first, lowest id on ties, with their softmax probabilities over
+   all V; for showing.  1 <= n <= V; n·V steps. */
+PML_API void pml_top_tokens(const float *logits, int V, int n, int32_t *token, double *p);
+
 #ifdef PML__IMPL
 
 typedef struct {
   float p;      /* first the logit, then its unnormalised probability */
   int32_t id;
 } pml__choice;
+
+PML_API void pml_top_tokens(const float *logits, int V, int n, int32_t *token, double *p) {
+  double sum = 0, top = (double)logits[pml_argmax(logits, (size_t)V)];
+  for (int i = 0; i < V; i++) sum += pml_expd((double)logits[i] - top);
+  for (int k = 0; k < n; k++) {
+    int best = -1;
+    for (int i = 0; i < V; i++) { /* the largest below the one before */
+      bool below = k == 0 || logits[i] < logits[token[k - 1]] || (logits[i] == logits[token[k - 1]] && i > token[k - 1]);
+      if (below && (best < 0 || logits[i] > logits[best])) best = i;
+    }
+    token[k] = best < 0 ? 0 : best;
+    p[k] = best < 0 ? 0 : pml_expd((double)logits[best] - top) / sum;
+  }
+}
 
 struct pml_sampler {
   pml_sampler_options o;
@@ -9045,6 +9075,9 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
 /* True when the model carries a ChatML template or the ChatML tokens. */
 PML_API bool pml_model_is_chat(const pml_model *m);
+
+/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
 
@@ -9284,6 +9317,8 @@ PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
           (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
            pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
 }
+
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
 
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
@@ -15114,6 +15149,7 @@ struct pml_ctx {
   const char *diagram, *note, *png, *record; /* paths, NULL: not asked for */
   bool publish;                              /* a page or picture is written: records replace measurements */
   bool recorded;                             /* old holds the committed record */
+  bool machine_said; /* the machine of the record stands in the output, once */
   pml_record old, fresh;
   pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
@@ -15591,9 +15627,10 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish)
-    pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
-  else pml_say(ctx, "  %s: %s", name, shown);
+  if (ctx->publish && !ctx->machine_said)
+    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
+  ctx->machine_said = true;
+  pml_say(ctx, "  %s: %s", name, shown);
   return x;
 }
 
