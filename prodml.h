@@ -10767,8 +10767,8 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
   float p_mix;                /* a question made of fragments of several phrasings of the topic */
-  int window, mix_words;      /* words of the longest fragment, content words of the longest mix */
-  float mix_stop;             /* share of the stopwords that a mix keeps */
+  int window_first, window;   /* words of the longest fragment, at sequence 0 and from `ramp` on */
+  int ramp;                   /* sequences over which the fragments shrink: from easy to hard */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -10781,8 +10781,9 @@ typedef struct {
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
-/* One variation of a taught phrasing, appended to out. */
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out);
+/* The question that sequence c shows for a phrasing of a topic, appended to out. */
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out);
 
 /* The source of training sequences.  All members are borrowed. */
 typedef struct {
@@ -11390,7 +11391,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window = 4, .mix_words = 8, .mix_stop = 0.3f, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
                    .question_weight = 0.1f};
   return a;
@@ -11428,33 +11429,17 @@ PML__FN pml_str pml__word_bare(pml_str w) {
   return w;
 }
 
-/* true for words that carry no content: a stopword, or punctuation alone. */
-PML__FN bool pml__word_empty(const pml_qa *qa, pml_str w) {
-  char text[64];
-  pml_word found;
-  snprintf(text, sizeof text, "%.*s", (int)(w.len < 63 ? w.len : 63), w.ptr);
-  return pml_content_words(qa, text, &found, 1) == 0;
-}
-
-/* 1 to `mix_words` content words: fragments of 1 to `window` words, each from a phrasing of the
-   topic, the given one first.  A short mix teaches what a single word speaks for. */
-PML__FN void pml__qa_mix(const pml_qa *qa, const pml_augment *a, const pml_qa_topic *t, int phrasing, pml_rng *rng,
-                         pml__words *w) {
-  int target = 1 + (int)pml_rng_below(rng, (uint32_t)a->mix_words), content = 0;
-  for (int tries = 0; content < target && tries < 40 && w->n + a->window < 96; tries++) {
+/* 4 to 12 words: fragments of 1 to `window` words, each from a phrasing of the topic, the given one first. */
+PML__FN void pml__qa_mix(const pml_qa_topic *t, int window, int phrasing, pml_rng *rng, pml__words *w) {
+  int target = 4 + (int)pml_rng_below(rng, 9);
+  for (int tries = 0; w->n < target && tries < 24; tries++) {
     pml__words all = {.n = 0};
     pml__words_add(&all, t->taught[tries == 0 ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
-    int len = 1 + (int)pml_rng_below(rng, (uint32_t)a->window);
+    int len = 1 + (int)pml_rng_below(rng, (uint32_t)window);
     if (len > all.n) len = all.n;
     int from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
-    for (int j = from; j < from + len; j++) {
-      bool empty = pml__word_empty(qa, all.word[j]);
-      if (empty && !pml__chance(rng, a->mix_stop)) continue;
-      content += !empty;
-      w->word[w->n++] = pml__word_bare(all.word[j]);
-    }
+    for (int j = from; j < from + len; j++) w->word[w->n++] = pml__word_bare(all.word[j]);
   }
-  if (w->n == 0) pml__words_add(w, t->taught[phrasing], 1.0f, rng);
 }
 
 PML__FN void pml__qa_noise(const pml_qa *qa, pml_rng *rng, pml__words *w) {
@@ -11480,14 +11465,18 @@ PML__FN void pml__qa_typo(pml_buf *out, size_t from, pml_rng *rng) {
   s[1] = swap;
 }
 
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out) {
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out) {
   static const char *const before[] = {"please explain: ", "hi, ", "Hello, ", "in short: ", "quick question: ", "Please tell me, ",
                                        "I want to know: ", "can you explain: ", "briefly: ", "so, "};
   static const char *const behind[] = {" please", ", thanks", " in this course", " (short answer)", " thank you", "!", " exactly?"};
   const pml_qa_topic *t = &qa->topics[topic];
   pml__words w = {.n = 0};
   bool mix = pml__chance(rng, a->p_mix);
-  if (mix) pml__qa_mix(qa, a, t, phrasing, rng, &w);
+  if (mix) {
+    int shrink = a->ramp > 0 && c < (uint64_t)a->ramp ? (int)((uint64_t)(a->window_first - a->window) * c / (uint64_t)a->ramp) : a->window_first - a->window;
+    pml__qa_mix(t, a->window_first - shrink, phrasing, rng, &w);
+  }
   else {
     bool drop = pml__chance(rng, a->p_drop);
     pml__words_add(&w, t->taught[phrasing], drop ? 1.0f - a->drop : 1.0f, rng);
@@ -11591,7 +11580,7 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int item = s->order[c % (uint64_t)s->n_items], topic = s->item_topic[item];
   pml_rng rng = pml_rng_seed((s->seed + 1) * 0xD1342543DE82EF95u ^ c);
   pml_buf question = {0};
-  pml_qa_vary(s->qa, &s->augment, topic, s->item_phrasing[item], &rng, &question);
+  pml_qa_vary(s->qa, &s->augment, c, topic, s->item_phrasing[item], &rng, &question);
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
