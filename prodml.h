@@ -10778,6 +10778,7 @@ typedef struct {
   float p_full;               /* train the whole answer, else its first `head` tokens */
   int head;
   float question_weight;      /* loss weight of question tokens; answers have 1 */
+  float first_weight;         /* loss weight of an answer's first three tokens: there the topic is decided */
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
@@ -11392,8 +11393,8 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 
 PML_API pml_augment pml_augment_defaults(void) {
   pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
-                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
-                   .question_weight = 0.1f};
+                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
+                   .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
 }
 
@@ -11584,6 +11585,9 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
+  int first = out->n; /* the answer is the last run of weight 1 */
+  while (st == PML_OK && first > 0 && out->weights[first - 1] == 1.0f) first--;
+  for (int i = first; st == PML_OK && i < out->n && i < first + 3; i++) out->weights[i] = s->augment.first_weight;
   pml_buf_free(&question);
   return st;
 }
@@ -11986,16 +11990,16 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
     o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
-    o->steps = 14000;
-    o->lr = 1.5e-3f;
+    o->steps = 12000;
+    o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
-    o->steps = 8000;
-    o->lr = 1e-3f;
+    o->steps = 6000;
+    o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
     o->steps = 12000;
-    o->lr = 3e-3f;
+    o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
     o->steps = 20;
