@@ -1165,7 +1165,7 @@ PML_API pml_status pml_file_read(const char *path, char **data, size_t *size) {
 
 /* @file_open */
 PML_API pml_status pml_file_open(pml_file *f, const char *path) {
-  int fd;
+  int fd = -1;
   memset(f, 0, sizeof *f);
   pml_status st = pml__file_fd(path, &fd, &f->size);
   if (st != PML_OK) return st;
@@ -11755,7 +11755,7 @@ PML_API pml_status pml_perplexity(const pml_scorer *s, const int32_t *ids, size_
   while (done < n) {
     size_t begin = done == 1 || done < window / 2 ? 0 : done - window / 2;
     size_t end = n - begin < window ? n : begin + window;
-    double nll;
+    double nll = 0;
     pml_status st = pml_score(s, ids + begin, (int)(end - begin), (int)(done - begin), &nll);
     if (st != PML_OK) return st;
     total += nll;
