@@ -11994,11 +11994,11 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
     o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
-    o->steps = 6000;
+    o->steps = 9000;
     o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
-    o->steps = 12000;
+    o->steps = 16000;
     o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
