@@ -1165,7 +1165,7 @@ PML_API pml_status pml_file_read(const char *path, char **data, size_t *size) {
 
 /* @file_open */
 PML_API pml_status pml_file_open(pml_file *f, const char *path) {
-  int fd;
+  int fd = -1;
   memset(f, 0, sizeof *f);
   pml_status st = pml__file_fd(path, &fd, &f->size);
   if (st != PML_OK) return st;
@@ -2414,7 +2414,7 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      F16 against 2·o·i operations.  Memory is the limit.  Eight rows of W are read
      side by side, so that eight sums are in flight and x is loaded once for eight.
      Many rows (prefill): the weights are converted to f32 in pieces of 32 outputs
-     × 512 inputs that stay in the second cache.  A tile of 6 rows × 4 outputs keeps
+     × 1024 inputs that stay in the second cache.  A tile of 6 rows × 4 outputs keeps
      its 24 sums, of 16 lanes each, in 24 of 32 registers; one step loads 10
      registers and does 24 multiply-adds.  A long row is cut into pieces; the lanes,
      not their total, are carried from piece to piece, so the order stays.
@@ -2715,6 +2715,11 @@ PML__FN void pml__mix_scalar(float *out, size_t ldo, const float *prob, size_t l
 
 #if defined(PML__X86)
 
+/* Asks for the cache line `ahead` bytes after p; an address past the end of memory is ignored. */
+PML__INLINE void pml__prefetch(const void *p, size_t ahead) {
+  __builtin_prefetch((const char *)((uintptr_t)p + ahead));
+}
+
 #define PML__AVX2 __attribute__((target("avx2,fma,f16c")))
 #define PML__AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,fma,f16c")))
 
@@ -2772,6 +2777,7 @@ PML__AVX2 PML__FN float pml__dot_avx2_strict(const float *a, const float *b, siz
 PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat *w, const float *bias,
                                         size_t begin, size_t end, pml_dtype type, bool strict) {
   size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  size_t ahead = 4 * n * size <= 32768 ? 4 * n * size : 1024;
   for (size_t o = begin; o < end; o += 4) {
     const unsigned char *row[4];
     __m256 lo[4], hi[4];
@@ -2783,6 +2789,7 @@ PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat 
     for (; k + 16 <= n; k += 16) {
       __m256 x0 = _mm256_loadu_ps(x + k), x1 = _mm256_loadu_ps(x + k + 8);
       PML__UNROLL for (size_t r = 0; r < 4; r++) {
+        pml__prefetch(row[r] + k * size, ahead);
         lo[r] = pml__madd8(pml__load8(row[r] + k * size, type), x0, lo[r], strict);
         hi[r] = pml__madd8(pml__load8(row[r] + (k + 8) * size, type), x1, hi[r], strict);
       }
@@ -2871,8 +2878,11 @@ PML__AVX2 PML__FN void pml__tile_avx2_strict(const pml__tile *t) {
 PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type, size_t n) {
   const uint16_t *h = (const uint16_t *)w;
   size_t i = 0;
-  if (type == PML_F16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_F16));
-  if (type == PML_BF16) for (; i + 8 <= n; i += 8) _mm256_storeu_ps(y + i, pml__load8(h + i, PML_BF16));
+  if (type == PML_F16 || type == PML_BF16)
+    for (; i + 8 <= n; i += 8) {
+      pml__prefetch(h + i, 2048);
+      _mm256_storeu_ps(y + i, type == PML_F16 ? pml__load8(h + i, PML_F16) : pml__load8(h + i, PML_BF16));
+    }
   pml__expand_scalar(y + i, h + i, type, n - i);
 }
 
@@ -2956,8 +2966,13 @@ PML__AVX2 PML__FN float pml__exp_sum_avx2(float *x, size_t n, float max) {
     lo = _mm256_add_ps(lo, a);
     hi = _mm256_add_ps(hi, b);
   }
-  for (size_t j = i; j < n; j++) x[j] = pml_expf(x[j] - max);
-  return pml__finish8(lo, hi, x + i, n - i);
+  float rest[16] = {0};
+  if (i < n) memcpy(rest, x + i, (n - i) * sizeof(float));
+  for (size_t j = n - i; j < 16; j++) rest[j] = max; /* e^0 is cheap, a subnormal result would not be */
+  _mm256_storeu_ps(rest, pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(rest), m)));
+  _mm256_storeu_ps(rest + 8, pml__exp8(_mm256_sub_ps(_mm256_loadu_ps(rest + 8), m)));
+  if (i < n) memcpy(x + i, rest, (n - i) * sizeof(float));
+  return pml__finish8(lo, hi, rest, n - i);
 }
 
 PML__AVX2 PML__FN void pml__norm_avx2(float *y, const float *x, const float *w, const float *b, size_t n,
@@ -3118,6 +3133,8 @@ PML__AVX512 PML__FN float pml__dot_avx512_strict(const float *a, const float *b,
 PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_mat *w, const float *bias,
                                            size_t begin, size_t end, pml_dtype type, bool strict) {
   size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  /* The processor's own prefetch follows a row, but not the jump to the next eight. */
+  size_t ahead = 8 * n * size <= 32768 ? 8 * n * size : 1024;
   for (size_t o = begin; o < end; o += 8) {
     const unsigned char *row[8]; /* past the end the last row is computed again and dropped */
     __m512 acc[8];
@@ -3128,8 +3145,10 @@ PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_m
     size_t k = 0;
     for (; k + 16 <= n; k += 16) {
       __m512 v = _mm512_loadu_ps(x + k);
-      PML__UNROLL for (size_t r = 0; r < 8; r++)
+      PML__UNROLL for (size_t r = 0; r < 8; r++) {
+        pml__prefetch(row[r] + k * size, ahead);
         acc[r] = pml__madd16(pml__load16(row[r] + k * size, type), v, acc[r], strict);
+      }
     }
     if (k < n) {
       __mmask16 m = (__mmask16)((1u << (n - k)) - 1);
@@ -3201,9 +3220,50 @@ PML__TILE16(pml__tile_avx512_strict, true)
 PML__AVX512 PML__FN void pml__expand_avx512(float *y, const void *w, pml_dtype type, size_t n) {
   const uint16_t *h = (const uint16_t *)w;
   size_t i = 0;
-  if (type == PML_F16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_F16));
-  if (type == PML_BF16) for (; i + 16 <= n; i += 16) _mm512_storeu_ps(y + i, pml__load16(h + i, PML_BF16));
+  if (type == PML_F16 || type == PML_BF16)
+    for (; i + 16 <= n; i += 16) {
+      pml__prefetch(h + i, 2048);
+      _mm512_storeu_ps(y + i, type == PML_F16 ? pml__load16(h + i, PML_F16) : pml__load16(h + i, PML_BF16));
+    }
   pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+/* The same operations again, on 16.  One instruction scales by 2^n with one rounding; so do the two
+   products of pml_expf, of which the first is exact. */
+PML__AVX512 PML__INLINE __m512 pml__exp16(__m512 x) {
+  const __m512 round = _mm512_set1_ps(PML__EXP_ROUND);
+  x = _mm512_min_ps(_mm512_set1_ps(89.0f), _mm512_max_ps(_mm512_set1_ps(-104.0f), x));
+  __m512 t = _mm512_add_ps(_mm512_mul_ps(x, _mm512_set1_ps(PML__EXP_LOG2E)), round);
+  __m512 n = _mm512_sub_ps(t, round);
+  __m512 r = _mm512_sub_ps(x, _mm512_mul_ps(n, _mm512_set1_ps(PML__EXP_LN2_HI)));
+  r = _mm512_sub_ps(r, _mm512_mul_ps(n, _mm512_set1_ps(PML__EXP_LN2_LO)));
+  __m512 p = _mm512_set1_ps(PML__EXP_C6);
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C5));
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C4));
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C3));
+  p = _mm512_add_ps(_mm512_mul_ps(p, r), _mm512_set1_ps(PML__EXP_C2));
+  p = _mm512_add_ps(_mm512_mul_ps(p, _mm512_mul_ps(r, r)), r);
+  return _mm512_scalef_ps(_mm512_add_ps(p, _mm512_set1_ps(1.0f)), n);
+}
+
+PML__AVX512 PML__FN float pml__exp_sum_avx512(float *x, size_t n, float max) {
+  __m512 acc = _mm512_setzero_ps(), m = _mm512_set1_ps(max);
+  for (size_t i = 0; i < n; i += 16) {
+    __mmask16 k = (__mmask16)(n - i >= 16 ? 0xFFFF : (1u << (n - i)) - 1);
+    __m512 e = pml__exp16(_mm512_sub_ps(_mm512_mask_loadu_ps(m, k, x + i), m));
+    _mm512_mask_storeu_ps(x + i, k, e);
+    acc = _mm512_mask_add_ps(acc, k, acc, e);
+  }
+  return _mm_cvtss_f32(pml__tree16(acc, acc, acc, acc));
+}
+
+PML__AVX512 PML__FN float pml__max_avx512(const float *x, size_t n) {
+  __m512 low = _mm512_set1_ps(-HUGE_VALF), acc = low;
+  for (size_t i = 0; i < n; i += 16) {
+    __mmask16 k = (__mmask16)(n - i >= 16 ? 0xFFFF : (1u << (n - i)) - 1);
+    acc = _mm512_max_ps(_mm512_mask_loadu_ps(low, k, x + i), acc); /* the second operand wins over NaN */
+  }
+  return _mm512_reduce_max_ps(acc);
 }
 
 PML__AVX512 PML__INLINE void pml__mix16(float *out, size_t ldo, const float *prob, size_t ldp,
@@ -3239,9 +3299,8 @@ PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *pr
 /* ── the table, and what the rest of the library calls ── */
 
 #define PML__KERNELS_AVX2                                                                              \
-  .max = pml__max_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .exp_sum = pml__exp_sum_avx2, \
-  .norm = pml__norm_avx2, .act = pml__act_avx2, .axpy = pml__axpy_avx2, .scale = pml__scale_avx2,       \
-  .rope = pml__rope_avx2
+  .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
+  .axpy = pml__axpy_avx2, .scale = pml__scale_avx2, .rope = pml__rope_avx2
 
 /* Read on each public call, so that the level and the mode can change between calls. */
 PML__FN const pml__kernels *pml__kernels_now(void) {
@@ -3252,14 +3311,18 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
 #if defined(PML__X86)
   static const pml__kernels avx2[2] = {
       {.tile_rows = 3, .dot = pml__dot_avx2, .matvec = pml__matvec_avx2, .tile = pml__tile_avx2,
-       .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2},
+       .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2,
+       PML__KERNELS_AVX2},
       {.tile_rows = 3, .dot = pml__dot_avx2_strict, .matvec = pml__matvec_avx2_strict,
-       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2,
+       PML__KERNELS_AVX2}};
   static const pml__kernels avx512[2] = {
       {.tile_rows = 6, .dot = pml__dot_avx512, .matvec = pml__matvec_avx512, .tile = pml__tile_avx512,
-       .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2},
+       .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
+       .mix = pml__mix_avx512, PML__KERNELS_AVX2},
       {.tile_rows = 6, .dot = pml__dot_avx512_strict, .matvec = pml__matvec_avx512_strict,
-       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
+       .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
   pml_cpu_level_t level = pml_cpu_level();
   if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
   if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
@@ -3291,12 +3354,12 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
   return PML_OK;
 }
 
-#define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 512 · 4 bytes stay in the second cache */
-#define PML__LINEAR_OUTS 32     /* outputs per task */
-#define PML__LINEAR_K 512       /* inputs per piece */
+#define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 1024 · 4 bytes stay in the second cache */
+#define PML__LINEAR_OUTS 32     /* outputs per task; 8 for few rows, whose weights then stay in the first */
+#define PML__LINEAR_K 1024      /* inputs per piece */
 #define PML__LINEAR_SERIAL 65536 /* multiply-adds below which waking a thread costs more */
 
-/* A thread's own weights in f32 and lanes between pieces: 260 KB, touched only when used.  The
+/* A thread's own weights in f32 and lanes between pieces: 330 KB, touched only when used.  The
    16 floats after each row keep rows of a power of two out of each other's cache sets. */
 static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_w[PML__LINEAR_OUTS][PML__LINEAR_K + 16];
 static PML__UNUSED _Thread_local _Alignas(64) float pml__linear_acc[PML__LINEAR_ROWS * PML__LINEAR_OUTS * 16];
@@ -3306,7 +3369,8 @@ typedef struct {
   float *y;
   const float *x, *bias;
   const pml_mat *w;
-  size_t rows, block, n_panels, piece; /* rows in all and per task, tasks per row block, inputs per piece */
+  size_t rows, block;          /* rows in all and per task */
+  size_t outs, n_panels, piece; /* outputs per task, tasks per block of rows, inputs per piece */
 } pml__linear_job;
 
 PML__FN void pml__linear_one(void *ctx, size_t begin, size_t end) {
@@ -3347,9 +3411,9 @@ PML__FN void pml__linear_many(void *ctx, size_t begin, size_t end) {
   const pml__linear_job *j = (const pml__linear_job *)ctx;
   size_t n_in = (size_t)j->w->n_in, n_out = (size_t)j->w->n_out;
   for (size_t task = begin; task < end; task++) {
-    size_t r0 = task / j->n_panels * j->block, o0 = task % j->n_panels * PML__LINEAR_OUTS;
+    size_t r0 = task / j->n_panels * j->block, o0 = task % j->n_panels * j->outs;
     size_t r1 = j->rows - r0 < j->block ? j->rows : r0 + j->block;
-    size_t o1 = n_out - o0 < PML__LINEAR_OUTS ? n_out : o0 + PML__LINEAR_OUTS, k = 0;
+    size_t o1 = n_out - o0 < j->outs ? n_out : o0 + j->outs, k = 0;
     do { /* once even for n_in = 0: the sums are 0 and must be written */
       size_t len = n_in - k < j->piece ? n_in - k : j->piece;
       pml__linear_piece(j, r0, r1, o0, o1, k, len);
@@ -3374,7 +3438,8 @@ PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat 
   size_t blocks = (j.rows + PML__LINEAR_ROWS - 1) / PML__LINEAR_ROWS;
   size_t pieces = (n_in + PML__LINEAR_K - 1) / PML__LINEAR_K;
   j.block = ((j.rows + blocks - 1) / blocks + 11) / 12 * 12; /* whole tiles of 6, 4 and 3 */
-  j.n_panels = (n_out + PML__LINEAR_OUTS - 1) / PML__LINEAR_OUTS;
+  j.outs = rows <= 12 ? 8 : PML__LINEAR_OUTS;
+  j.n_panels = (n_out + j.outs - 1) / j.outs;
   j.piece = pieces ? ((n_in + pieces - 1) / pieces + 15) & ~(size_t)15 : 16;
   blocks = (j.rows + j.block - 1) / j.block;
   size_t tasks = blocks * j.n_panels;
@@ -4038,12 +4103,21 @@ PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *
   }
 }
 
+/* A row of K or V on its way to the cache: rows lie apart, and the processor does not guess the next. */
+PML__FN void pml__att_fetch(const float *row, size_t dim) {
+  for (size_t i = 0; i < dim; i += 16) __builtin_prefetch(row + i);
+}
+
 /* score[heads][CHUNK] = q[heads,dim] · k[n]ᵀ: small tiles of the linear layer (§ 11), so each score is
    pml_dot of a query and a key. */
 PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *q, int heads, size_t dim,
-                             const float *const *k, size_t n) {
+                             const float *const *k, const float *const *v, size_t n) {
   for (size_t p = 0; p < n; p += 4) {
     size_t m = n - p < 4 ? n - p : 4;
+    for (size_t c = p; c < p + m; c++) {
+      if (c + 16 < n) pml__att_fetch(k[c + 16], dim);
+      pml__att_fetch(v[c], dim);
+    }
     pml__tile t = {.ldx = dim, .k = dim, .n_out = (int)m, .first = true, .last = true, .ldy = PML__ATT_CHUNK};
     for (size_t c = 0; c < 4; c++) t.w[c] = k[p + (c < m ? c : m - 1)];
     for (int h = 0; h < heads; h += t.rows) {
@@ -4071,7 +4145,7 @@ PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, 
   for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
     size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
     pml__att_rows(k, v, view, first, n, offset);
-    pml__att_scores(kn, score, q, heads, dim, k, n);
+    pml__att_scores(kn, score, q, heads, dim, k, v, n);
     for (int h = 0; h < heads; h++) {
       float *s = score + h * PML__ATT_CHUNK;
       kn->scale(s, scale, n);
@@ -8242,6 +8316,11 @@ PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
    from the context.  NULL when the backend keeps them elsewhere. */
 PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
 
+/* What the model would say if it ended here (the "logit lens"): every layer adds to the same row of
+   d numbers, so the final norm and the head can read row[d] at any depth.  logits[V]; scratch[d].
+   After the last layer this is the model's own answer, bit for bit. */
+PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits);
+
 /* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
    weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
    query may see.  k[p], v[p] point at rows of h floats.  softmax false keeps the raw scores as
@@ -8404,7 +8483,8 @@ PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int 
 }
 /* @end */
 
-/* @ffn_block: x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+/* @ffn_block */
+/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
 PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
@@ -8571,6 +8651,13 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
   return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
 }
 
+/* @lens */
+PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits) {
+  pml_rmsnorm(scratch, row, m->final_norm, 1, m->cfg.d_model, m->cfg.rms_eps);
+  return pml_linear(logits, scratch, 1, &m->head, NULL);
+}
+/* @end */
+
 /* @attend */
 /* out = softmax(q·Kᵀ / √h)·V for one query. */
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
@@ -8730,7 +8817,7 @@ PML_API void pml_probe_close(pml_probe *p) {
 #endif /* § 26 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 27  SAMPLING                                                   needs § 2 § 3 § 8
+   § 27  SAMPLING                                              needs § 2 § 3 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    The head gives one logit per token of the vocabulary.  Turning them into one
    token is a chain of steps, each with a knob, in this order:
@@ -8780,12 +8867,30 @@ PML_API void pml_sampler_free(pml_sampler *s);
 PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
                               int32_t *token);
 
+/* The n largest logits of V, largest first, lowest id on ties, with their softmax probabilities over
+   all V; for showing.  1 <= n <= V; n·V steps. */
+PML_API void pml_top_tokens(const float *logits, int V, int n, int32_t *token, double *p);
+
 #ifdef PML__IMPL
 
 typedef struct {
   float p;      /* first the logit, then its unnormalised probability */
   int32_t id;
 } pml__choice;
+
+PML_API void pml_top_tokens(const float *logits, int V, int n, int32_t *token, double *p) {
+  double sum = 0, top = (double)logits[pml_argmax(logits, (size_t)V)];
+  for (int i = 0; i < V; i++) sum += pml_expd((double)logits[i] - top);
+  for (int k = 0; k < n; k++) {
+    int best = -1;
+    for (int i = 0; i < V; i++) { /* the largest below the one before */
+      bool below = k == 0 || logits[i] < logits[token[k - 1]] || (logits[i] == logits[token[k - 1]] && i > token[k - 1]);
+      if (below && (best < 0 || logits[i] > logits[best])) best = i;
+    }
+    token[k] = best < 0 ? 0 : best;
+    p[k] = best < 0 ? 0 : pml_expd((double)logits[best] - top) / sum;
+  }
+}
 
 struct pml_sampler {
   pml_sampler_options o;
@@ -8970,6 +9075,9 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
 /* True when the model carries a ChatML template or the ChatML tokens. */
 PML_API bool pml_model_is_chat(const pml_model *m);
+
+/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
 
@@ -9210,6 +9318,8 @@ PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
            pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
 }
 
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
+
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
   int n_ctx = s->ctx->options.n_ctx;
@@ -9445,7 +9555,8 @@ typedef struct {
   float *params, *grads;             /* [n]: W1[e,n_in], b1[e], W2[n_out,f], b2[n_out] */
   float *expanded, *hidden, *dexpanded, *dhidden;
 } pml_ffn;
-/* Weights and first biases normal(0, 1/√inputs), last biases 0; same seed, same bits.  Free with
+/* Normal weights, W1 and b1 of deviation 2/√n_in (so that the bends of the curves lie among inputs of
+   size 1), W2 1/√f; b2 is 0.  Same seed, same bits.  Free with
    pml_ffn_free, which takes NULL.  PML_E_USAGE for a size below 1 or over 2^16 (rows 2^20). */
 PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
                                   uint64_t seed);
@@ -10054,7 +10165,7 @@ PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int 
   }
   pml_rng rng = pml_rng_seed(seed);
   for (size_t i = 0; i < m->n - o; i++)
-    m->params[i] = pml_rng_normal(&rng) / sqrtf((float)(i < e * in + e ? n_in : f));
+    m->params[i] = i < e * in + e ? 2.0f * pml_rng_normal(&rng) / sqrtf((float)n_in) : pml_rng_normal(&rng) / sqrtf((float)f);
   *out = m;
   return PML_OK;
 }
@@ -10667,6 +10778,7 @@ typedef struct {
   float p_full;               /* train the whole answer, else its first `head` tokens */
   int head;
   float question_weight;      /* loss weight of question tokens; answers have 1 */
+  float first_weight;         /* loss weight of an answer's first three tokens: there the topic is decided */
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
@@ -11281,8 +11393,8 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 
 PML_API pml_augment pml_augment_defaults(void) {
   pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
-                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
-                   .question_weight = 0.1f};
+                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
+                   .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
 }
 
@@ -11473,6 +11585,9 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
+  int first = out->n; /* the answer is the last run of weight 1 */
+  while (st == PML_OK && first > 0 && out->weights[first - 1] == 1.0f) first--;
+  for (int i = first; st == PML_OK && i < out->n && i < first + 3; i++) out->weights[i] = s->augment.first_weight;
   pml_buf_free(&question);
   return st;
 }
@@ -11640,7 +11755,7 @@ PML_API pml_status pml_perplexity(const pml_scorer *s, const int32_t *ids, size_
   while (done < n) {
     size_t begin = done == 1 || done < window / 2 ? 0 : done - window / 2;
     size_t end = n - begin < window ? n : begin + window;
-    double nll;
+    double nll = 0;
     pml_status st = pml_score(s, ids + begin, (int)(end - begin), (int)(done - begin), &nll);
     if (st != PML_OK) return st;
     total += nll;
@@ -11875,16 +11990,16 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
     o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
-    o->steps = 14000;
-    o->lr = 1.5e-3f;
+    o->steps = 12000;
+    o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
-    o->steps = 8000;
-    o->lr = 1e-3f;
+    o->steps = 9000;
+    o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
-    o->steps = 12000;
-    o->lr = 3e-3f;
+    o->steps = 16000;
+    o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
     o->steps = 20;
@@ -15038,6 +15153,7 @@ struct pml_ctx {
   const char *diagram, *note, *png, *record; /* paths, NULL: not asked for */
   bool publish;                              /* a page or picture is written: records replace measurements */
   bool recorded;                             /* old holds the committed record */
+  bool machine_said; /* the machine of the record stands in the output, once */
   pml_record old, fresh;
   pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
@@ -15515,9 +15631,10 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish)
-    pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
-  else pml_say(ctx, "  %s: %s", name, shown);
+  if (ctx->publish && !ctx->machine_said)
+    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
+  ctx->machine_said = true;
+  pml_say(ctx, "  %s: %s", name, shown);
   return x;
 }
 

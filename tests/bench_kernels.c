@@ -149,8 +149,9 @@ static void attention(int T, int S, int H, int G, int dim) {
   const pml_kv_view **views = pml_alloc((size_t)T * sizeof *views);
   int32_t *n_visible = pml_alloc((size_t)T * 4), zero = 0;
   if (!k || !v || !q || !out || !views || !n_visible) return;
-  for (size_t i = 0; i < (size_t)S * stride; i++) k[i] = v[i] = (float)(i % 13) - 6;
-  for (int i = 0; i < T * H * dim; i++) q[i] = (float)(i % 7) - 3;
+  pml_rng rng = pml_rng_seed(1);
+  for (size_t i = 0; i < (size_t)S * stride; i++) k[i] = v[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < T * H * dim; i++) q[i] = pml_rng_normal(&rng);
   pml_kv_view view = {k, v, &zero, S, stride};
   double seen = 0, t[ROUNDS];
   for (int i = 0; i < T; i++) {
