@@ -10748,9 +10748,9 @@ typedef struct {
   int n_stopwords;
   char sha256[65];            /* over names and bytes of all files, in name order */
 } pml_qa;
-/* Reads every *.txt of a folder in name order; stopwords.txt is the list of words that do not
-   count.  Lines: '#' comment, '== id', 'A: answer', 'Q: taught', 'H: held out'. */
-PML_API pml_status pml_qa_load(pml_qa **out, const char *folder);
+/* Reads one *.txt file, or every one of a folder in name order; a stopwords.txt beside them is
+   the list of words that do not count.  Lines: '#' comment, '== id', 'A: answer', 'Q: taught', 'H: held out'. */
+PML_API pml_status pml_qa_load(pml_qa **out, const char *where);
 PML_API void pml_qa_free(pml_qa *qa);
 
 /* The content words of a text: lower-cased runs of letters and digits that are no stopwords
@@ -11228,13 +11228,28 @@ PML__FN pml_status pml__qa_read_topics(pml_qa *qa, const char *file, char *text)
   return PML_OK;
 }
 
-PML_API pml_status pml_qa_load(pml_qa **out, const char *folder) {
+/* Splits the path of a file into its folder and its name; a folder has no name. */
+PML__FN const char *pml__qa_folder(const char *path, char folder[1024]) {
+  struct stat info;
+  const char *slash = strrchr(path, '/');
+  snprintf(folder, 1024, "%s", path);
+  if (strlen(path) >= 1024 || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return NULL;
+  if (slash) folder[slash == path ? 1 : slash - path] = 0;
+  else snprintf(folder, 1024, ".");
+  return slash ? slash + 1 : path;
+}
+
+PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   *out = NULL;
   pml_qa *qa = (pml_qa *)pml_calloc(1, sizeof *qa);
   if (!qa) return PML_E_MEMORY;
-  const char **names;
-  int n = 0;
+  char folder[1024];
+  const char **names, *only = pml__qa_folder(where, folder);
+  int n = 0, kept = 0;
   pml_status st = pml__list_texts(&qa->arena, folder, &names, &n);
+  for (int i = 0; st == PML_OK && only && i < n; i++)
+    if (strcmp(names[i], only) == 0 || strcmp(names[i], "stopwords.txt") == 0) names[kept++] = names[i];
+  if (only) n = kept;
   pml_sha256 hash;
   pml_sha256_init(&hash);
   for (int i = 0; i < n && st == PML_OK; i++) {
