@@ -11531,6 +11531,7 @@ PML_API void pml_qa_source_free(pml_qa_source *s) {
 PML_API pml_status pml_qa_source_create(pml_qa_source **out, const pml_qa *qa, const pml_tokenizer *tok,
                                         const pml_augment *a, uint64_t seed) {
   *out = NULL;
+  if (a->p_mix > 0 && a->window < 1) return pml_fail(PML_E_USAGE, "training: mixed questions need a window of at least one word");
   pml_qa_source *s = (pml_qa_source *)pml_calloc(1, sizeof *s);
   if (!s) return PML_E_MEMORY;
   s->qa = qa;

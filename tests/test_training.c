@@ -310,7 +310,7 @@ static void test_learning(void) {
   TEST("it learns");
   setup s;
   if (!prepare(&s, 1)) return;
-  s.source->augment = (pml_augment){.p_full = 1};
+  s.source->augment = (pml_augment){.p_full = 1, .first_weight = 1};
   s.opt.steps = 300;
   s.opt.lr = 5e-3f;
   pml_trainer *t;
@@ -330,7 +330,9 @@ static void test_learning(void) {
   TEST("wrong options");
   s.opt.batch = 0;
   CHECK(pml_trainer_create(&t, &s.opt) == PML_E_USAGE && t == NULL);
-  pml_augment a;
+  pml_augment a = {.p_mix = 0.5f};
+  pml_qa_source *none;
+  CHECK(pml_qa_source_create(&none, s.qa, s.tok, &a, 1) == PML_E_USAGE && none == NULL);
   CHECK(pml_train_preset("giant", &s.opt, &a) == PML_E_USAGE);
   clean(&s);
 }
