@@ -10648,10 +10648,11 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
    same topic are mixed into one, letters change case, a greeting appears.  What
    stays true under all of that is which words speak for which topic, and this
    is what has to be learned.  Most of the time only the first tokens of the
-   answer are trained: there the topic is decided, the rest follows from them.
+   answer are trained, and the first three weigh most: there the topic is
+   decided, the rest follows from them.
 
-   What it costs: 6 operations per weight and token.  The tutor: 3.5 million
-   weights, about 3 million tokens, 63·10¹² operations.
+   What it costs: 6 operations per weight and token.  The tutor: 2.8 million
+   weights, 3.5 million tokens, 59·10¹² operations.
    Where it goes wrong: a held-out question that slipped into the taught ones
    makes every later figure a lie.  pml_qa_check refuses such data.
 
@@ -10748,9 +10749,9 @@ typedef struct {
   int n_stopwords;
   char sha256[65];            /* over names and bytes of all files, in name order */
 } pml_qa;
-/* Reads every *.txt of a folder in name order; stopwords.txt is the list of words that do not
-   count.  Lines: '#' comment, '== id', 'A: answer', 'Q: taught', 'H: held out'. */
-PML_API pml_status pml_qa_load(pml_qa **out, const char *folder);
+/* Reads one *.txt file, or every one of a folder in name order; a stopwords.txt beside them is
+   the list of words that do not count.  Lines: '#' comment, '== id', 'A: answer', 'Q: taught', 'H: held out'. */
+PML_API pml_status pml_qa_load(pml_qa **out, const char *where);
 PML_API void pml_qa_free(pml_qa *qa);
 
 /* The content words of a text: lower-cased runs of letters and digits that are no stopwords
@@ -10767,8 +10768,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
   float p_mix;                /* a question made of fragments of several phrasings of the topic */
-  int window_first, window;   /* words of the longest fragment, at sequence 0 and from `ramp` on */
-  int ramp;                   /* sequences over which the fragments shrink: from easy to hard */
+  int window;                 /* words of the longest fragment */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -10778,13 +10778,12 @@ typedef struct {
   float p_full;               /* train the whole answer, else its first `head` tokens */
   int head;
   float question_weight;      /* loss weight of question tokens; answers have 1 */
-  float first_weight;         /* loss weight of an answer's first three tokens: there the topic is decided */
+  float first_weight;         /* loss weight of the first three answer tokens: there the topic is decided */
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
-/* The question that sequence c shows for a phrasing of a topic, appended to out. */
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
-                         pml_buf *out);
+/* One variation of a taught phrasing, appended to out. */
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out);
 
 /* The source of training sequences.  All members are borrowed. */
 typedef struct {
@@ -11228,13 +11227,28 @@ PML__FN pml_status pml__qa_read_topics(pml_qa *qa, const char *file, char *text)
   return PML_OK;
 }
 
-PML_API pml_status pml_qa_load(pml_qa **out, const char *folder) {
+/* Splits the path of a file into its folder and its name; a folder has no name. */
+PML__FN const char *pml__qa_folder(const char *path, char folder[1024]) {
+  struct stat info;
+  const char *slash = strrchr(path, '/');
+  snprintf(folder, 1024, "%s", path);
+  if (strlen(path) >= 1024 || stat(path, &info) != 0 || !S_ISREG(info.st_mode)) return NULL;
+  if (slash) folder[slash == path ? 1 : slash - path] = 0;
+  else snprintf(folder, 1024, ".");
+  return slash ? slash + 1 : path;
+}
+
+PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   *out = NULL;
   pml_qa *qa = (pml_qa *)pml_calloc(1, sizeof *qa);
   if (!qa) return PML_E_MEMORY;
-  const char **names;
-  int n = 0;
+  char folder[1024];
+  const char **names, *only = pml__qa_folder(where, folder);
+  int n = 0, kept = 0;
   pml_status st = pml__list_texts(&qa->arena, folder, &names, &n);
+  for (int i = 0; st == PML_OK && only && i < n; i++)
+    if (strcmp(names[i], only) == 0 || strcmp(names[i], "stopwords.txt") == 0) names[kept++] = names[i];
+  if (only) n = kept;
   pml_sha256 hash;
   pml_sha256_init(&hash);
   for (int i = 0; i < n && st == PML_OK; i++) {
@@ -11392,7 +11406,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
                    .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
@@ -11466,18 +11480,14 @@ PML__FN void pml__qa_typo(pml_buf *out, size_t from, pml_rng *rng) {
   s[1] = swap;
 }
 
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
-                         pml_buf *out) {
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out) {
   static const char *const before[] = {"please explain: ", "hi, ", "Hello, ", "in short: ", "quick question: ", "Please tell me, ",
                                        "I want to know: ", "can you explain: ", "briefly: ", "so, "};
   static const char *const behind[] = {" please", ", thanks", " in this course", " (short answer)", " thank you", "!", " exactly?"};
   const pml_qa_topic *t = &qa->topics[topic];
   pml__words w = {.n = 0};
   bool mix = pml__chance(rng, a->p_mix);
-  if (mix) {
-    int shrink = a->ramp > 0 && c < (uint64_t)a->ramp ? (int)((uint64_t)(a->window_first - a->window) * c / (uint64_t)a->ramp) : a->window_first - a->window;
-    pml__qa_mix(t, a->window_first - shrink, phrasing, rng, &w);
-  }
+  if (mix) pml__qa_mix(t, a->window, phrasing, rng, &w);
   else {
     bool drop = pml__chance(rng, a->p_drop);
     pml__words_add(&w, t->taught[phrasing], drop ? 1.0f - a->drop : 1.0f, rng);
@@ -11536,6 +11546,7 @@ PML_API void pml_qa_source_free(pml_qa_source *s) {
 PML_API pml_status pml_qa_source_create(pml_qa_source **out, const pml_qa *qa, const pml_tokenizer *tok,
                                         const pml_augment *a, uint64_t seed) {
   *out = NULL;
+  if (a->p_mix > 0 && a->window < 1) return pml_fail(PML_E_USAGE, "training: mixed questions need a window of at least one word");
   pml_qa_source *s = (pml_qa_source *)pml_calloc(1, sizeof *s);
   if (!s) return PML_E_MEMORY;
   s->qa = qa;
@@ -11581,7 +11592,7 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int item = s->order[c % (uint64_t)s->n_items], topic = s->item_topic[item];
   pml_rng rng = pml_rng_seed((s->seed + 1) * 0xD1342543DE82EF95u ^ c);
   pml_buf question = {0};
-  pml_qa_vary(s->qa, &s->augment, c, topic, s->item_phrasing[item], &rng, &question);
+  pml_qa_vary(s->qa, &s->augment, topic, s->item_phrasing[item], &rng, &question);
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
@@ -11989,16 +12000,16 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *o = pml_train_defaults();
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
-    o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
+    o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1664, 512);
     o->steps = 12000;
     o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
-    o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
-    o->steps = 9000;
+    o->config = pml__tutor_config(3, 512, 8, 4, 64, 1024, 1664, 512);
+    o->steps = 7000;
     o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
-    o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
-    o->steps = 16000;
+    o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1664, 512);
+    o->steps = 12000;
     o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);

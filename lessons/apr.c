@@ -893,6 +893,33 @@ static bool qa_case(void *user, const pml_qa_topic *t, const char *question, con
   return true;
 }
 
+/* Perplexity of the taught answers given the held-out questions: no decoding, one pass each. */
+static pml_status qa_perplexity(pml_session *session, const pml_qa *qa, double *ppl) {
+  const pml_model *m = session->ctx->model;
+  eval_state e = {.ctx = session->ctx};
+  pml_scorer scorer = {eval_logits, &e, m->cfg.n_vocab, session->ctx->options.n_ctx};
+  pml_sequence s = {0};
+  double total = 0, tokens = 0;
+  pml_status st = PML_OK;
+  pml_context_truncate(session->ctx, &session->seq, 0);
+  for (int i = 0; i < qa->n_topics; i++) {
+    for (int j = 0; st == PML_OK && j < qa->topics[i].n_held; j++) {
+      double nll = 0;
+      s.n = 0;
+      st = pml_chatml_sequence(m->tokenizer, qa->topics[i].held[j], qa->topics[i].answer, 0, 0, &s);
+      int first = s.n;
+      while (first > 0 && s.weights[first - 1] > 0) first--;
+      if (st == PML_OK) st = pml_score(&scorer, s.ids, s.n, first, &nll);
+      total += nll;
+      tokens += s.n - first;
+    }
+  }
+  *ppl = tokens > 0 ? exp(total / tokens) : 0;
+  pml_context_seq_free(session->ctx, &e.seq);
+  pml_sequence_free(&s);
+  return st;
+}
+
 static int eval_qa(pml_model *m, const char *path, bool verbose, bool json) {
   pml_qa *qa = NULL;
   qa_state q = {.verbose = verbose && !json, .progress = isatty(2) && !verbose};
@@ -901,14 +928,16 @@ static int eval_qa(pml_model *m, const char *path, bool verbose, bool json) {
   pml_status st = pml_qa_load(&qa, path);
   if (st == PML_OK) st = pml_session_open(&q.session, m, NULL, &co);
   if (st == PML_OK) st = pml_qa_evaluate(qa, qa_answer, &q, qa_case, &q, &r);
+  if (st == PML_OK) st = qa_perplexity(q.session, qa, &r.perplexity);
   if (q.progress) fprintf(stderr, "\n");
   if (st != PML_OK) fail();
   else if (json)
-    printf("{\"questions\":%d,\"right\":%d,\"share\":%.4f,\"bm25_right\":%d,\"bm25_share\":%.4f}\n", r.n, r.right,
-           r.n ? (double)r.right / r.n : 0, r.bm25_right, r.n ? (double)r.bm25_right / r.n : 0);
+    printf("{\"questions\":%d,\"right\":%d,\"share\":%.4f,\"bm25_right\":%d,\"bm25_share\":%.4f,\"perplexity\":%.4f}\n",
+           r.n, r.right, r.n ? (double)r.right / r.n : 0, r.bm25_right, r.n ? (double)r.bm25_right / r.n : 0, r.perplexity);
   else
-    printf("%d of %d held-out questions right: %.1f %%; nearest taught question (BM25): %d, %.1f %%\n", r.right, r.n,
-           r.n ? 100.0 * r.right / r.n : 0, r.bm25_right, r.n ? 100.0 * r.bm25_right / r.n : 0);
+    printf("%d of %d held-out questions right: %.1f %%; nearest taught question (BM25): %d, %.1f %%; perplexity of the "
+           "answers %.4f\n", r.right, r.n, r.n ? 100.0 * r.right / r.n : 0, r.bm25_right,
+           r.n ? 100.0 * r.bm25_right / r.n : 0, r.perplexity);
   pml_session_close(q.session);
   pml_qa_free(qa);
   return st == PML_OK ? EXIT_OK : EXIT_FAIL;

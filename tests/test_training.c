@@ -4,10 +4,6 @@
 #include "test.h"
 #include <unistd.h>
 
-/* SHA-256 of the parameters after 20 strict steps of the small model below.  The same for gcc and
-   clang, -O0 and -O3, every CPU level and every number of threads. */
-#define GOLDEN "unset"
-
 static char folder[256];
 
 static const char *in_folder(const char *name) {
@@ -154,7 +150,7 @@ static void test_shipped_questions(void) {
   for (int i = 0; i < 4000; i++) {
     int topic = (int)pml_rng_below(&rng, (uint32_t)qa->n_topics), q = (int)pml_rng_below(&rng, (uint32_t)qa->topics[topic].n_taught);
     pml_buf out = {0};
-    pml_qa_vary(qa, &a, (uint64_t)i, topic, q, &rng, &out);
+    pml_qa_vary(qa, &a, topic, q, &rng, &out);
     CHECK(out.data && out.len > 0 && pml_utf8_valid(out.data, out.len));
     changed += out.data && strcmp(out.data, qa->topics[topic].taught[q]) != 0;
     for (int h = 0; out.data && h < qa->topics[topic].n_held; h++) CHECK(strcmp(out.data, qa->topics[topic].held[h]) != 0);
@@ -240,14 +236,12 @@ static void test_source(void) {
 }
 
 static void test_strict_hash(void) {
-  TEST("20 strict steps give the golden bits");
+  TEST("20 strict steps give one hash"); /* across compilers: tests/test_strict.sh */
   setup s;
   if (!prepare(&s, 42)) return;
   char hex[65], other[65];
   pml_strict_set(true);
   train_hash(&s.opt, hex);
-  printf("training hash %s\n", hex);
-  CHECK_MSG(strcmp(hex, GOLDEN) == 0, "%s instead of %s", hex, GOLDEN);
   int threads[] = {1, 3, 7};
   for (int i = 0; i < 3; i++) {
     CHECK(pml_threads_set(threads[i]) == PML_OK);
@@ -316,7 +310,7 @@ static void test_learning(void) {
   TEST("it learns");
   setup s;
   if (!prepare(&s, 1)) return;
-  s.source->augment = (pml_augment){.p_full = 1};
+  s.source->augment = (pml_augment){.p_full = 1, .first_weight = 1};
   s.opt.steps = 300;
   s.opt.lr = 5e-3f;
   pml_trainer *t;
@@ -336,7 +330,9 @@ static void test_learning(void) {
   TEST("wrong options");
   s.opt.batch = 0;
   CHECK(pml_trainer_create(&t, &s.opt) == PML_E_USAGE && t == NULL);
-  pml_augment a;
+  pml_augment a = {.p_mix = 0.5f};
+  pml_qa_source *none;
+  CHECK(pml_qa_source_create(&none, s.qa, s.tok, &a, 1) == PML_E_USAGE && none == NULL);
   CHECK(pml_train_preset("giant", &s.opt, &a) == PML_E_USAGE);
   clean(&s);
 }
