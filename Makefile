@@ -34,7 +34,7 @@ BENCHES := $(sort $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c)))
 .SECONDARY:
 
 .PHONY: help setup build demo-test test lint check coverage docs models models-verify svg-lint \
-        check-generated layers sanitize fuzz bench clean test-build
+        check-generated layers sanitize fuzz bench benchmark-notes clean test-build
 
 help: ## this list
 	@echo "make TARGET [CC=…] [CFLAGS=…] [OUT=out] [V=1 shows the commands]; without a target: build"
@@ -142,6 +142,10 @@ check-generated: build ## regenerate diagrams and notes and compare with the com
 
 svg-lint: $(OUT)/svg_lint ## every diagram: well-formed, drawable, text in its box, sizes, contrast
 	@tests/run.sh svg
+
+benchmark-notes: build ## time every lesson again and record it in notes/measured/ (on a quiet machine)
+	@mkdir -p notes/measured
+	@for l in $(LESSONS:lessons/%.c=%); do echo "RUN $$l"; $(OUT)/$$l --stdout --record notes/measured/$$l.json > /dev/null || exit 1; done
 
 bench: $(BENCHES:%=$(OUT)/%) ## compile and run the benchmarks of tests/bench_*.c
 	@for b in $(BENCHES); do echo "RUN $$b"; $(OUT)/$$b $(ARGS) || exit 1; done

@@ -1165,7 +1165,7 @@ PML_API pml_status pml_file_read(const char *path, char **data, size_t *size) {
 
 /* @file_open */
 PML_API pml_status pml_file_open(pml_file *f, const char *path) {
-  int fd;
+  int fd = -1;
   memset(f, 0, sizeof *f);
   pml_status st = pml__file_fd(path, &fd, &f->size);
   if (st != PML_OK) return st;
@@ -8316,6 +8316,11 @@ PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
    from the context.  NULL when the backend keeps them elsewhere. */
 PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
 
+/* What the model would say if it ended here (the "logit lens"): every layer adds to the same row of
+   d numbers, so the final norm and the head can read row[d] at any depth.  logits[V]; scratch[d].
+   After the last layer this is the model's own answer, bit for bit. */
+PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits);
+
 /* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
    weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
    query may see.  k[p], v[p] point at rows of h floats.  softmax false keeps the raw scores as
@@ -8478,7 +8483,8 @@ PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int 
 }
 /* @end */
 
-/* @ffn_block: x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+/* @ffn_block */
+/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
 PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
@@ -8645,6 +8651,13 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
   return ctx->backend == pml_backend_cpu() ? ((const pml__cpu *)ctx->state)->kv : NULL;
 }
 
+/* @lens */
+PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits) {
+  pml_rmsnorm(scratch, row, m->final_norm, 1, m->cfg.d_model, m->cfg.rms_eps);
+  return pml_linear(logits, scratch, 1, &m->head, NULL);
+}
+/* @end */
+
 /* @attend */
 /* out = softmax(q·Kᵀ / √h)·V for one query. */
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
@@ -8804,7 +8817,7 @@ PML_API void pml_probe_close(pml_probe *p) {
 #endif /* § 26 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 27  SAMPLING                                                   needs § 2 § 3 § 8
+   § 27  SAMPLING                                              needs § 2 § 3 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    The head gives one logit per token of the vocabulary.  Turning them into one
    token is a chain of steps, each with a knob, in this order:
@@ -8854,12 +8867,30 @@ PML_API void pml_sampler_free(pml_sampler *s);
 PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *history, int n_history,
                               int32_t *token);
 
+/* The n largest logits of V, largest first, lowest id on ties, with their softmax probabilities over
+   all V; for showing.  1 <= n <= V; n·V steps. */
+PML_API void pml_top_tokens(const float *logits, int V, int n, int32_t *token, double *p);
+
 #ifdef PML__IMPL
 
 typedef struct {
   float p;      /* first the logit, then its unnormalised probability */
   int32_t id;
 } pml__choice;
+
+PML_API void pml_top_tokens(const float *logits, int V, int n, int32_t *token, double *p) {
+  double sum = 0, top = (double)logits[pml_argmax(logits, (size_t)V)];
+  for (int i = 0; i < V; i++) sum += pml_expd((double)logits[i] - top);
+  for (int k = 0; k < n; k++) {
+    int best = -1;
+    for (int i = 0; i < V; i++) { /* the largest below the one before */
+      bool below = k == 0 || logits[i] < logits[token[k - 1]] || (logits[i] == logits[token[k - 1]] && i > token[k - 1]);
+      if (below && (best < 0 || logits[i] > logits[best])) best = i;
+    }
+    token[k] = best < 0 ? 0 : best;
+    p[k] = best < 0 ? 0 : pml_expd((double)logits[best] - top) / sum;
+  }
+}
 
 struct pml_sampler {
   pml_sampler_options o;
@@ -9044,6 +9075,9 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
 /* True when the model carries a ChatML template or the ChatML tokens. */
 PML_API bool pml_model_is_chat(const pml_model *m);
+
+/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
 
@@ -9284,6 +9318,8 @@ PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
            pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
 }
 
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
+
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
   int n_ctx = s->ctx->options.n_ctx;
@@ -9519,7 +9555,8 @@ typedef struct {
   float *params, *grads;             /* [n]: W1[e,n_in], b1[e], W2[n_out,f], b2[n_out] */
   float *expanded, *hidden, *dexpanded, *dhidden;
 } pml_ffn;
-/* Weights and first biases normal(0, 1/√inputs), last biases 0; same seed, same bits.  Free with
+/* Normal weights, W1 and b1 of deviation 2/√n_in (so that the bends of the curves lie among inputs of
+   size 1), W2 1/√f; b2 is 0.  Same seed, same bits.  Free with
    pml_ffn_free, which takes NULL.  PML_E_USAGE for a size below 1 or over 2^16 (rows 2^20). */
 PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int f, int n_out, int max_rows,
                                   uint64_t seed);
@@ -10016,6 +10053,39 @@ PML_API pml_status pml_attention_backward(float *dqkv, float *dprobs, const floa
 /* ── SwiGLU ── */
 
 /* @swiglu_backward */
+/* On entry du holds s = silu(g) = g·σ.  Then σ = s/g (½ at g = 0) and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s. */
+PML__INLINE void pml__swiglu_backward_body(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
+  typedef int32_t bits16 __attribute__((vector_size(64)));
+  size_t i = 0;
+  for (; i + 16 <= f; i += 16) {
+    pml__v16 gi = *(const pml__v16 *)(g + i), s = *(pml__v16 *)(du + i), dyi = *(const pml__v16 *)(dy + i);
+    bits16 zero = (gi > -1e-30f) & (gi < 1e-30f);
+    pml__v16 sigma = (pml__v16)((zero & 0x3F000000) | (~zero & (bits16)(s / gi)));
+    *(pml__v16 *)(du + i) = dyi * s;
+    *(pml__v16 *)(dg + i) = dyi * *(const pml__v16 *)(u + i) * (sigma * (1.0f - s) + s);
+  }
+  for (; i < f; i++) {
+    float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
+    du[i] = dy[i] * s;
+    dg[i] = dy[i] * u[i] * (sigma * (1.0f - s) + s);
+  }
+}
+/* @end */
+
+PML__FN void pml__swiglu_backward_scalar(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+#ifdef PML__X86
+__attribute__((target("avx2"))) PML__FN void pml__swiglu_backward_avx2(float *dg, float *du, const float *dy,
+                                                                       const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+__attribute__((target("avx512f"))) PML__FN void pml__swiglu_backward_avx512(float *dg, float *du, const float *dy,
+                                                                            const float *g, const float *u, size_t f) {
+  pml__swiglu_backward_body(dg, du, dy, g, u, f);
+}
+#endif
+
 PML__FN void pml__swiglu_forward_part(void *ctx, size_t begin, size_t end) {
   pml__op *op = (pml__op *)ctx;
   size_t f = (size_t)op->cols;
@@ -10025,18 +10095,18 @@ PML__FN void pml__swiglu_forward_part(void *ctx, size_t begin, size_t end) {
 PML__FN void pml__swiglu_backward_part(void *ctx, size_t begin, size_t end) {
   pml__op *op = (pml__op *)ctx;
   size_t f = (size_t)op->cols;
+  void (*row)(float *, float *, const float *, const float *, const float *, size_t) = pml__swiglu_backward_scalar;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) row = pml__swiglu_backward_avx512;
+  if (pml_cpu_level() == PML_CPU_AVX2) row = pml__swiglu_backward_avx2;
+#endif
   for (size_t t = begin; t < end; t++) {
-    const float *restrict g = op->b + t * 2 * f, *restrict u = g + f, *restrict dy = op->a + t * f;
-    float *restrict dg = op->y + t * 2 * f, *restrict du = dg + f;
-    pml_silu(du, g, f); /* s = g·σ; then σ = s/g, and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s */
-    for (size_t i = 0; i < f; i++) {
-      float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
-      du[i] = dy[i] * s;
-      dg[i] = dy[i] * u[i] * (sigma * (1.0f - s) + s);
-    }
+    const float *g = op->b + t * 2 * f;
+    float *dg = op->y + t * 2 * f;
+    pml_silu(dg + f, g, f);
+    row(dg, dg + f, op->a + t * f, g, g + f, f);
   }
 }
-/* @end */
 
 PML_API void pml_swiglu_forward(float *y, const float *gu, int rows, int f) {
   pml__op op = {.y = y, .a = gu, .cols = f};
@@ -10095,7 +10165,7 @@ PML_API pml_status pml_ffn_create(pml_ffn **out, pml_ffn_act act, int n_in, int 
   }
   pml_rng rng = pml_rng_seed(seed);
   for (size_t i = 0; i < m->n - o; i++)
-    m->params[i] = pml_rng_normal(&rng) / sqrtf((float)(i < e * in + e ? n_in : f));
+    m->params[i] = i < e * in + e ? 2.0f * pml_rng_normal(&rng) / sqrtf((float)n_in) : pml_rng_normal(&rng) / sqrtf((float)f);
   *out = m;
   return PML_OK;
 }
@@ -10696,8 +10766,9 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report);
 
 /* How taught questions are varied.  Every p_ is a probability. */
 typedef struct {
-  float p_mix;                /* a question made of fragments of 2 to 4 phrasings of the topic */
-  int window;                 /* words of the longest fragment */
+  float p_mix;                /* a question made of fragments of several phrasings of the topic */
+  int window_first, window;   /* words of the longest fragment, at sequence 0 and from `ramp` on */
+  int ramp;                   /* sequences over which the fragments shrink: from easy to hard */
   float p_drop, drop;         /* drop words at all; each word then goes with probability `drop` */
   float p_shuffle;            /* any order of the words */
   float p_noise;              /* one or two words from another topic */
@@ -10707,11 +10778,13 @@ typedef struct {
   float p_full;               /* train the whole answer, else its first `head` tokens */
   int head;
   float question_weight;      /* loss weight of question tokens; answers have 1 */
+  float first_weight;         /* loss weight of an answer's first three tokens: there the topic is decided */
 } pml_augment;
 PML_API pml_augment pml_augment_defaults(void);
 
-/* The question that sequence c shows for a topic, appended to out. */
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out);
+/* The question that sequence c shows for a phrasing of a topic, appended to out. */
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out);
 
 /* The source of training sequences.  All members are borrowed. */
 typedef struct {
@@ -11319,9 +11392,9 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
-                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.15f, .head = 8,
-                   .question_weight = 0.1f};
+  pml_augment a = {.p_mix = 0.7f, .window_first = 8, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+                   .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
+                   .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
 }
 
@@ -11357,19 +11430,17 @@ PML__FN pml_str pml__word_bare(pml_str w) {
   return w;
 }
 
-/* Fragments of 1 to `window` words from 2 to 4 phrasings of the topic, one of them the given one. */
-PML__FN void pml__qa_mix(const pml_qa_topic *t, const pml_augment *a, int phrasing, pml_rng *rng, pml__words *w) {
-  int parts = 2 + (int)pml_rng_below(rng, 3), given = (int)pml_rng_below(rng, (uint32_t)parts);
-  for (int i = 0; i < parts || (w->n < 3 && i < 8); i++) {
+/* 4 to 12 words: fragments of 1 to `window` words, each from a phrasing of the topic, the given one first. */
+PML__FN void pml__qa_mix(const pml_qa_topic *t, int window, int phrasing, pml_rng *rng, pml__words *w) {
+  int target = 4 + (int)pml_rng_below(rng, 9);
+  for (int tries = 0; w->n < target && tries < 24; tries++) {
     pml__words all = {.n = 0};
-    pml__words_add(&all, t->taught[i == given ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
-    if (all.n == 0) continue;
-    int len = 1 + (int)pml_rng_below(rng, (uint32_t)a->window), from;
+    pml__words_add(&all, t->taught[tries == 0 ? phrasing : (int)pml_rng_below(rng, (uint32_t)t->n_taught)], 1.0f, rng);
+    int len = 1 + (int)pml_rng_below(rng, (uint32_t)window);
     if (len > all.n) len = all.n;
-    from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
-    for (int j = from; j < from + len && w->n < 96; j++) w->word[w->n++] = all.word[j];
+    int from = (int)pml_rng_below(rng, (uint32_t)(all.n - len) + 1);
+    for (int j = from; j < from + len; j++) w->word[w->n++] = pml__word_bare(all.word[j]);
   }
-  for (int i = 0; i + 1 < w->n; i++) w->word[i] = pml__word_bare(w->word[i]);
 }
 
 PML__FN void pml__qa_noise(const pml_qa *qa, pml_rng *rng, pml__words *w) {
@@ -11395,14 +11466,18 @@ PML__FN void pml__qa_typo(pml_buf *out, size_t from, pml_rng *rng) {
   s[1] = swap;
 }
 
-PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, int topic, int phrasing, pml_rng *rng, pml_buf *out) {
+PML_API void pml_qa_vary(const pml_qa *qa, const pml_augment *a, uint64_t c, int topic, int phrasing, pml_rng *rng,
+                         pml_buf *out) {
   static const char *const before[] = {"please explain: ", "hi, ", "Hello, ", "in short: ", "quick question: ", "Please tell me, ",
                                        "I want to know: ", "can you explain: ", "briefly: ", "so, "};
   static const char *const behind[] = {" please", ", thanks", " in this course", " (short answer)", " thank you", "!", " exactly?"};
   const pml_qa_topic *t = &qa->topics[topic];
   pml__words w = {.n = 0};
   bool mix = pml__chance(rng, a->p_mix);
-  if (mix) pml__qa_mix(t, a, phrasing, rng, &w);
+  if (mix) {
+    int shrink = a->ramp > 0 && c < (uint64_t)a->ramp ? (int)((uint64_t)(a->window_first - a->window) * c / (uint64_t)a->ramp) : a->window_first - a->window;
+    pml__qa_mix(t, a->window_first - shrink, phrasing, rng, &w);
+  }
   else {
     bool drop = pml__chance(rng, a->p_drop);
     pml__words_add(&w, t->taught[phrasing], drop ? 1.0f - a->drop : 1.0f, rng);
@@ -11506,10 +11581,13 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *ou
   int item = s->order[c % (uint64_t)s->n_items], topic = s->item_topic[item];
   pml_rng rng = pml_rng_seed((s->seed + 1) * 0xD1342543DE82EF95u ^ c);
   pml_buf question = {0};
-  pml_qa_vary(s->qa, &s->augment, topic, s->item_phrasing[item], &rng, &question);
+  pml_qa_vary(s->qa, &s->augment, c, topic, s->item_phrasing[item], &rng, &question);
   int limit = pml__chance(&rng, s->augment.p_full) ? 0 : s->augment.head;
   pml_status st = question.failed || !question.data ? pml_fail(PML_E_MEMORY, "out of memory: a question could not be built")
                   : pml_chatml_sequence(s->tok, question.data, s->qa->topics[topic].answer, s->augment.question_weight, limit, out);
+  int first = out->n; /* the answer is the last run of weight 1 */
+  while (st == PML_OK && first > 0 && out->weights[first - 1] == 1.0f) first--;
+  for (int i = first; st == PML_OK && i < out->n && i < first + 3; i++) out->weights[i] = s->augment.first_weight;
   pml_buf_free(&question);
   return st;
 }
@@ -11677,7 +11755,7 @@ PML_API pml_status pml_perplexity(const pml_scorer *s, const int32_t *ids, size_
   while (done < n) {
     size_t begin = done == 1 || done < window / 2 ? 0 : done - window / 2;
     size_t end = n - begin < window ? n : begin + window;
-    double nll;
+    double nll = 0;
     pml_status st = pml_score(s, ids + begin, (int)(end - begin), (int)(done - begin), &nll);
     if (st != PML_OK) return st;
     total += nll;
@@ -11912,16 +11990,16 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
     o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1792, 512);
-    o->steps = 14000;
-    o->lr = 1.5e-3f;
+    o->steps = 12000;
+    o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 2, 64, 1024, 1792, 512);
-    o->steps = 8000;
-    o->lr = 1e-3f;
+    o->steps = 9000;
+    o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 2, 1, 64, 256, 1792, 512);
-    o->steps = 12000;
-    o->lr = 3e-3f;
+    o->steps = 16000;
+    o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
     o->steps = 20;
@@ -15075,6 +15153,7 @@ struct pml_ctx {
   const char *diagram, *note, *png, *record; /* paths, NULL: not asked for */
   bool publish;                              /* a page or picture is written: records replace measurements */
   bool recorded;                             /* old holds the committed record */
+  bool machine_said; /* the machine of the record stands in the output, once */
   pml_record old, fresh;
   pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
@@ -15552,9 +15631,10 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish)
-    pml_say(ctx, "  %s: %s, recorded on %s, %s", name, shown, ctx->old.machine, ctx->old.date);
-  else pml_say(ctx, "  %s: %s", name, shown);
+  if (ctx->publish && !ctx->machine_said)
+    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
+  ctx->machine_said = true;
+  pml_say(ctx, "  %s: %s", name, shown);
   return x;
 }
 

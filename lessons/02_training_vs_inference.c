@@ -11,7 +11,7 @@
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { MAX_T = 256, SIZES = 7, REPS = 7, STEPS = 8 };
+enum { MAX_T = 256, SIZES = 7, REPS = 15, STEPS = 8 };
 static const char *question = "What is a KV cache?", *teach = "The capital of France is Paris.";
 
 static struct {
@@ -36,11 +36,9 @@ static void two_functions(pml_ctx *ctx) {
 
 static bool keep_token(void *user, int32_t token, const float *logits) {
   const pml_tutor *t = (const pml_tutor *)user;
-  int V = t->model->cfg.n_vocab;
-  double sum = 0, top = (double)logits[pml_argmax(logits, (size_t)V)];
-  for (int i = 0; i < V; i++) sum += pml_expd((double)logits[i] - top);
+  int32_t top;
   if (r.T == MAX_T) return false;
-  r.p[r.n_chosen++] = pml_expd((double)logits[token] - top) / sum;
+  pml_top_tokens(logits, t->model->cfg.n_vocab, 1, &top, &r.p[r.n_chosen++]); /* greedy: the top is the token */
   r.ids[r.T++] = token;
   return true;
 }
@@ -185,9 +183,9 @@ static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   }
   pml_lesson_title(ctx, svg, "One pass over T tokens reads the weights once, T steps read them T times: same logits, bit for bit");
   const pml_series bytes[] = {{.label = "one pass", .n = n, .x = x, .y = mb[0], .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS},
-                              {.label = "steps", .n = n, .x = x, .y = mb[1], .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS}};
+                              {.label = "T steps", .n = n, .x = x, .y = mb[1], .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS}};
   const pml_series time[] = {{.label = "one pass", .n = n, .x = x, .y = us[0], .lo = lo[0], .hi = hi[0], .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS},
-                             {.label = "steps", .n = n, .x = x, .y = us[1], .lo = lo[1], .hi = hi[1], .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS}};
+                             {.label = "T steps", .n = n, .x = x, .y = us[1], .lo = lo[1], .hi = hi[1], .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS}};
   bool measured = n > 0 && r.pass[n - 1].n > 0;
   pml_box left = measured ? pml_box_column(b, 0, 2, 60) : b;
   pml_svg_chart(svg, left, (pml_axis){.label = "tokens T", .log = true}, (pml_axis){.label = "weights read per token (MB), computed"}, bytes, 2);

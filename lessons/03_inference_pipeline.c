@@ -39,39 +39,6 @@ static void watch(void *user, const pml_span *s) {
   if ((k == 1 || k == 3) && r.n_new == 0) memcpy(r.row[s->layer + 1], s->data + s->n - (size_t)r.d, (size_t)r.d * sizeof(float));
 }
 
-/* p of the k-th largest logit, k = 0 … n-1, and its token. */
-static void best(const float *logits, int n, int32_t *token, double *p) {
-  double sum = 0, top = (double)logits[pml_argmax(logits, (size_t)r.V)];
-  for (int i = 0; i < r.V; i++) sum += pml_expd((double)logits[i] - top);
-  for (int k = 0; k < n; k++) {
-    token[k] = -1;
-    for (int i = 0; i < r.V; i++) {
-      bool taken = false;
-      for (int j = 0; j < k; j++) taken = taken || token[j] == i;
-      if (!taken && (token[k] < 0 || logits[i] > logits[token[k]])) token[k] = i;
-    }
-    p[k] = pml_expd((double)logits[token[k]] - top) / sum;
-  }
-}
-
-/* @lens */
-/* What the head would say if the model ended here: norm and head on any row of the residual stream. */
-static pml_status lens(const float *x, float *logits) {
-  const pml_model *m = r.t->model;
-  float *n = (float *)pml_alloc((size_t)r.d * sizeof *n);
-  if (!n) return PML_E_MEMORY;
-  pml_rmsnorm(n, x, m->final_norm, 1, r.d, m->cfg.rms_eps);
-  pml_status st = pml_linear(logits, n, 1, &m->head, NULL);
-  pml_free(n);
-  return st;
-}
-/* @end */
-
-static bool is_end(int32_t token) {
-  const pml_tokenizer *tok = r.t->model->tokenizer;
-  return token == pml_token_find(tok, "<|im_end|>") || token == pml_tokenizer_spec_of(tok)->eos;
-}
-
 /* @loop */
 /* Six steps, again and again: ids go in, one id comes out and goes in again. */
 static pml_status loop(pml_sampler *sampler) {
@@ -84,7 +51,7 @@ static pml_status loop(pml_sampler *sampler) {
     double t0 = pml_time();
     if (st == PML_OK) st = pml_sample(sampler, s->logits, r.out, r.n_new, &r.out[r.n_new]); /* 5 */
     double t1 = pml_time();
-    if (st != PML_OK || is_end(r.out[r.n_new])) break;
+    if (st != PML_OK || pml_token_is_end(s->ctx->model, r.out[r.n_new])) break;
     st = pml_decode(r.t->model->tokenizer, &r.out[r.n_new], 1, 0, &r.answer); /* 6 */
     r.us[5][r.n_new] = (t1 - t0) * 1e6, r.us[6][r.n_new] = (pml_time() - t1) * 1e6;
     if (st != PML_OK) break;
@@ -112,10 +79,10 @@ static pml_status first_token(pml_ctx *ctx) {
   pml_heading(ctx, "2 Embed: each id becomes its row of the table [%d,%d]", r.V, r.d);
   pml_expect(ctx, st == PML_OK && !memcmp(table, r.row[0], (size_t)r.d * sizeof *table), "[%d,%d]: the row of token %d is row %d of the table, bit for bit", r.T, r.d, r.T - 1, (int)t->ids[r.T - 1]);
   for (int l = 0; l <= r.L && st == PML_OK; l++) {
-    st = lens(r.row[l], logits);
+    st = pml_lens(t->model, r.row[l], table, logits);
     if (st != PML_OK) break;
     r.size[l] = sqrt((double)pml_dot(r.row[l], r.row[l], (size_t)r.d));
-    best(logits, 1, token, &r.lens_p[l]);
+    pml_top_tokens(logits, r.V, 1, token, &r.lens_p[l]);
     pml_token_name(t->model, token[0], r.lens[l]);
     if (l) snprintf(text[l][0], 80, "layer %d", l - 1);
     else snprintf(text[l][0], 80, "embedding");
@@ -127,7 +94,7 @@ static pml_status first_token(pml_ctx *ctx) {
     pml_show_table(ctx, cells, r.L + 2, 4, "lrlr");
     bool same = !memcmp(logits, t->session->logits, (size_t)r.V * sizeof *logits);
     pml_heading(ctx, "4 Head: %d logits, one per token", r.V);
-    best(t->session->logits, TOP, token, r.top_p);
+    pml_top_tokens(t->session->logits, r.V, TOP, token, r.top_p);
     for (int k = 0; k < TOP; k++) pml_token_name(t->model, token[k], r.top[k]), pml_say(ctx, "  %5.1f %%  %s", 100 * r.top_p[k], r.top[k]);
     pml_expect(ctx, same, "the reading after the last layer is the model's logits, bit for bit");
     pml_softmax(t->session->logits, (size_t)r.V);
@@ -173,6 +140,7 @@ static pml_status generate(pml_ctx *ctx) {
   pml_context_truncate(t->session->ctx, &t->session->seq, 0);
   st = pml_generate(t->session, t->ids, (size_t)r.T, &o);
   int n_all = r.n_new + (r.n_new < MAX_NEW);
+  pml_value(ctx, "first_token_probability", r.top_p[0], ""), pml_value(ctx, "tokens", n_all, "");
   pml_heading(ctx, "5 Sample, 6 decode, and again: %d tokens", r.n_new);
   pml_token_name(t->model, r.out[0], r.first);
   snprintf(r.text, sizeof r.text, "%s", r.answer.data ? r.answer.data : "");
@@ -248,45 +216,59 @@ static pml_status run(pml_ctx *ctx) {
   return st;
 }
 
-/* Which panel stands where: 1 above, 2-3 left, 4-5 right, 6 below. */
+static pml_box step(pml_svg *svg, pml_box b, const char *heading, pml_rgb colour, double share) {
+  pml_box in = pml_svg_panel(svg, b, heading, colour);
+  if (share > 0) pml_svg_textf(svg, b.x + b.w - 20, b.y + 45, (pml_font){.size = 22, .colour = PML_MUTED, .anchor = PML_END}, "%.0f %% of the time", 100 * share);
+  return in;
+}
+
 static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   enum { COLS = 3 };
+  const pml_font chip = {.size = 28, .mono = true};
   pml_box b = pml_svg_body(svg), in;
   pml_str tokens[64];
   const char *ids[64], *cells[(MAX_L + 2) * COLS] = {"the last row after", "would say", "p"};
   char text[MAX_L + 1][COLS][80], label[160];
   pml_bar bars[TOP];
-  int n = r.T < 64 ? r.T : 64, rows = r.L + 1 < 7 ? r.L + 1 : 7;
+  int n = 0, rows = r.L + 1 < 6 ? r.L + 1 : 6;
+  double wide = 0, p1;
+  for (; n < r.T && n < 63 && wide < 3000; n++) { /* two lines of chips, then dots */
+    tokens[n] = (pml_str){r.name[n], strlen(r.name[n])}, ids[n] = r.id[n];
+    wide += pml_text_width(r.name[n], &chip) + 38;
+  }
+  if (n < r.T) tokens[n] = (pml_str){"…", 3}, ids[n++] = "";
+  bool two = wide > b.w - 54;
+  p1 = two ? 280 : 190;
+  double h = two ? 310 : 350, y2 = b.y + p1 + 55, y3 = y2 + h + 55, mid = y2 + h / 2;
   pml_lesson_title(ctx, svg, "Six steps turn %d tokens into one more, and the loop repeats them %d times", r.T, r.n_new);
-  for (int i = 0; i < n; i++) tokens[i] = (pml_str){r.name[i], strlen(r.name[i])}, ids[i] = r.id[i];
-  in = pml_svg_panel(svg, (pml_box){b.x, b.y, b.w, 240}, "1  Tokenise: text becomes ids", PML_TEAL);
-  pml_svg_tokens(svg, in, tokens, n, ids, NULL, NULL);
+  pml_svg_tokens(svg, step(svg, (pml_box){b.x, b.y, b.w, p1}, "1  Tokenise: text becomes ids", PML_TEAL, 0), tokens, n, ids, NULL, NULL);
   for (int i = 0; i < rows; i++) {
     int l = i ? r.L + 1 - rows + i : 0; /* the embedding and the last layers */
-    snprintf(text[i][0], 80, l ? "layer %d" : "2  embedding", l - 1);
+    snprintf(text[i][0], 80, l ? "3  layer %d" : "2  embedding", l - 1);
     snprintf(text[i][1], 80, "%s", r.lens[l]), snprintf(text[i][2], 80, "%.1f %%", 100 * r.lens_p[l]);
     for (int j = 0; j < COLS; j++) cells[(i + 1) * COLS + j] = text[i][j];
   }
-  snprintf(label, sizeof label, "2  Embed and 3  transform: [%d × %d]", r.T, r.d);
-  in = pml_svg_panel(svg, (pml_box){b.x, b.y + 290, 760, 360}, label, PML_ORANGE);
+  snprintf(label, sizeof label, "2  Embed, 3  transform: rows of %d", r.d);
+  in = step(svg, (pml_box){b.x, y2, 740, h}, label, PML_ORANGE, r.share[1] + r.share[2] + r.share[3]);
   pml_svg_table(svg, in, cells, rows + 1, COLS, "lLr", rows);
   for (int k = 0; k < TOP; k++) bars[k] = (pml_bar){.label = r.top[k], .value = 100 * r.top_p[k], .colour = k ? PML_PURPLE : PML_GREEN};
-  snprintf(label, sizeof label, "4  Head: %d logits, the best five", r.V);
-  in = pml_svg_panel(svg, (pml_box){b.x + 850, b.y + 290, 560, 360}, label, PML_PURPLE);
-  pml_svg_bars(svg, in, bars, TOP, &(pml_bar_options){.unit = "%", .decimals = 1, .max = 100});
-  pml_box five = {b.x + 1500, b.y + 290, 300, 360};
-  in = pml_svg_panel(svg, five, "5  Sample", PML_YELLOW);
-  pml_font big = {.size = 48, .mono = true, .weight = 600, .anchor = PML_MIDDLE};
+  in = step(svg, (pml_box){b.x + 860, y2, 460, h}, "4  Head: top five", PML_PURPLE, r.share[4]);
+  pml_svg_bars(svg, in, bars, TOP, &(pml_bar_options){.unit = "%", .decimals = 1});
+  in = step(svg, (pml_box){b.x + 1420, y2, 380, h}, "5  Sample", PML_YELLOW, r.share[5]);
+  pml_font big = {.size = 64, .mono = true, .weight = 600, .anchor = PML_MIDDLE};
   while (big.size > 22 && pml_text_width(r.first, &big) > in.w) big.size -= 2;
   pml_svg_text(svg, in.x + in.w / 2, in.y + in.h / 2 + 10, big, r.first);
-  in = pml_svg_panel(svg, (pml_box){b.x, b.y + 700, b.w, 160}, "6  Decode: ids become bytes, and the new id goes back to step 2", PML_GREEN);
+  in = step(svg, (pml_box){b.x, y3, b.w, b.y + b.h - y3}, "6  Decode: ids become bytes", PML_GREEN, 0);
   pml_svg_text_in(svg, in, (pml_font){.size = 28}, PML_START, r.text);
-  double mid = b.y + 470;
-  pml_svg_arrow(svg, b.x + 380, b.y + 240, b.x + 380, b.y + 290, PML_MUTED, NULL);
-  pml_svg_arrow(svg, b.x + 760, mid, b.x + 850, mid, PML_MUTED, NULL);
-  pml_svg_arrow(svg, b.x + 1410, mid, b.x + 1500, mid, PML_MUTED, NULL);
-  pml_svg_arrow(svg, b.x + 1650, b.y + 650, b.x + 1650, b.y + 700, PML_MUTED, NULL);
-  pml_svg_arrow(svg, b.x + 380, b.y + 700, b.x + 380, b.y + 650, PML_GREEN, NULL);
+  snprintf(label, sizeof label, "%d ids", r.T);
+  pml_svg_arrow(svg, b.x + 300, b.y + p1, b.x + 300, y2, PML_MUTED, label);
+  pml_svg_arrow(svg, b.x + 740, mid, b.x + 860, mid, PML_MUTED, "last row");
+  snprintf(label, sizeof label, "%d p", r.V);
+  pml_svg_arrow(svg, b.x + 1320, mid, b.x + 1420, mid, PML_MUTED, label);
+  snprintf(label, sizeof label, "id %d", (int)r.out[0]);
+  pml_svg_arrow(svg, b.x + 1620, y2 + h, b.x + 1620, y3, PML_MUTED, label);
+  snprintf(label, sizeof label, "the new id, one row from now on");
+  pml_svg_arrow(svg, b.x + 300, y3, b.x + 300, y2 + h, PML_GREEN, label);
   return PML_OK;
 }
 
@@ -297,8 +279,8 @@ static pml_status page(pml_ctx *ctx, pml_page *p) {
   pml_page_item(p, PML_PAGE_CAN, "say which faults must be found when a model is loaded, and not when a rare token comes along.");
   pml_page_text(p, PML_PAGE_MECHANISM, "The whole pipeline is a loop of one line per step:");
   pml_page_quote_lesson(p, "loop");
-  pml_page_text(p, PML_PAGE_MECHANISM, "Every layer adds to the same row of d numbers. So the head can read that row at any depth (the logit lens):");
-  pml_page_quote_lesson(p, "lens");
+  pml_page_text(p, PML_PAGE_MECHANISM, "Every layer adds to the same row of d numbers. So the head can read that row at any depth (the logit lens, § 26):");
+  pml_page_quote(p, "lens");
   pml_page_text(p, PML_PAGE_BREAK, "`make demo-inference-pipeline ARGS=--error` opens a copy of the model whose embedding has one row fewer than the tokenizer has tokens, and asks for "
                 "token 99999. Both are refused with a sentence:");
   for (int i = 0; i < 2; i++) pml_page_item(p, PML_PAGE_BREAK, "%s", r.fault[i]);

@@ -230,8 +230,14 @@ static pml_status page(pml_ctx *ctx, pml_page *p) {
   pml_page_question(p, "May a merge join the end of one word with the beginning of the next?", "Not here: the text is cut into words first, and a merge stays inside one. A space belongs to the word after it, so \" the\" can be a token and \"of the\" cannot.");
   return PML_OK;
 }
+static pml_status bench(pml_ctx *ctx) {
+  size_t tokens, unknown;
+  (void)ctx;
+  return compare(r.bpe, r.list, r.vocab, &tokens, &unknown);
+}
+
 static const pml_flag flags[] = {{"vocab", "entries of each tokenizer", PML_FLAG_INT, &r.vocab}, {"text", "a text for both tokenizers", PML_FLAG_STRING, &r.text}, {"error", "a word that neither has seen (doge)", PML_FLAG_WORD, &r.error}};
 static const pml_lesson lesson = {.number = "04", .name = "bpe_vs_word", .title = "Byte-pair encoding against a list of words", .file = __FILE__,
   
-  .summary = "One tokenizer knows words, the other bytes and how to join them. Both get the same number of entries and questions that neither has seen: what does each lose, and what does it cost?", .sections = {17}, .flags = flags, .n_flags = 3, .run = run, .draw = draw, .page = page};
+  .summary = "One tokenizer knows words, the other bytes and how to join them. Both get the same number of entries and questions that neither has seen: what does each lose, and what does it cost?", .sections = {17}, .flags = flags, .n_flags = 3, .run = run, .draw = draw, .page = page, .bench = bench};
 int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }

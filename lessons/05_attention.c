@@ -185,7 +185,7 @@ static pml_status run(pml_ctx *ctx) {
   if (layer_flag < -1 || layer_flag >= c->n_layers || head_flag < -1 || head_flag >= r.H)
     st = pml_fail(PML_E_USAGE, "the tutor has layers 0 to %d with heads 0 to %d", c->n_layers - 1, r.H - 1);
   else if (r.n > MAX_HEADS || c->head_dim > 1024 || r.T > MAX_T || !*question)
-    st = pml_fail(PML_E_USAGE, "the prompt has %d tokens, this lesson draws up to %d: ask a shorter question", r.T, MAX_T);
+    st = pml_fail(PML_E_USAGE, "the prompt has %d tokens: give a question with which it has at most %d", r.T, MAX_T);
   if (st == PML_OK) st = pml_probe_open(&p, t->session->ctx, &t->session->seq, r.T);
   if (st == PML_OK) {
     find_word(t);

@@ -93,9 +93,9 @@ jobs_scripts() {
 }
 
 jobs_layers() {
-  echo "layers|layers|300|JOBS=1 tests/layers.sh"
-  echo "layers|layers-self-test|120|JOBS=1 tests/layers.sh --self-test"
-  echo "headers|headers|120|tests/run.sh --headers"
+  echo "layers|layers|900|JOBS=1 tests/layers.sh"
+  echo "layers|layers-self-test|300|JOBS=1 tests/layers.sh --self-test"
+  echo "headers|headers|600|tests/run.sh --headers"
 }
 
 jobs_fuzz() {
@@ -142,7 +142,7 @@ jobs_clang_lessons() {
   for l in lessons/[0-9][0-9]_*.c lessons/apr.c; do
     [ -f "$l" ] || continue
     l=$(basename "$l" .c)
-    echo "clang|cc-$l|120|make --no-print-directory -s CC=$CLANG CFLAGS=-O2 OUT=$OUT/clang $OUT/clang/$l"
+    echo "clang|cc-$l|600|make --no-print-directory -s CC=$CLANG CFLAGS=-O2 OUT=$OUT/clang $OUT/clang/$l"
   done
 }
 
@@ -206,7 +206,7 @@ summary() {
 }
 
 case ${1:-} in
-  --job) IFS='|' read -r g n s c <<< "$2"; job "$g" "$n" "$s" "$c"; exit 0 ;;
+  --job) [ -n "${2:-}" ] || exit 0; IFS='|' read -r g n s c <<< "$2"; job "$g" "$n" "$s" "$c"; exit 0 ;;
   --lesson) lesson "$2"; exit ;;
   --headers | headers) headers; exit ;;
 esac

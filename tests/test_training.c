@@ -154,7 +154,7 @@ static void test_shipped_questions(void) {
   for (int i = 0; i < 4000; i++) {
     int topic = (int)pml_rng_below(&rng, (uint32_t)qa->n_topics), q = (int)pml_rng_below(&rng, (uint32_t)qa->topics[topic].n_taught);
     pml_buf out = {0};
-    pml_qa_vary(qa, &a, topic, q, &rng, &out);
+    pml_qa_vary(qa, &a, (uint64_t)i, topic, q, &rng, &out);
     CHECK(out.data && out.len > 0 && pml_utf8_valid(out.data, out.len));
     changed += out.data && strcmp(out.data, qa->topics[topic].taught[q]) != 0;
     for (int h = 0; out.data && h < qa->topics[topic].n_held; h++) CHECK(strcmp(out.data, qa->topics[topic].held[h]) != 0);

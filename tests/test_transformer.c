@@ -289,7 +289,7 @@ static void test_sampling(void) {
   pml_sampler *s = NULL;
   o = pml_sampler_defaults();
   o.repeat_penalty = 1.5f;
-  int32_t t, hist[] = {1, 1, 3, 99};
+  int32_t t = 0, hist[] = {1, 1, 3, 99};
   float copy[6];
   memcpy(copy, l, sizeof copy);
   CHECK(pml_sampler_create(&s, 6, &o) == PML_OK && pml_sample(s, copy, hist, 4, &t) == PML_OK);

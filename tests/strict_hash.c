@@ -1,0 +1,71 @@
+/* Prints what strict mode promises to be the same everywhere, as SHA-256: the weights
+   of a small model after 20 training steps, and the logits of a model file, each for
+   several thread counts and kernel levels.  tests/test_strict.sh compares builds.
+     cc -O2 tests/strict_hash.c -o strict_hash -lm -pthread */
+#define PRODML_IMPLEMENTATION
+#include "../prodml.h"
+
+static pml_status random_sequence(void *user, uint64_t c, pml_sequence *s) {
+  int n_vocab = *(const int *)user;
+  pml_rng r = pml_rng_seed(1000 + c);
+  int32_t ids[40];
+  int n = 12 + (int)pml_rng_below(&r, 28);
+  for (int i = 0; i < n; i++) ids[i] = (int32_t)pml_rng_below(&r, (uint32_t)n_vocab);
+  return pml_sequence_add(s, ids, (size_t)n, 1.0f);
+}
+
+static pml_status train_hash(char hex[65]) {
+  pml_train_options o;
+  pml_augment a;
+  pml_trainer *t = NULL;
+  pml_status st = pml_train_preset("tiny", &o, &a); /* d 64, 2 layers */
+  if (st != PML_OK) return st;
+  o.source = random_sequence;
+  o.source_user = &o.config.n_vocab;
+  o.steps = 20;
+  st = pml_trainer_create(&t, &o);
+  if (st == PML_OK) st = pml_trainer_run(t, 20);
+  if (st == PML_OK) pml_trainer_sha256(t, hex);
+  pml_trainer_free(t);
+  return st;
+}
+
+static pml_status logits_hash(const pml_model *m, char hex[65]) {
+  pml_context *ctx = NULL;
+  pml_seq seq = {0};
+  int32_t ids[64];
+  pml_rng r = pml_rng_seed(7);
+  for (int i = 0; i < 64; i++) ids[i] = (int32_t)pml_rng_below(&r, (uint32_t)m->cfg.n_vocab);
+  size_t n = 64 * (size_t)m->cfg.n_vocab;
+  float *logits = (float *)pml_alloc(n * sizeof *logits);
+  pml_segment seg = {&seq, ids, 64, 64};
+  pml_status st = logits ? pml_context_open(&ctx, m, NULL, NULL) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_forward(ctx, &seg, 1, logits);
+  if (st == PML_OK) pml_sha256_hex(logits, n * sizeof *logits, hex);
+  if (ctx) pml_context_seq_free(ctx, &seq);
+  pml_context_close(ctx);
+  pml_free(logits);
+  return st;
+}
+
+int main(int argc, char **argv) {
+  static const int threads[] = {1, 2, 3, 7};
+  pml_model *m = NULL;
+  if (argc > 1 && pml_model_open(&m, argv[1], NULL) != PML_OK) return fprintf(stderr, "%s\n", pml_error()), 1;
+  pml_strict_set(true);
+  for (int level = 0; level <= (int)pml_cpu_best(); level++) {
+    for (int i = 0; i < 4; i++) {
+      char train[65] = "", logits[65] = "";
+      if (i && level != (int)pml_cpu_best()) continue; /* every thread count at the best level */
+      pml_status st = pml_cpu_level_set((pml_cpu_level_t)level);
+      if (st == PML_OK) st = pml_threads_set(threads[i]);
+      if (st == PML_OK) st = train_hash(train);
+      if (st == PML_OK && m) st = logits_hash(m, logits);
+      if (st != PML_OK) return fprintf(stderr, "%s\n", pml_error()), 1;
+      printf("%s %s %s threads %d\n", train, logits, pml_cpu_level_name((pml_cpu_level_t)level), threads[i]);
+    }
+  }
+  pml_model_close(m);
+  pml_threads_stop();
+  return 0;
+}
