@@ -172,6 +172,7 @@ static void test_batch_invariance(void) {
         for (int n = 0; n < 4; n++) {
           CHECK(pml_threads_set(threads[n]) == PML_OK);
           for (size_t b = 0; b < sizeof batches / sizeof *batches; b++) {
+            if (level == 0 && (n % 2 || batches[b] > 8)) continue; /* slow, and the same code at every size */
             memset(y, 0x5A, sizeof y);
             CHECK(pml_linear(y, x, batches[b], &m, bias) == PML_OK);
             CHECK_MSG(same(want, y, (size_t)batches[b] * OUT), "%d rows, %d threads, strict %d, level %d",
