@@ -156,6 +156,7 @@ docs: build ## write the book into out/book: HTML, EPUB, PDF
 models: $(OUT)/apr ## train the shipped models again, into lessons/models/ (up to 45 minutes)
 	@mkdir -p lessons/models
 	@for m in $(MODELS); do $(OUT)/apr train --preset $$m --strict -o lessons/models/$$m.gguf || exit 1; done
+	@tests/models_note.sh
 
 models-verify: $(OUT)/apr ## train them again into out/models/ and compare byte for byte
 	@mkdir -p $(OUT)/models
