@@ -2481,7 +2481,8 @@ PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat 
    s = 1/√(mean(x²) + eps).  pml_layernorm: y = (x - mean)·s·w + b with s from the
    mean of (x - mean)²; b may be NULL. */
 PML_API void pml_rmsnorm(float *y, const float *x, const float *w, int rows, int d, float eps);
-PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d, float eps);
+PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d,
+                           float eps);
 
 /* x[n] becomes e^(x - max) / Σ e^(x - max), in place.  -inf becomes 0.  A NaN, +inf
    or nothing but -inf makes all of it NaN.  n = 0 does nothing. */
@@ -2496,7 +2497,8 @@ PML_API void pml_rope_freqs(float *freqs, int rope_dim, float theta);
 /* Turns x[n_heads,head_dim] of position `pos` in place: pair i by pos·freqs[i]
    radians (at most 1e6), for i < rope_dim/2.  split: pairs (i, i + rope_dim/2), else
    (2i, 2i + 1).  Dimensions from rope_dim on stay. */
-PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs, bool split);
+PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs,
+                      bool split);
 
 /* The same in two steps, for callers that turn many heads or layers by the same
    angles: cs[rope_dim] gets rope_dim/2 cosines, then as many sines. */
@@ -2566,7 +2568,8 @@ typedef struct {
   void (*act)(float *y, const float *x, const float *up, size_t n, pml__act_kind kind);
   void (*axpy)(float *y, float a, const float *x, size_t n);
   void (*scale)(float *y, float a, size_t n);
-  void (*rope)(float *a, float *b, const float *cos, const float *sin, size_t n); /* b NULL: pairs side by side */
+  /* turns the pairs (a[i], b[i]); with b NULL the pairs (a[2i], a[2i+1]) */
+  void (*rope)(float *a, float *b, const float *cos, const float *sin, size_t n);
   /* out[heads,dim] += Σ_p prob[head,p] · v[p][dim], p = 0, 1, 2 …; rows ldo and ldp apart; heads <= 8 */
   void (*mix)(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v, size_t n_pos,
               int heads, size_t dim);
@@ -2768,7 +2771,9 @@ PML__AVX2 PML__INLINE float pml__dot8(const float *a, const float *b, size_t n, 
   }
   return pml__tree8_one(lo, hi);
 }
-PML__AVX2 PML__FN float pml__dot_avx2(const float *a, const float *b, size_t n) { return pml__dot8(a, b, n, false); }
+PML__AVX2 PML__FN float pml__dot_avx2(const float *a, const float *b, size_t n) {
+  return pml__dot8(a, b, n, false);
+}
 PML__AVX2 PML__FN float pml__dot_avx2_strict(const float *a, const float *b, size_t n) {
   return pml__dot8(a, b, n, true);
 }
@@ -2994,7 +2999,8 @@ PML__AVX2 PML__INLINE __m256 pml__sigmoid8(__m256 x) {
   return _mm256_div_ps(_mm256_blendv_ps(one, e, below), _mm256_add_ps(one, e));
 }
 
-PML__AVX2 PML__FN void pml__act_avx2(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+PML__AVX2 PML__FN void pml__act_avx2(float *y, const float *x, const float *up, size_t n,
+                                     pml__act_kind kind) {
   size_t i = 0;
   for (; i + 8 <= n; i += 8) {
     __m256 v = _mm256_loadu_ps(x + i), u = v;
@@ -3166,8 +3172,8 @@ PML__AVX512 PML__INLINE void pml__matvec16(float *y, const float *x, const pml_m
 PML__MATVEC(pml__matvec_avx512, PML__AVX512, pml__matvec16, false)
 PML__MATVEC(pml__matvec_avx512_strict, PML__AVX512, pml__matvec16, true)
 
-PML__AVX512 PML__INLINE void pml__tile16_step(__m512 acc[6][4], const pml__tile *t, size_t k, int R, bool strict,
-                                              bool whole, __mmask16 m) {
+PML__AVX512 PML__INLINE void pml__tile16_step(__m512 acc[6][4], const pml__tile *t, size_t k, int R,
+                                              bool strict, bool whole, __mmask16 m) {
   __m512 w[4];
   PML__UNROLL for (int o = 0; o < 4; o++)
     w[o] = whole ? _mm512_loadu_ps(t->w[o] + k) : _mm512_maskz_loadu_ps(m, t->w[o] + k);
@@ -3311,18 +3317,18 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
 #if defined(PML__X86)
   static const pml__kernels avx2[2] = {
       {.tile_rows = 3, .dot = pml__dot_avx2, .matvec = pml__matvec_avx2, .tile = pml__tile_avx2,
-       .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2,
-       PML__KERNELS_AVX2},
+       .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2,
+       .mix = pml__mix_avx2, PML__KERNELS_AVX2},
       {.tile_rows = 3, .dot = pml__dot_avx2_strict, .matvec = pml__matvec_avx2_strict,
-       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2,
-       PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2,
+       .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
   static const pml__kernels avx512[2] = {
       {.tile_rows = 6, .dot = pml__dot_avx512, .matvec = pml__matvec_avx512, .tile = pml__tile_avx512,
        .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
        .mix = pml__mix_avx512, PML__KERNELS_AVX2},
       {.tile_rows = 6, .dot = pml__dot_avx512_strict, .matvec = pml__matvec_avx512_strict,
-       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
-       .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx512_strict, .expand = pml__expand_avx512, .max = pml__max_avx512,
+       .exp_sum = pml__exp_sum_avx512, .mix = pml__mix_avx512, PML__KERNELS_AVX2}};
   pml_cpu_level_t level = pml_cpu_level();
   if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
   if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
@@ -3335,8 +3341,8 @@ PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__ke
 PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
   if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
     const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
-    return pml_fail(PML_E_UNSUPPORTED, "%s: weights of type %s (%d) are not computed: convert them to F32, F16 or BF16",
-                    who, info ? info->name : "unknown", (int)w->type);
+    return pml_fail(PML_E_UNSUPPORTED, "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16", who,
+                    info ? info->name : "unknown", (int)w->type);
   }
   if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
     return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
@@ -3475,7 +3481,8 @@ PML_API void pml_rmsnorm(float *y, const float *x, const float *w, int rows, int
   pml_parallel((size_t)rows, 16384 / j.d + 1, pml__norm_rows, &j);
 }
 
-PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d, float eps) {
+PML_API void pml_layernorm(float *y, const float *x, const float *w, const float *b, int rows, int d,
+                           float eps) {
   if (rows <= 0 || d <= 0) return;
   pml__row_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .w = w, .b = b, .d = (size_t)d, .eps = eps,
                     .centre = true};
@@ -3532,7 +3539,8 @@ PML_API void pml_rope_apply(float *x, int n_heads, int head_dim, int rope_dim, c
     pml__rope_heads(x, n_heads, head_dim, rope_dim, 0, (size_t)rope_dim / 2, cs, cs + rope_dim / 2, split);
 }
 
-PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs, bool split) {
+PML_API void pml_rope(float *x, int n_heads, int head_dim, int rope_dim, int pos, const float *freqs,
+                      bool split) {
   float cos[64], sin[64];
   size_t pairs = rope_dim > 1 ? (size_t)rope_dim / 2 : 0;
   for (size_t at = 0; at < pairs; at += 64) {
@@ -4174,7 +4182,8 @@ PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
     for (int h = 0; h < group; h += PML__ATT_HEADS) {
       int heads = group - h < PML__ATT_HEADS ? group - h : PML__ATT_HEADS;
       size_t at = (t * (size_t)j->n_heads + g * (size_t)group + (size_t)h) * dim;
-      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t], g * dim);
+      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t],
+                     g * dim);
     }
   }
 }
@@ -4182,13 +4191,13 @@ PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible) {
   if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads)
-    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit together",
-                    T, n_heads, n_kv_heads, head_dim);
+    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit", T,
+                    n_heads, n_kv_heads, head_dim);
   double work = 0;
   for (int t = 0; t < T; t++) {
     if (n_visible[t] < 0 || (n_visible[t] > 0 && view[t]->block_size < 1))
-      return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t, (int)n_visible[t],
-                      view[t]->block_size);
+      return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t,
+                      (int)n_visible[t], view[t]->block_size);
     work += (double)n_visible[t] * n_heads * head_dim;
   }
   pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible};
