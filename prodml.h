@@ -11252,7 +11252,7 @@ PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   pml_qa *qa = (pml_qa *)pml_calloc(1, sizeof *qa);
   if (!qa) return PML_E_MEMORY;
   char folder[1024];
-  const char **names, *only = pml__qa_folder(where, folder);
+  const char **names = NULL, *only = pml__qa_folder(where, folder);
   int n = 0, kept = 0;
   pml_status st = pml__list_texts(&qa->arena, folder, &names, &n);
   for (int i = 0; st == PML_OK && only && i < n; i++)
@@ -14023,13 +14023,27 @@ PML__FN void pml__svg_paint(pml_buf *out, const pml__item *it) {
   if (it->grid) pml_buf_puts(out, " class=\"rule\"");
 }
 
+/* JetBrains Mono draws "<|" and "->" as one sign, and here every character counts.  Browsers
+   obey the style; others do not join across elements, so such characters stand alone. */
+PML__FN void pml__svg_code_text(pml_buf *out, const char *text) {
+  static const char joins[] = "<>|-=!&/*:~+";
+  for (const char *p = text; *p; p++) {
+    char one[2] = {*p, 0};
+    bool alone = strchr(joins, *p) && p[1] && strchr(joins, p[1]);
+    if (alone) pml_buf_puts(out, "<tspan>");
+    pml__xml_text(out, one);
+    if (alone) pml_buf_puts(out, "</tspan>");
+  }
+}
+
 PML__FN void pml__svg_text_out(pml_buf *out, const pml__item *it) {
   static const char *const anchor[] = {"start", "middle", "end"};
   pml_buf_puts(out, "<text");
   pml__svg_attr(out, "x", it->xy[0]);
   pml__svg_attr(out, "y", it->xy[1]);
   pml__svg_attr(out, "font-size", it->font.size);
-  if (it->font.mono) pml_buf_puts(out, " font-family=\"JetBrains Mono, monospace\"");
+  if (it->font.mono)
+    pml_buf_puts(out, " font-family=\"JetBrains Mono, monospace\" style=\"font-variant-ligatures:none\"");
   if (it->font.weight != 400) pml_buf_printf(out, " font-weight=\"%d\"", it->font.weight);
   pml_buf_printf(out, " fill=\"#%06x\"", it->font.colour);
   if (it->font.anchor != PML_START) pml_buf_printf(out, " text-anchor=\"%s\"", anchor[it->font.anchor]);
@@ -14042,7 +14056,8 @@ PML__FN void pml__svg_text_out(pml_buf *out, const pml__item *it) {
   }
   pml__svg_attr(out, "textLength", it->width);
   pml_buf_puts(out, " lengthAdjust=\"spacingAndGlyphs\">");
-  pml__xml_text(out, it->text);
+  if (it->font.mono) pml__svg_code_text(out, it->text);
+  else pml__xml_text(out, it->text);
   pml_buf_puts(out, "</text>\n");
 }
 

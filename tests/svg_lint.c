@@ -109,9 +109,17 @@ static void allow(lint *l, const tag *t, const char *keys) {
 /* Text up to the closing tag, entities resolved. */
 static void read_text(lint *l, char *out, size_t cap) {
   static const char *const entity[][2] = {{"&lt;", "<"}, {"&gt;", ">"}, {"&amp;", "&"}, {"&quot;", "\""}};
+  static const char *const skipped[] = {"<tspan>", "</tspan>"}; /* they keep signs of code apart */
   size_t n = 0;
-  while (l->at < l->end && *l->at != '<') {
-    size_t used = 1;
+  while (l->at < l->end) {
+    size_t used = 0;
+    for (int i = 0; i < 2; i++)
+      if ((size_t)(l->end - l->at) > strlen(skipped[i]) && !strncmp(l->at, skipped[i], strlen(skipped[i])))
+        used = strlen(skipped[i]);
+    l->at += used;
+    if (used) continue;
+    if (*l->at == '<') break;
+    used = 1;
     char c = *l->at;
     for (int i = 0; i < 4 && c == '&'; i++)
       if ((size_t)(l->end - l->at) >= strlen(entity[i][0]) &&
@@ -125,7 +133,7 @@ static void read_text(lint *l, char *out, size_t cap) {
 
 static void lint_text(lint *l, const tag *t, pml_svg *s) {
   char text[1024], word[256];
-  allow(l, t, " x y font-size font-family font-weight fill text-anchor transform textLength lengthAdjust ");
+  allow(l, t, " x y font-size font-family font-weight fill text-anchor transform textLength lengthAdjust style ");
   read_text(l, text, sizeof text);
   attr(t, "font-weight", word);
   pml_font f = {.size = number(t, "font-size"),
