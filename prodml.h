@@ -11243,7 +11243,7 @@ PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   pml_qa *qa = (pml_qa *)pml_calloc(1, sizeof *qa);
   if (!qa) return PML_E_MEMORY;
   char folder[1024];
-  const char **names, *only = pml__qa_folder(where, folder);
+  const char **names = NULL, *only = pml__qa_folder(where, folder);
   int n = 0, kept = 0;
   pml_status st = pml__list_texts(&qa->arena, folder, &names, &n);
   for (int i = 0; st == PML_OK && only && i < n; i++)
