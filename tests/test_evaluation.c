@@ -113,7 +113,7 @@ int main(void) {
   TEST("a net as scorer");
   pml_train_options o;
   pml_augment a;
-  pml_net *net;
+  pml_net *net = NULL;
   CHECK(pml_train_preset("tiny", &o, &a) == PML_OK && pml_net_create(&net, &o.config) == PML_OK);
   pml_scorer s = {.logits = net_logits, .user = net, .n_vocab = o.config.n_vocab, .n_ctx = 32};
   int32_t ids[40];

@@ -147,7 +147,7 @@ static void test_shipped_questions(void) {
   pml_augment a = pml_augment_defaults();
   pml_rng rng = pml_rng_seed(1);
   size_t changed = 0;
-  for (int i = 0; i < 4000; i++) {
+  for (int i = 0; i < 1500; i++) {
     int topic = (int)pml_rng_below(&rng, (uint32_t)qa->n_topics), q = (int)pml_rng_below(&rng, (uint32_t)qa->topics[topic].n_taught);
     pml_buf out = {0};
     pml_qa_vary(qa, &a, topic, q, &rng, &out);
@@ -156,7 +156,7 @@ static void test_shipped_questions(void) {
     for (int h = 0; out.data && h < qa->topics[topic].n_held; h++) CHECK(strcmp(out.data, qa->topics[topic].held[h]) != 0);
     pml_buf_free(&out);
   }
-  CHECK(changed > 2000);
+  CHECK(changed > 750);
   pml_buf_free(&report);
   pml_qa_free(qa);
 }
