@@ -1151,8 +1151,8 @@ PML__FN pml_status pml__fd_read(const char *path, int fd, size_t size, char **da
 }
 
 PML_API pml_status pml_file_read(const char *path, char **data, size_t *size) {
-  int fd;
-  size_t expected, got = 0;
+  int fd = -1;
+  size_t expected = 0, got = 0;
   *data = NULL;
   if (size) *size = 0;
   pml_status st = pml__file_fd(path, &fd, &expected);
@@ -1223,7 +1223,7 @@ PML_API pml_status pml_mkdirs(const char *path) {
 #define PML__WRITER_BUFFER ((size_t)1 << 20)
 
 struct pml_writer {
-  int fd;
+  int fd = -1;
   char *path;             /* where the file shall be, links resolved */
   char *temp;             /* where it is until commit; NULL: written directly */
   unsigned char *buffer;
@@ -8713,8 +8713,9 @@ PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv
   int n = first + row + 1, H = c->n_heads, h = c->head_dim;
   size_t size = (size_t)n * sizeof(float *);
   size_t at = ((size_t)layer * (size_t)p->rows + (size_t)row) * (size_t)H + (size_t)head;
-  const float **k = (const float **)pml_alloc(2 * size), **v = k + n;
+  const float **k = (const float **)pml_alloc(2 * size);
   if (!k) return PML_E_MEMORY;
+  const float **v = k + n;
   pml__probe_rows(p, layer, kv_head < 0 ? head * c->n_kv_heads / H : kv_head, n, k, v);
   pml_attend(out, weights, p->queries + at * (size_t)h, k, v, n, h, !p->no_softmax);
   pml_free(k);
@@ -9974,11 +9975,12 @@ PML__FN void pml__attention_forward_part(void *ctx, size_t begin, size_t end) {
   pml__weighted_rows_fn rows = pml__weighted_rows();
   for (size_t i = begin; i < end; i++) {
     pml__attention_item it = pml__attention_at(job, i);
-    float scale = 1.0f / sqrtf((float)it.h), *kt = pml__attention_turn(&it, it.k), *s = kt + it.h * it.Tp;
+    float scale = 1.0f / sqrtf((float)it.h), *kt = pml__attention_turn(&it, it.k);
     if (!kt) {
       atomic_store(&job->failed, 1);
       return;
     }
+    float *s = kt + it.h * it.Tp;
     for (size_t r = 0; r < (size_t)it.n_queries; r++)
       for (size_t t = 0; t < it.T; t++) {
         float *p = job->probs + it.probs + (r * it.T + t) * it.T;
@@ -10003,12 +10005,13 @@ PML__FN void pml__attention_backward_part(void *ctx, size_t begin, size_t end) {
   pml__weighted_rows_fn rows = pml__weighted_rows();
   for (size_t i = begin; i < end; i++) {
     pml__attention_item it = pml__attention_at(job, i);
-    float scale = 1.0f / sqrtf((float)it.h), *vt = pml__attention_turn(&it, it.v), *dp = vt + it.h * it.Tp;
+    float scale = 1.0f / sqrtf((float)it.h), *vt = pml__attention_turn(&it, it.v);
     float *dq = job->dqkv + (it.q - job->qkv), *dk = job->dqkv + (it.k - job->qkv), *dv = job->dqkv + (it.v - job->qkv);
     if (!vt) {
       atomic_store(&job->failed, 1);
       return;
     }
+    float *dp = vt + it.h * it.Tp;
     for (size_t r = 0; r < (size_t)it.n_queries; r++) {
       const float *p = job->probs + it.probs + r * it.T * it.T, *q = it.q + r * it.h;
       const float *dout = job->dout + it.row * it.ldo + ((size_t)it.first_head + r) * it.h;
