@@ -1223,7 +1223,7 @@ PML_API pml_status pml_mkdirs(const char *path) {
 #define PML__WRITER_BUFFER ((size_t)1 << 20)
 
 struct pml_writer {
-  int fd = -1;
+  int fd;
   char *path;             /* where the file shall be, links resolved */
   char *temp;             /* where it is until commit; NULL: written directly */
   unsigned char *buffer;
