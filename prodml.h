@@ -3320,8 +3320,8 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
        .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2,
        .mix = pml__mix_avx2, PML__KERNELS_AVX2},
       {.tile_rows = 3, .dot = pml__dot_avx2_strict, .matvec = pml__matvec_avx2_strict,
-       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .max = pml__max_avx2, .exp_sum = pml__exp_sum_avx2,
-       .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
+       .tile = pml__tile_avx2_strict, .expand = pml__expand_avx2, .max = pml__max_avx2,
+       .exp_sum = pml__exp_sum_avx2, .mix = pml__mix_avx2, PML__KERNELS_AVX2}};
   static const pml__kernels avx512[2] = {
       {.tile_rows = 6, .dot = pml__dot_avx512, .matvec = pml__matvec_avx512, .tile = pml__tile_avx512,
        .expand = pml__expand_avx512, .max = pml__max_avx512, .exp_sum = pml__exp_sum_avx512,
@@ -3341,8 +3341,9 @@ PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__ke
 PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
   if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
     const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
-    return pml_fail(PML_E_UNSUPPORTED, "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16", who,
-                    info ? info->name : "unknown", (int)w->type);
+    return pml_fail(PML_E_UNSUPPORTED,
+                    "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16",
+                    who, info ? info->name : "unknown", (int)w->type);
   }
   if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
     return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
@@ -3434,7 +3435,8 @@ PML_API pml_status pml_linear(float *y, const float *x, int rows, const pml_mat 
   if (rows < 0) return pml_fail(PML_E_USAGE, "pml_linear: %d rows asked for", rows);
   if (rows == 0 || w->n_out == 0) return PML_OK;
   size_t n_in = (size_t)w->n_in, n_out = (size_t)w->n_out;
-  pml__linear_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .bias = bias, .w = w, .rows = (size_t)rows};
+  pml__linear_job j = {.kernels = pml__kernels_now(), .y = y, .x = x, .bias = bias, .w = w,
+                       .rows = (size_t)rows};
   size_t work = n_in ? n_in : 1;
   if (rows == 1) { /* chunks of 64 KB or more, whole groups of 8 outputs */
     size_t grain = (PML__LINEAR_SERIAL / 2 / work + 8) & ~(size_t)7;

@@ -200,6 +200,7 @@ static void elementwise(void) {
 }
 
 int main(int argc, char **argv) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   if (argc > 1) pml_threads_set(atoi(argv[1]));
   printf("%s, %s, %d threads%s\n", pml_cpu_model(), pml_cpu_level_name(pml_cpu_level()), pml_threads(),
          pml_strict() ? ", strict" : "");
