@@ -607,11 +607,18 @@ static void inspect_json(const pml_gguf *g) {
   for (size_t i = 0; i < pml_gguf_n_kv(g); i++) {
     pml_gguf_type type;
     pml_str key = pml_gguf_key_at(g, i, &type);
-    value.len = 0;
-    pml_gguf_value_text(g, i, &value);
+    char name[256];
+    pml_str whole;
     pml_buf_puts(&b, i ? "," : "");
     pml_json_put_str(&b, key.ptr, key.len);
     pml_buf_puts(&b, ":");
+    snprintf(name, sizeof name, "%.*s", (int)(key.len < 255 ? key.len : 255), key.ptr);
+    if (pml_gguf_get_str(g, name, &whole)) { /* strings in full, arrays as a summary */
+      pml_json_put_str(&b, whole.ptr, whole.len);
+      continue;
+    }
+    value.len = 0;
+    pml_gguf_value_text(g, i, &value);
     pml_json_put_str(&b, value.data ? value.data : "", value.len);
   }
   pml_buf_puts(&b, "},\"tensors\":[");

@@ -47,7 +47,7 @@ pct() { awk -v x="$1" 'BEGIN { printf "%.1f %%", 100 * x }'; }
     "$APR" inspect "lessons/models/$m.gguf" --output json | python3 -c "
 import json, sys
 k = json.load(sys.stdin)['metadata']
-print('| \`$m.gguf\` | \`%s\` | %s | \`%s\` |' % tuple(k['prodml.' + f].strip('\"') for f in ('command', 'seed', 'data_sha256')))"
+print('| \`$m.gguf\` | \`%s\` | %s | \`%s\` |' % tuple(k['prodml.' + f] for f in ('command', 'seed', 'data_sha256')))"
   done
 } > "$new" || exit 1
 if [ "${1:-}" = --check ]; then cmp -s "$new" "$page"; else cp "$new" "$page"; fi
