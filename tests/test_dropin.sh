@@ -3,7 +3,6 @@
 # empty folder, generate text.  And two source files with PRODML_EXTERN link.
 set -u
 cd "$(dirname "$0")/.." || exit 1
-ROOT=$PWD
 DIR=$(mktemp -d) || exit 1
 trap 'rm -rf "$DIR"' EXIT
 failed=0

@@ -11,6 +11,7 @@ make --no-print-directory -s "$OUT/apr" || { echo "FAILED apr does not compile";
 
 if tests/models_note.sh --check; then ok "notes/models.md is what the models answer"; else no "notes/models.md differs from $OUT/models.md"; fi
 row=$(grep '^| `tutor.gguf` | [0-9]' "$OUT/models.md")
+# shellcheck disable=SC2046
 set -- $(grep -oE '[0-9]+ of [0-9]+' <<< "$row" | tr -d of)
 if [ $# -eq 4 ] && [ $(($1 * 100)) -ge $(($2 * 75)) ]; then ok "tutor: $1 of $2 held-out questions, at least 75 %"; else no "tutor: ${1:-?} of ${2:-?} held-out questions"; fi
 if [ $# -eq 4 ] && [ "$1" -gt "$3" ]; then ok "tutor: above the BM25 control, $3"; else no "tutor: ${1:-?} against ${3:-?} of BM25"; fi
