@@ -5,7 +5,9 @@
    neighbour disturbs all three alike; printed are the medians of the rounds' ratios
    with their lower and upper quartiles.  Look at the core that OpenBLAS names: one
    it does not know falls back to Prescott (SSE3) and flatters us four times.  Then
-   set OPENBLAS_CORETYPE=SkylakeX (AVX-512) or Haswell (AVX2). */
+   set OPENBLAS_CORETYPE=SkylakeX (AVX-512) or Haswell (AVX2).  And set
+   OPENBLAS_THREAD_TIMEOUT=4: its worker else spins on after each call and holds the
+   second core while we are timed, which halves our rate. */
 #include "prodml.h"
 #include <stdlib.h>
 #include <time.h>
