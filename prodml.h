@@ -5212,8 +5212,8 @@ typedef struct pml_tokenizer pml_tokenizer;
 /* Checks and copies spec; free the result with pml_tokenizer_free, which takes
    NULL.  PML_E_FORMAT with the index: an empty, doubled or misspelt token, one
    of the 256 bytes missing, a merge of or into something that is no token, or
-   into a control token (plain text could then spell it), or whose bytes are not
-   left + right.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined
+   into a control token (plain text could then spell it) or an unknown or unused
+   one (decoding leaves those out), or whose bytes are not left + right.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined
    token over 1024 bytes.  PML_E_USAGE: n_vocab < 1, an id outside the vocabulary.
    Read-only afterwards: any number of threads may share it. */
 PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer_spec *spec);
@@ -5774,6 +5774,9 @@ PML__FN pml_status pml__merge_check(const pml_tokenizer *t, size_t rank, const i
   if (t->spec.types[id[2]] == 3)
     return pml_fail(PML_E_FORMAT, "merge %zu makes the control token %d '%s': plain text could then spell it",
                     rank, (int)id[2], pml__show(c).text);
+  if (t->spec.types[id[2]] == 2 || t->spec.types[id[2]] == 5)
+    return pml_fail(PML_E_FORMAT, "merge %zu makes token %d '%s', which is marked unknown or unused: its text would be "
+                    "lost in decoding", rank, (int)id[2], pml__show(c).text);
   if (a.len + b.len != c.len || memcmp(c.ptr, a.ptr, a.len) != 0 || memcmp(c.ptr + a.len, b.ptr, b.len) != 0)
     return pml_fail(PML_E_FORMAT, "merge %zu makes token %d '%s', which has other bytes than its parts", rank,
                     (int)id[2], pml__show(c).text);

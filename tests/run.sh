@@ -253,7 +253,7 @@ case ${1:-} in
     jobs_fuzz | jobs_run "$JOBS"
     summary
     ;;
-  svg) echo "svg|svg|300|tests/svg_lint.sh $OUT/svg_lint" | jobs_run 1; summary ;;
+  svg) echo "svg|svg|300|tests/svg_lint.sh" | jobs_run 1; summary ;;
   coverage)
     find "$OUT/obj/gcov" -name '*.gcda' -delete 2> /dev/null
     build_tests gcov

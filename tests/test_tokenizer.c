@@ -245,6 +245,10 @@ static void test_refused(void) {
   check_refused(&s.spec, PML_E_FORMAT, "names 'aa', which is no token");
   small_init(&s), small_add(&s, "ab", 3), small_merge(&s, "a b");
   check_refused(&s.spec, PML_E_FORMAT, "plain text could then spell it");
+  for (int type = 2; type <= 5; type += 3) { /* unknown, unused: found by the fuzzer */
+    small_init(&s), small_add(&s, "ab", type), small_merge(&s, "a b");
+    check_refused(&s.spec, PML_E_FORMAT, "would be lost in decoding");
+  }
   /* "Ġa" as a literal token is three bytes, as a merge of the space it is two. */
   small_init(&s), small_add(&s, "\xC4\xA0" "a", 4), small_merge(&s, "\xC4\xA0 a");
   check_refused(&s.spec, PML_E_FORMAT, "other bytes than its parts");
