@@ -5524,12 +5524,60 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
    Multitask Learners, for the bytes and the cutting rule.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* The splitting rule before merging. */
-typedef enum { PML_PRE_GPT2 = 0, PML_PRE_QWEN2 = 1 } pml_pre;
+/* The cutting rules, called by the first model that had them; the table of names
+   below says who shares them. */
+typedef enum {
+  PML_PRE_GPT2 = 0,
+  PML_PRE_QWEN2 = 1,
+  PML_PRE_LLAMA3,         /* Qwen2's, numbers in threes */
+  PML_PRE_STARCODER,      /* digits one by one, then GPT-2 */
+  PML_PRE_FALCON,         /* punctuation, GPT-2, digits in threes */
+  PML_PRE_DEFAULT,        /* files without a name: nearly Falcon's */
+  PML_PRE_DEEPSEEK_LLM,   /* six cuts: lines, Latin, signs, spaces at the end, Chinese and Korean, numbers */
+  PML_PRE_DEEPSEEK_CODER, /* five: lines, letters, punctuation, Chinese and Korean, digits */
+  PML_PRE_DEEPSEEK3,
+  PML_PRE_BLOOM,  /* stops of many scripts end a word */
+  PML_PRE_VIKING, /* the same, digits one by one */
+  PML_PRE_TEKKEN, /* a capital after a small letter begins a word */
+  PML_PRE_GPT4O,  /* the same, contractions stay with their word */
+  PML_PRE_QWEN35, /* marks count as letters */
+  PML_PRE_CHAMELEON,
+  PML_PRE_KIMI,
+  PML_PRE_SUPERBPE, /* only numbers are cut, tokens hold several words */
+  PML_PRE_SEED_CODER,
+  PML_PRE_EXAONE_MOE,
+  PML_PRE_MINICPM5,
+  PML_PRE_LAGUNA,
+  PML_PRE_YOUTU,
+  PML_PRE_TINY_AYA,
+  PML_PRE_GRANITE,
+  PML_PRE_JAIS2,
+  PML_PRE_SPARK,
+  PML_PRE_AFMOE,
+  PML_PRE_UFAKZEKA,
+  PML_PRE_GEMMA4,     /* not for bytes: merges characters, bytes are <0x0A> */
+  PML_PRE_WHITESPACE, /* likewise */
+  PML_PRE_COUNT
+} pml_pre;
+
+/* A name that tokenizer.ggml.pre may have, and what it means. */
+typedef struct {
+  const char *name;
+  pml_pre pre;
+  bool whole_words; /* a word that is a token as it stands is not merged */
+  bool add_bos;     /* unless the file says otherwise */
+} pml_pre_info;
+/* All names that are known, [*n]; static. */
+PML_API const pml_pre_info *pml_pre_names(size_t *n);
+/* What a name means, NULL when it is not known; "" is a file without a name. */
+PML_API const pml_pre_info *pml_pre_find(pml_str name);
+/* A name for this rule, for writers; NULL when there is none. */
+PML_API const char *pml_pre_name(pml_pre pre, bool whole_words);
 
 /* The length in bytes of the first word of text, 1 to len; 0 when len is 0.  A
    word never depends on what stood before it, so cutting words off the front
-   splits any text. */
+   splits any text.  A rule of several cuts may look at all of the text to find
+   it: pml_pre_tokenize does so once for all words. */
 PML_API size_t pml_pre_token(pml_pre pre, const char *text, size_t len);
 
 /* All words of text: (*words)[*n], borrowed from text, which they cover without
@@ -5537,29 +5585,51 @@ PML_API size_t pml_pre_token(pml_pre pre, const char *text, size_t len);
    a valid pointer.  Errors: PML_E_MEMORY. */
 PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, pml_str **words, size_t *n);
 
-/* What a tokenizer is made of, as GGUF stores it: tokens in the printable form
-   of the table above, merges as "left right", the most wanted first.  Control,
-   user-defined, unknown and unused tokens are taken literally. */
+/* The four kinds of tokenizer, and what tokenizer.ggml.model calls them. */
+typedef enum {
+  PML_BPE = 0,   /* "gpt2": merges of bytes ("gemma4": of characters) in the order of a list */
+  PML_SPM,       /* "llama": merges of characters, the best score first */
+  PML_UNIGRAM,   /* "t5": the pieces with the highest sum of scores */
+  PML_WORDPIECE  /* "bert": the longest piece first */
+} pml_tokenizer_kind;
+
+/* What a tokenizer is made of, as GGUF stores it.  BPE: tokens in the printable form
+   of the table above, merges as "left right", the most wanted first.  SPM and Unigram:
+   tokens as text with U+2581 for the space, bytes as <0x0A>.  WordPiece: words with
+   U+2581 in front as GGUF has them, or pieces inside of words with ## in front.
+   Control, user-defined, unknown and unused tokens are taken literally. */
 typedef struct {
-  pml_pre pre;
+  pml_tokenizer_kind kind;
+  pml_pre pre; /* BPE */
   int n_vocab;
   const pml_str *tokens; /* [n_vocab] */
   /* [n_vocab] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte (read like 1); NULL: all 1 */
   const int32_t *types;
   size_t n_merges;
-  const pml_str *merges;  /* [n_merges] */
+  const pml_str *merges;  /* [n_merges] BPE */
+  const float *scores;    /* [n_vocab] SPM and Unigram: the higher, the sooner; NULL for the others */
   int bos, eos, eot, pad; /* -1: none */
+  int unk;                /* not for BPE: the unknown token; SPM may have none (-1) if it has all bytes */
   bool add_bos;           /* what the file asks for; pml_encode asks its flags only */
+  bool whole_words;       /* BPE: a word that is a normal token is not merged (Llama 3) */
+  bool add_space_prefix;  /* SPM, Unigram: a space goes in front of a text */
+  bool squeeze_spaces;    /* Unigram: several spaces become one, none stays at the end */
+  bool strip_after;       /* white space after a special token is dropped, as Phi-3 does */
+  bool keep_case, keep_accents; /* WordPiece: "Führer" is not read as "fuhrer" */
+  pml_str charsmap; /* Unigram: SentencePiece's table of replacements, {NULL,0}: none */
 } pml_tokenizer_spec;
 
 typedef struct pml_tokenizer pml_tokenizer;
 
 /* Checks and copies spec; free the result with pml_tokenizer_free, which takes
-   NULL.  PML_E_FORMAT with the index: an empty, doubled or misspelt token, one
-   of the 256 bytes missing, a merge of or into something that is no token, or
-   into a control token (plain text could then spell it) or an unknown or unused
-   one (decoding leaves those out), or whose bytes are not left + right.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined
-   token over 1024 bytes.  PML_E_USAGE: n_vocab < 1, an id outside the vocabulary.
+   NULL.  PML_E_FORMAT with the index: an empty, doubled or misspelt token, a
+   byte missing (BPE, but for those that text can do without; SPM without an unknown token), a merge of or into
+   something that is no token, or into a control token (plain text could then spell
+   it) or an unknown or unused one (decoding leaves those out), or whose bytes are
+   not left + right; scores that are missing or no finite numbers, a damaged
+   charsmap.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined token
+   over 1024 bytes, 2^24 bytes of tokens for Unigram and WordPiece.  PML_E_USAGE:
+   n_vocab < 1, an id outside the vocabulary.
    Read-only afterwards: any number of threads may share it. */
 PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer_spec *spec);
 PML_API void pml_tokenizer_free(pml_tokenizer *t);
@@ -5567,20 +5637,24 @@ PML_API void pml_tokenizer_free(pml_tokenizer *t);
 PML_API const pml_tokenizer_spec *pml_tokenizer_spec_of(const pml_tokenizer *t);
 
 enum {
-  PML_ENCODE_BOS = 1,    /* the first id is bos; PML_E_USAGE when there is none */
-  PML_ENCODE_SPECIAL = 2 /* the text of a control token becomes its id */
+  PML_ENCODE_BOS = 1,     /* the first id is bos; PML_E_USAGE when there is none */
+  PML_ENCODE_SPECIAL = 2, /* the text of a control or unknown token becomes its id */
+  PML_DECODE_GOES_ON = 4  /* these ids continue a text: a space at their beginning counts */
 };
 /* text[len], any bytes, becomes (*ids)[*n]: never more ids than bytes, + 1 with
-   BOS.  User-defined tokens are always found whole, control tokens only with
-   SPECIAL; where several begin, the longest wins.  Without SPECIAL no control
-   token comes out (a user's text cannot end the conversation), and pml_decode
-   gives back exactly the bytes.  *ids is from pml_alloc, pml_free it; empty text
-   gives *n = 0 and a valid pointer.  Errors: PML_E_LIMIT over 2^31-1 bytes,
-   PML_E_MEMORY.  Time: O(len · log len) at worst. */
+   BOS, + 1 for the space in front of a text.  User-defined tokens are always found
+   whole, control tokens only with SPECIAL; where several begin, the longest wins.
+   Without SPECIAL no control token comes out (a user's text cannot end the
+   conversation).  pml_decode gives back exactly the bytes with BPE, unless its
+   vocabulary lacks some control characters (falcon); with SPM as well, but U+2581 comes back as a space; Unigram and WordPiece lose what they normalise.
+   *ids is from pml_alloc, pml_free it; empty text gives *n = 0 and a valid pointer.
+   Errors: PML_E_LIMIT over 2^31-1 bytes, PML_E_MEMORY.  Time: O(len · log len) at
+   worst, Unigram and WordPiece O(len · longest token). */
 PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags,
                               int32_t **ids, size_t *n);
 
-/* Appends the exact bytes of ids[n] to out.  Control, unknown and unused tokens
+/* Appends the bytes of ids[n] to out, less the space that encoding put in front of
+   a text (unless GOES_ON: for the next ids of an answer).  Control, unknown and unused tokens
    give their text with PML_ENCODE_SPECIAL, nothing without; other flags mean
    nothing here.  PML_E_USAGE for an id outside the vocabulary: out is then
    untouched.  A token may end inside a character: collect the bytes before
@@ -5598,8 +5672,10 @@ PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text);
 PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b);
 
 /* The merge steps of one word: calls seen first with the ids of its bytes and
-   rank -1, then after each merge with what is left and the rank of the merge.
-   ids belongs to the library.  Time O(len²): for showing, not for encoding. */
+   rank -1, then after each merge with what is left and the rank of the merge (SPM:
+   the place of the score).  SPM begins with characters; an id >= n_vocab is one that
+   only occurs inside of tokens.  ids belongs to the library.  PML_E_USAGE for Unigram
+   and WordPiece.  Time O(len²): for showing, not for encoding. */
 typedef void (*pml_merge_fn)(void *user, const int32_t *ids, size_t n, int32_t rank);
 PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen,
                                  void *user);
@@ -5746,7 +5822,7 @@ PML__FN pml__shown pml__show(pml_str s) {
   return out;
 }
 
-/* ── Words ──────────────────────────────────────────────────────────────────── */
+/* ── Words: a rule is a list of cuts, a cut is data for one of a few finders ── */
 
 /* The length of the character at s[at], and its class. */
 PML__FN size_t pml__char_at(const char *s, size_t len, size_t at, int *class_of) {
@@ -5760,53 +5836,97 @@ PML__FN size_t pml__char_at(const char *s, size_t len, size_t at, int *class_of)
   return (size_t)n;
 }
 
-/* Where the run of characters of this class ends that begins at `at`. */
-PML__FN size_t pml__run_end(const char *s, size_t len, size_t at, int class_of) {
-  while (at < len) {
-    int c;
+/* A set of characters.  Most are classes only: bit c stands for class c. */
+enum {
+  PML__L = 1 << PML__LETTER,
+  PML__N = 1 << PML__NUMBER,
+  PML__Z = 1 << PML__SPACE,
+  PML__P = 1 << PML__PUNCT,
+  PML__S = 1 << PML__SYMBOL,
+  PML__M = 1 << PML__MARK | 1 << PML__NSMARK,
+  PML__C = 1 << PML__OTHER,
+  PML__NOT_LNZ = PML__P | PML__S | PML__M | PML__C
+};
+typedef struct {
+  unsigned classes;
+  bool not;                  /* everything but what the set says */
+  const char *plus, *minus;  /* also these ASCII characters, but not those */
+  const uint32_t (*range)[2]; /* and these code points, white space never; */
+  size_t n_ranges;
+  bool drop;                  /* no: all but these */
+} pml__set;
+
+PML__FN bool pml__in_list(const pml__set *set, uint32_t cp, int cls) {
+  if (cp < 128 && set->minus && memchr(set->minus, (int)cp, strlen(set->minus))) return false;
+  if (cp < 128 && set->plus && memchr(set->plus, (int)cp, strlen(set->plus))) return true;
+  size_t lo = 0, n = cls == PML__SPACE ? 0 : set->n_ranges;
+  while (n > 1) {
+    size_t half = n / 2;
+    if (set->range[lo + half][0] <= cp) lo += half;
+    n -= half;
+  }
+  bool listed = n && cp >= set->range[lo][0] && cp <= set->range[lo][1];
+  bool of_class = set->classes >> cls & 1;
+  return set->drop ? of_class && !listed : of_class || listed;
+}
+
+/* Is the character at s[at] in the set?  *n is its length. */
+PML__FN bool pml__in_set(const pml__set *set, const char *s, size_t len, size_t at, size_t *n) {
+  uint32_t cp = (unsigned char)s[at];
+  int cls = PML__OTHER;
+  *n = 1;
+  if (cp < 128) cls = pml__ascii_class[cp];
+  else {
+    *n = (size_t)pml_utf8_decode(s + at, len - at, &cp);
+    cls = pml__class_of(cp);
+  }
+  bool plain = !set->plus && !set->minus && !set->n_ranges;
+  return (plain ? set->classes >> cls & 1 : pml__in_list(set, cp, cls)) != set->not;
+}
+
+/* Where the run of characters of the set ends that begins at `at`, at most `max` of them. */
+PML__FN size_t pml__run_end(const pml__set *set, const char *s, size_t len, size_t at, size_t max) {
+  size_t n;
+  for (; at < len && max > 0 && pml__in_set(set, s, len, at, &n); max--) at += n;
+  return at;
+}
+
+/* 's 't 'm 'd 're 've 'll: the length, or 0. */
+PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
+  if (len < 2 || s[0] != '\'') return 0;
+  int fold = any_case ? 32 : 0, a = s[1] | fold, b = len > 2 ? s[2] | fold : 0;
+  if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+  return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
+}
+
+/* The run of white space at s: how many characters it has and where the last one begins. */
+PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *last) {
+  size_t at = 0;
+  *count = *last = 0;
+  for (int c; at < len; ++*count) {
     size_t n = pml__char_at(s, len, at, &c);
-    if (c != class_of) break;
+    if (c != PML__SPACE) break;
+    *last = at;
     at += n;
   }
   return at;
 }
 
-/* 's 't 'm 'd 're 've 'll: the length, or 0.  Case folding counts ſ (U+017F) as an s. */
-PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
-  if (len < 2 || s[0] != '\'') return 0;
-  int fold = any_case ? 32 : 0, a = s[1] | fold, b = len > 2 ? s[2] | fold : 0;
-  if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
-  if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return 3;
-  return any_case && len > 2 && memcmp(s + 1, "\xC5\xBF", 2) == 0 ? 3 : 0;
-}
-
 /* \s+(?!\S)|\s+ at a space: the run of spaces without its last character, which
    goes with the next word; the whole run at the end of the text, or if it is one. */
 PML__FN size_t pml__spaces(const char *s, size_t len) {
-  size_t at = 0, last = 0;
-  while (at < len) {
-    int c;
-    size_t n = pml__char_at(s, len, at, &c);
-    if (c != PML__SPACE) break;
-    last = at;
-    at += n;
-  }
-  return at == len || last == 0 ? at : last;
+  size_t count, last, end = pml__space_run(s, len, &count, &last);
+  return end == len || last == 0 ? end : last;
 }
 
-/* @pre_gpt2 */
-/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
-PML__FN size_t pml__word_gpt2(const char *s, size_t len) {
-  size_t n = pml__contraction(s, len, false);
-  if (n) return n;
-  int first, second = PML__SPACE;
-  pml__char_at(s, len, 0, &first);
-  if (s[0] == ' ' && len > 1) pml__char_at(s, len, 1, &second);
-  if (second != PML__SPACE) return pml__run_end(s, len, 1, second);
-  if (first != PML__SPACE) return pml__run_end(s, len, 0, first);
-  return pml__spaces(s, len);
+/* Spaces in steps of 512, 256, ... 4, 2, 1 that fit before the next word (jais-2). */
+PML__FN size_t pml__spaces_in_steps(const char *s, size_t len) {
+  size_t count, last, at = 0, end = pml__space_run(s, len, &count, &last), room = count - (end < len), step = 512;
+  while (step > room && step > 4) step /= 2;
+  if (step > room) step = room < 2 ? 1 : 2;
+  for (int c; step > 0; step--) at += pml__char_at(s, len, at, &c);
+  return at;
 }
-/* @end */
 
 PML__FN bool pml__is_newline(char c) { return c == '\r' || c == '\n'; }
 
@@ -5823,36 +5943,531 @@ PML__FN size_t pml__line_breaks(const char *s, size_t len) {
   return end;
 }
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*
-   |\s*[\r\n]+|\s+(?!\S)|\s+ */
-PML__FN size_t pml__word_qwen2(const char *s, size_t len) {
-  size_t n = pml__contraction(s, len, true);
-  if (n) return n;
-  int first, second = -1;
-  n = pml__char_at(s, len, 0, &first);
-  if (first == PML__NUMBER) return n;
-  if (first == PML__LETTER) return pml__run_end(s, len, n, PML__LETTER);
-  if (n < len) pml__char_at(s, len, n, &second);
-  if (second == PML__LETTER && !pml__is_newline(s[0])) return pml__run_end(s, len, n, PML__LETTER);
-  if (first == PML__OTHER || (s[0] == ' ' && second == PML__OTHER)) {
-    size_t end = pml__run_end(s, len, n, PML__OTHER);
-    while (end < len && pml__is_newline(s[end])) end++;
-    return end;
+typedef struct pml__cut pml__cut;
+typedef struct pml__cutter pml__cutter;
+struct pml__cut {
+  /* Finds the first match in text[at, end): returns its length and *start, or 0. */
+  size_t (*find)(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start);
+
+  /* For runs: min to max characters of `set` (max 0: all), with one character of `before` in front, if there. */
+  pml__set set, before;
+  size_t min, max;
+
+  /* For words, in the order in which they are tried. */
+  pml__set alone;        /* runs of these come first: Chinese in kimi-k2 */
+  char contraction;      /* 'i': 's 't 're ... before anything else; 'e': at the end of a word of letters */
+  bool ascii_word;       /* one ASCII punctuation character and ASCII letters: .foo (deepseek-v3) */
+  pml__set letters, not_before; /* a run of letters, with one character in front that is not of these */
+  bool cased;            /* capitals, then small letters; told apart in ASCII only */
+  bool phrase;           /* single spaces join words (exaone-moe) */
+  size_t digits;         /* so many numbers; 0: numbers are no words */
+  pml__set punct;        /* a run of these, with a space in front */
+  const char *tail;      /* and of these after it */
+  bool short_tail;       /* only one of them */
+  bool lone_newline;     /* a line break is a word (spark2_5) */
+  bool steps;            /* white space in steps (jais-2) */
+};
+
+enum { PML__MAX_CUTS = 6 };
+struct pml__cutter {
+  const pml__cut *const *cut; /* up to PML__MAX_CUTS, then NULL */
+  const char *s;
+  size_t len, at;
+  size_t digits_end; /* of the digits at `at`, found once */
+  struct {
+    size_t end, match_end; /* of the current piece; of the match after it */
+  } piece[PML__MAX_CUTS];
+};
+
+PML__FN size_t pml__find_run(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  size_t before = SIZE_MAX, max = cut->max ? cut->max : SIZE_MAX;
+  for (size_t n; at < end;) {
+    if (!pml__in_set(&cut->set, c->s, end, at, &n)) {
+      size_t width;
+      bool fits = (cut->before.classes || cut->before.plus) && pml__in_set(&cut->before, c->s, end, at, &width);
+      before = fits ? at : SIZE_MAX;
+      at += n;
+      continue;
+    }
+    size_t to = pml__run_end(&cut->set, c->s, end, at, max);
+    if (to - at >= cut->min) { /* min is 1, or counts ASCII digits */
+      *start = before < at ? before : at;
+      return to - *start;
+    }
+    at = to;
+    before = SIZE_MAX;
   }
-  n = pml__line_breaks(s, len);
-  return n ? n : pml__spaces(s, len);
+  return 0;
 }
 
+/* \s+$ : the white space at the end. */
+PML__FN size_t pml__find_last_spaces(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  *start = at;
+  for (int cls; at < end;) {
+    at += pml__char_at(c->s, end, at, &cls);
+    if (cls != PML__SPACE) *start = at;
+  }
+  return end - *start;
+}
+
+PML__FN bool pml__is_digit(char c) { return c >= '0' && c <= '9'; }
+
+PML__FN bool pml__is_word_char(char c) {
+  return pml__is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
+}
+
+/* The end of the ASCII digits at `at`: asked many times, looked for once. */
+PML__FN size_t pml__digits_end(pml__cutter *c, size_t at, size_t end) {
+  if (c->digits_end <= at || c->digits_end > end)
+    for (c->digits_end = at; c->digits_end < end && pml__is_digit(c->s[c->digits_end]);) c->digits_end++;
+  return c->digits_end;
+}
+
+/* (?=(\d{3})+(?!\d)) : as 1,234,567 is written; the text before a cut belongs to it (superbpe). */
+PML__FN size_t pml__find_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  size_t p = at;
+  (void)cut;
+  *start = at;
+  while (p < end) {
+    size_t n = pml__digits_end(c, p, end) - p, cut_at = p + (n % 3 ? n % 3 : p == at ? 3 : 0);
+    if (n >= 3 && cut_at < p + n) return cut_at - at;
+    p += n ? n : 1;
+  }
+  return 0;
+}
+
+/* \d{1,3}(?=(?:\d{3})*\b) : the same, but not before a letter; the text before stays apart (tiny_aya). */
+PML__FN size_t pml__find_bounded_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  while (at < end) {
+    size_t to = pml__digits_end(c, at, end), n = to - at;
+    *start = at;
+    if (n && (to == end || !pml__is_word_char(c->s[to]))) return n % 3 ? n % 3 : 3;
+    at = n ? to : at + 1;
+  }
+  return 0;
+}
+
+/* Numbers of any script in threes from the right; the text before the first three belongs to them (afmoe). */
+PML__FN size_t pml__find_afmoe(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  size_t n, count = 0, p = at;
+  *start = at;
+  while (p < end && !pml__in_set(&cut->set, c->s, end, p, &n)) p += n;
+  if (p == at && c->digits_end > at) return pml__run_end(&cut->set, c->s, end, p, 3) - at;
+  for (c->digits_end = p; c->digits_end < end && pml__in_set(&cut->set, c->s, end, c->digits_end, &n); count++)
+    c->digits_end += n;
+  return count ? pml__run_end(&cut->set, c->s, end, p, count % 3 ? count % 3 : 3) - at : 0;
+}
+
+/* <sentinel:[0-9]+> */
+PML__FN size_t pml__find_sentinel(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  for (; at + 11 < end; at++) {
+    if (memcmp(c->s + at, "<sentinel:", 10) != 0) continue;
+    size_t to = pml__digits_end(c, at + 10, end);
+    *start = at;
+    if (to > at + 10 && to < end && c->s[to] == '>') return to + 1 - at;
+  }
+  return 0;
+}
+
+/* IMGIMG[A-I]{1,4}Z */
+PML__FN size_t pml__find_image(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  for (; at + 7 < end; at++) {
+    size_t n = 6;
+    if (memcmp(c->s + at, "IMGIMG", 6) != 0) continue;
+    while (n < 10 && at + n < end && c->s[at + n] >= 'A' && c->s[at + n] <= 'I') n++;
+    *start = at;
+    if (n > 6 && at + n < end && c->s[at + n] == 'Z') return n + 1;
+  }
+  return 0;
+}
+
+/* [\t\n]|    |  (tab, line feed, four spaces, two spaces) */
+PML__FN size_t pml__find_blanks(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  for (; at < end; at++) {
+    const char *s = c->s + at;
+    *start = at;
+    if (*s == '\t' || *s == '\n') return 1;
+    if (end - at >= 4 && memcmp(s, "    ", 4) == 0) return 4;
+    if (end - at >= 2 && memcmp(s, "  ", 2) == 0) return 2;
+  }
+  return 0;
+}
+
+/* @pre_gpt2 */
+/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
+PML__FN size_t pml__find_gpt2(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  static const pml__set letters = {.classes = PML__L}, numbers = {.classes = PML__N}, others = {.classes = PML__NOT_LNZ};
+  static const pml__set *const of[8] = {&others, &letters, &numbers, NULL, &others, &others, &others, &others};
+  const char *s = c->s + at;
+  size_t len = end - at, n = pml__contraction(s, len, false);
+  (void)cut;
+  *start = at;
+  if (n) return n;
+  int first, second = PML__SPACE;
+  pml__char_at(s, len, 0, &first);
+  if (s[0] == ' ' && len > 1) pml__char_at(s, len, 1, &second);
+  if (second != PML__SPACE) return pml__run_end(of[second], s, len, 1, SIZE_MAX);
+  if (first != PML__SPACE) return pml__run_end(of[first], s, len, 0, SIZE_MAX);
+  return pml__spaces(s, len);
+}
+/* @end */
+
+/* Capitals, then small letters, or capitals only, from `at` on; letters beyond ASCII
+   are both.  What a regular expression finds with U*L+|U+L* : if no small letter
+   follows the capitals, it takes them back to the last that may be small. */
+PML__FN size_t pml__cased_word(const pml__cut *cut, const char *s, size_t len, size_t at, bool small) {
+  size_t n, last = 0, to = at;
+  while (to < len && !(s[to] >= 'a' && s[to] <= 'z') && pml__in_set(&cut->letters, s, len, to, &n)) {
+    to += n;
+    if (n > 1) last = to;
+  }
+  size_t capitals = to;
+  while (to < len && !(s[to] >= 'A' && s[to] <= 'Z') && pml__in_set(&cut->letters, s, len, to, &n)) to += n;
+  if (to > capitals) return to - at;
+  return (small ? last ? last : at : capitals) - at;
+}
+
+/* \p{L}\p{M}* one after the other, also with one space between. */
+PML__FN size_t pml__phrase(const pml__cut *cut, const char *s, size_t len, size_t at) {
+  static const pml__set marks = {.classes = PML__M};
+  size_t n, to = at;
+  for (;;) {
+    size_t next = to > at && to < len && s[to] == ' ' ? to + 1 : to;
+    if (next >= len || !pml__in_set(&cut->letters, s, len, next, &n)) return to - at;
+    to = pml__run_end(&marks, s, len, next + n, SIZE_MAX);
+  }
+}
+
+/* The letters at s with one character in front of them, 0 for none. */
+PML__FN size_t pml__letters(const pml__cut *cut, const char *s, size_t len) {
+  size_t n, width, word;
+  bool letter = pml__in_set(&cut->letters, s, len, 0, &n);
+  bool before = !pml__is_newline(s[0]) && !pml__in_set(&cut->not_before, s, len, 0, &width);
+  if (cut->cased) {
+    for (int small = 1; small >= 0; small--) {
+      if (before && (word = pml__cased_word(cut, s, len, n, small))) return n + word;
+      if (letter && (word = pml__cased_word(cut, s, len, 0, small))) return word;
+    }
+    return 0;
+  }
+  if (cut->phrase) {
+    if (before && (word = pml__phrase(cut, s, len, n))) return n + word;
+    return letter ? pml__phrase(cut, s, len, 0) : 0;
+  }
+  if (letter) return pml__run_end(&cut->letters, s, len, 0, SIZE_MAX);
+  word = before ? pml__run_end(&cut->letters, s, len, n, SIZE_MAX) : n;
+  return word > n ? word : 0;
+}
+
+/* ` ?[punct]+[tail]*`, 0 for none. */
+PML__FN size_t pml__puncts(const pml__cut *cut, const char *s, size_t len) {
+  size_t n, at = s[0] == ' ' && len > 1 && pml__in_set(&cut->punct, s, len, 1, &n) ? 1 : 0;
+  size_t end = pml__run_end(&cut->punct, s, len, at, SIZE_MAX);
+  if (end == at) return 0;
+  size_t tail = cut->short_tail && end < len ? end + 1 : len;
+  while (end < tail && cut->tail && s[end] && strchr(cut->tail, s[end])) end++;
+  return end;
+}
+
+/* The word at s, 0 when none begins there. */
+PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
+  static const pml__set numbers = {.classes = PML__N};
+  size_t n = cut->contraction == 'i' ? pml__contraction(s, len, true) : 0;
+  if (n) return n;
+  if (cut->alone.n_ranges && (n = pml__run_end(&cut->alone, s, len, 0, SIZE_MAX))) return n;
+  if (cut->ascii_word && (unsigned char)s[0] < 128 && len > 1 && ((s[1] | 32) >= 'a' && (s[1] | 32) <= 'z') &&
+      (pml__ascii_class[(unsigned char)s[0]] == PML__PUNCT || pml__ascii_class[(unsigned char)s[0]] == PML__SYMBOL)) {
+    for (n = 1; n < len && (s[n] | 32) >= 'a' && (s[n] | 32) <= 'z';) n++;
+    return n;
+  }
+  if ((n = pml__letters(cut, s, len))) return n + (cut->contraction == 'e' ? pml__contraction(s + n, len - n, true) : 0);
+  if (cut->digits && (n = pml__run_end(&numbers, s, len, 0, cut->digits))) return n;
+  if ((n = pml__puncts(cut, s, len))) return n;
+  if (cut->lone_newline && pml__is_newline(s[0])) return 1;
+  if (!cut->lone_newline && (n = pml__line_breaks(s, len))) return n;
+  int first;
+  pml__char_at(s, len, 0, &first);
+  if (first != PML__SPACE) return 0;
+  return cut->steps ? pml__spaces_in_steps(s, len) : pml__spaces(s, len);
+}
+
+PML__FN size_t pml__find_word(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  for (int cls; at < end; at += pml__char_at(c->s, end, at, &cls)) {
+    size_t n = pml__word(cut, c->s + at, end - at);
+    *start = at;
+    if (n) return n;
+  }
+  return 0;
+}
+
+/* The sets and cuts that the rules below are made of. */
+/* clang-format off */
+static const uint32_t pml__range_latin[][2] PML__UNUSED = { /* cased letters of Latin, Greek, Cyrillic ... (deepseek-llm) */
+  {0x41,0x5A},{0x61,0x7A},{0xB5,0xB5},{0xC0,0xD6},{0xD8,0xF6},{0xF8,0x1BA},{0x1BC,0x1BF},{0x1C4,0x293},{0x295,0x2AF},
+  {0x370,0x373},{0x376,0x377},{0x37B,0x37D},{0x37F,0x37F},{0x386,0x386},{0x388,0x38A},{0x38C,0x38C},{0x38E,0x3A1},
+  {0x3A3,0x3F5},{0x3F7,0x481},{0x48A,0x52F},{0x531,0x556},{0x10A0,0x10C5},{0x13A0,0x13F5},{0x13F8,0x13FD},
+  {0x1C90,0x1CBA},{0x1CBD,0x1CBF},{0x1D00,0x1D2B},{0x1D6B,0x1D77},{0x1D79,0x1D9A},{0x1E00,0x1F15},{0x1F18,0x1F1D},
+  {0x1F20,0x1F45},{0x1F48,0x1F4D},{0x1F50,0x1F57},{0x1F59,0x1F59},{0x1F5B,0x1F5B},{0x1F5D,0x1F5D},{0x1F5F,0x1F7D},
+  {0x1F80,0x1FB4},{0x1FB6,0x1FBC},{0x1FBE,0x1FBE},{0x1FC2,0x1FC4},{0x1FC6,0x1FCC},{0x1FD0,0x1FD3},{0x1FD6,0x1FDB},
+  {0x1FE0,0x1FEC},{0x1FF2,0x1FF4},{0x1FF6,0x1FFC},{0x2102,0x2102},{0x2107,0x2107},{0x210A,0x2113},{0x2115,0x2115},
+  {0x2119,0x211D},{0x2124,0x2124},{0x2126,0x2126},{0x2128,0x2128},{0x212A,0x212D},{0x212F,0x2134},{0x2139,0x2139},
+  {0x213C,0x213F},{0x2145,0x2149},{0x214E,0x214E},{0x2183,0x2184},{0x2C00,0x2C7B},{0x2C7E,0x2CE4},{0x2CEB,0x2CEE},
+  {0x2CF2,0x2CF3},{0xA640,0xA66D},{0xA680,0xA69B},{0xA722,0xA76F},{0xA771,0xA787},{0xA78B,0xA78E},{0xAB70,0xABBF},
+  {0xFB00,0xFB06},{0xFB13,0xFB17},{0xFF21,0xFF3A},{0xFF41,0xFF5A},{0x10400,0x1044F},{0x104B0,0x104D3},
+  {0x104D8,0x104FB},{0x10C80,0x10CB2},{0x10CC0,0x10CF2},{0x118A0,0x118DF},{0x1E900,0x1E943}};
+static const uint32_t pml__range_signs[][2] PML__UNUSED = {{0x21,0x2F},{0x3A,0x7E},{0x2018,0x201F},{0x3001,0x3002},
+  {0xFF01,0xFF0F},{0xFF1A,0xFF5E}};
+static const uint32_t pml__range_wide[][2] PML__UNUSED = {{0x800,0x9FA5},{0xAC00,0xD7FF}};
+static const uint32_t pml__range_han_kana[][2] PML__UNUSED = {{0x3040,0x30FF},{0x4E00,0x9FA5}};
+static const uint32_t pml__range_han[][2] PML__UNUSED = {{0x3400,0x4DBF},{0x4E00,0x9FFF},{0xF900,0xFAFF},{0x20000,0x2A6DF},
+  {0x2A700,0x2EBEF},{0x2F800,0x2FA1F}};
+static const uint32_t pml__range_stops[][2] PML__UNUSED = {{0x60C,0x60C},{0x6D4,0x6D4},{0x964,0x964},{0x2026,0x2026},
+  {0x3001,0x3002},{0xFF0C,0xFF0C}};
+static const uint32_t pml__range_hangul[][2] PML__UNUSED = {{0x3131,0x318E},{0xAC00,0xD7A3}};
+static const uint32_t pml__range_cjk_signs[][2] PML__UNUSED = {{0x2014,0x2014},{0x2018,0x2019},{0x201C,0x201D},
+  {0x2026,0x2026},{0x3001,0x303F},{0xFE30,0xFE4F},{0xFF01,0xFF01},{0xFF0C,0xFF0C},{0xFF1A,0xFF1B}};
+static const uint32_t pml__range_bopomofo[][2] PML__UNUSED = {{0x3105,0x312F}};
+static const uint32_t pml__range_asian[][2] PML__UNUSED = {{0xE40,0xEFF},{0x1000,0x109F},{0x1100,0x11FF},{0x1780,0x17FF},
+  {0x2F00,0x2FDF},{0x3040,0x30FF},{0x3400,0x4DBF},{0x4E00,0x9FFF},{0xA9E0,0xA9FF},{0xAA60,0xAA7F},{0xAC00,0xD7AF},
+  {0xF900,0xFAFF},{0xFF65,0xFF9F}};
+/* clang-format on */
+
+#define PML__RANGES(list) .range = list, .n_ranges = sizeof list / sizeof list[0]
+#define PML__RUN(max_, ...) {.find = pml__find_run, .min = 1, .max = max_, .set = {__VA_ARGS__}}
+static const pml__cut pml__cut_gpt2 PML__UNUSED = {.find = pml__find_gpt2};
+static const pml__cut pml__cut_number PML__UNUSED = PML__RUN(1, .classes = PML__N);
+static const pml__cut pml__cut_numbers3 PML__UNUSED = PML__RUN(3, .classes = PML__N);
+static const pml__cut pml__cut_numbers PML__UNUSED = PML__RUN(0, .classes = PML__N);
+static const pml__cut pml__cut_three_digits PML__UNUSED = {.find = pml__find_run, .min = 3, .max = 3, .set = {.plus = "0123456789"}};
+static const pml__cut pml__cut_newline PML__UNUSED = PML__RUN(1, .plus = "\r\n");
+static const pml__cut pml__cut_lines PML__UNUSED = PML__RUN(0, .plus = "\n");
+static const pml__cut pml__cut_visible PML__UNUSED = PML__RUN(0, .classes = PML__Z, .not = true);
+static const pml__cut pml__cut_punct PML__UNUSED = PML__RUN(0, .classes = PML__P, .plus = "$+<=>^~|");
+static const pml__cut pml__cut_punct_tick PML__UNUSED = PML__RUN(0, .classes = PML__P, .plus = "$+<=>^~|`");
+static const pml__cut pml__cut_sign PML__UNUSED = PML__RUN(1, .classes = PML__P, .plus = "$+<=>^`|~");
+static const pml__cut pml__cut_wide PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_wide));
+static const pml__cut pml__cut_han_kana PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_han_kana));
+static const pml__cut pml__cut_hangul PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_hangul));
+static const pml__cut pml__cut_cjk_signs PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_cjk_signs));
+static const pml__cut pml__cut_bopomofo PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_bopomofo));
+static const pml__cut pml__cut_asian PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_asian));
+static const pml__cut pml__cut_latin PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {PML__RANGES(pml__range_latin)}};
+static const pml__cut pml__cut_signs PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {PML__RANGES(pml__range_signs)}};
+static const pml__cut pml__cut_space_letters PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {.classes = PML__L}};
+static const pml__cut pml__cut_space_puncts PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {.classes = PML__P}};
+static const pml__cut pml__cut_no_stops PML__UNUSED = { /* everything but white space and the stops of many scripts */
+    .find = pml__find_run, .min = 1, .before = {.plus = " "},
+    .set = {.not = true, .classes = PML__Z, .plus = "(|.,!?)", PML__RANGES(pml__range_stops)}};
+static const pml__cut pml__cut_last_spaces PML__UNUSED = {.find = pml__find_last_spaces};
+static const pml__cut pml__cut_thousands PML__UNUSED = {.find = pml__find_thousands};
+static const pml__cut pml__cut_bounded_thousands PML__UNUSED = {.find = pml__find_bounded_thousands};
+static const pml__cut pml__cut_afmoe PML__UNUSED = {.find = pml__find_afmoe, .set = {.classes = PML__N}};
+static const pml__cut pml__cut_sentinel PML__UNUSED = {.find = pml__find_sentinel};
+static const pml__cut pml__cut_image PML__UNUSED = {.find = pml__find_image};
+static const pml__cut pml__cut_blanks PML__UNUSED = {.find = pml__find_blanks};
+
+/* Words as in tiktoken's cl100k and after: contractions, letters, numbers, signs, spaces. */
+#define PML__WORDS(digits_, ...) \
+  {.find = pml__find_word, .letters = {.classes = PML__L}, .not_before = {.classes = PML__L | PML__N}, \
+   .digits = digits_, .punct = {.classes = PML__NOT_LNZ}, __VA_ARGS__}
+static const pml__cut pml__words_qwen2 PML__UNUSED = PML__WORDS(1, .contraction = 'i', .tail = "\r\n");
+static const pml__cut pml__words_llama3 PML__UNUSED = PML__WORDS(3, .contraction = 'i', .tail = "\r\n");
+static const pml__cut pml__words_minicpm5 PML__UNUSED = PML__WORDS(SIZE_MAX, .contraction = 'i', .tail = "\r\n");
+static const pml__cut pml__words_jais2 PML__UNUSED = PML__WORDS(3, .contraction = 'i', .tail = "\r\n", .steps = true);
+static const pml__cut pml__words_seed PML__UNUSED = PML__WORDS(1, .contraction = 'i');
+static const pml__cut pml__words_ufakzeka PML__UNUSED = PML__WORDS(1, .tail = "\r\n");
+static const pml__cut pml__words_exaone PML__UNUSED =
+    PML__WORDS(1, .contraction = 'i', .phrase = true, .tail = "\r\n/", .short_tail = true);
+static const pml__cut pml__words_tekken PML__UNUSED = PML__WORDS(1, .cased = true, .tail = "\r\n/");
+static const pml__cut pml__words_gpt4o PML__UNUSED = PML__WORDS(3, .contraction = 'e', .cased = true, .tail = "\r\n/");
+static const pml__cut pml__words_kimi PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .alone = {PML__RANGES(pml__range_han)},
+    .letters = {.classes = PML__L, .drop = true, PML__RANGES(pml__range_han)},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n"};
+static const pml__cut pml__words_qwen35 PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'i', .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 1, .punct = {.classes = PML__P | PML__S | PML__C}, .tail = "\r\n"};
+static const pml__cut pml__words_youtu PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 1, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
+static const pml__cut pml__words_aya PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
+static const pml__cut pml__words_granite PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .cased = true, .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
+/* llama.cpp does not count ~ among the symbols here, and so do we. */
+static const pml__cut pml__words_deepseek3 PML__UNUSED = {
+    .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
+    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .tail = "\r\n"};
+static const pml__cut pml__words_spark PML__UNUSED = {
+    .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
+    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .lone_newline = true};
+
+/* @pre_rules */
+/* Each cut works on the pieces that the one before it left. */
+static const pml__cut *const pml__rules[PML_PRE_COUNT][PML__MAX_CUTS + 1] PML__UNUSED = {
+    [PML_PRE_GPT2] = {&pml__cut_gpt2},
+    [PML_PRE_QWEN2] = {&pml__words_qwen2},
+    [PML_PRE_LLAMA3] = {&pml__words_llama3},
+    [PML_PRE_STARCODER] = {&pml__cut_number, &pml__cut_gpt2},
+    [PML_PRE_FALCON] = {&pml__cut_punct_tick, &pml__cut_gpt2, &pml__cut_three_digits},
+    [PML_PRE_DEFAULT] = {&pml__cut_punct, &pml__cut_gpt2, &pml__cut_numbers, &pml__cut_three_digits},
+    [PML_PRE_DEEPSEEK_LLM] = {&pml__cut_newline, &pml__cut_latin, &pml__cut_signs, &pml__cut_last_spaces, &pml__cut_wide,
+                              &pml__cut_numbers},
+    [PML_PRE_DEEPSEEK_CODER] = {&pml__cut_newline, &pml__cut_space_letters, &pml__cut_space_puncts, &pml__cut_wide,
+                                &pml__cut_number},
+    [PML_PRE_DEEPSEEK3] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_deepseek3},
+    [PML_PRE_BLOOM] = {&pml__cut_no_stops},
+    [PML_PRE_VIKING] = {&pml__cut_no_stops, &pml__cut_number},
+    [PML_PRE_TEKKEN] = {&pml__words_tekken},
+    [PML_PRE_GPT4O] = {&pml__words_gpt4o},
+    [PML_PRE_QWEN35] = {&pml__words_qwen35},
+    [PML_PRE_CHAMELEON] = {&pml__cut_sentinel, &pml__cut_image, &pml__cut_blanks, &pml__cut_number, &pml__cut_sign,
+                           &pml__cut_gpt2},
+    [PML_PRE_KIMI] = {&pml__words_kimi},
+    [PML_PRE_SUPERBPE] = {&pml__cut_numbers, &pml__cut_thousands},
+    [PML_PRE_SEED_CODER] = {&pml__words_seed},
+    [PML_PRE_EXAONE_MOE] = {&pml__words_exaone},
+    [PML_PRE_MINICPM5] = {&pml__cut_numbers3, &pml__words_minicpm5},
+    [PML_PRE_LAGUNA] = {&pml__cut_lines, &pml__words_qwen2},
+    [PML_PRE_YOUTU] = {&pml__cut_hangul, &pml__cut_cjk_signs, &pml__cut_bopomofo, &pml__cut_han_kana, &pml__words_youtu},
+    [PML_PRE_TINY_AYA] = {&pml__cut_bounded_thousands, &pml__words_aya},
+    [PML_PRE_GRANITE] = {&pml__words_granite},
+    [PML_PRE_JAIS2] = {&pml__words_jais2},
+    [PML_PRE_SPARK] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_spark, &pml__cut_number},
+    [PML_PRE_AFMOE] = {&pml__cut_afmoe, &pml__cut_asian, &pml__words_deepseek3},
+    [PML_PRE_UFAKZEKA] = {&pml__words_ufakzeka},
+    [PML_PRE_GEMMA4] = {&pml__cut_lines},
+    [PML_PRE_WHITESPACE] = {&pml__cut_visible},
+};
+/* @end */
+
+/* The names that tokenizer.ggml.pre takes, a rule's own name first. */
+static const pml_pre_info pml__pre_names[] PML__UNUSED = {
+    {"gpt-2", PML_PRE_GPT2, false, false}, {"gpt2", PML_PRE_GPT2, false, false},
+    {"phi-2", PML_PRE_GPT2, false, false}, {"mpt", PML_PRE_GPT2, false, false},
+    {"olmo", PML_PRE_GPT2, false, false}, {"jais", PML_PRE_GPT2, false, false},
+    {"trillion", PML_PRE_GPT2, false, false}, {"granite-docling", PML_PRE_GPT2, false, false},
+    {"jina-es", PML_PRE_GPT2, false, false}, {"jina-de", PML_PRE_GPT2, false, false},
+    {"jina-v1-en", PML_PRE_GPT2, false, false}, {"jina-v2-es", PML_PRE_GPT2, false, false},
+    {"jina-v2-de", PML_PRE_GPT2, false, false}, {"jina-v2-code", PML_PRE_GPT2, false, false},
+    {"roberta-bpe", PML_PRE_GPT2, false, false}, {"gigachat", PML_PRE_GPT2, false, false},
+    {"a.x-4.0", PML_PRE_GPT2, false, false}, {"mellum", PML_PRE_GPT2, false, false},
+    {"modern-bert", PML_PRE_GPT2, false, false}, {"exaone4", PML_PRE_GPT2, false, false},
+    {"qwen2", PML_PRE_QWEN2, false, false}, {"deepseek-r1-qwen", PML_PRE_QWEN2, false, false},
+    {"stablelm2", PML_PRE_QWEN2, false, false}, {"megrez", PML_PRE_QWEN2, false, false},
+    {"hunyuan", PML_PRE_QWEN2, false, false}, {"bailingmoe", PML_PRE_QWEN2, false, false},
+    {"bailingmoe2", PML_PRE_QWEN2, false, false}, {"llada-moe", PML_PRE_QWEN2, false, false},
+    {"grok-2", PML_PRE_QWEN2, false, false}, {"solar-open", PML_PRE_QWEN2, false, false},
+    {"kormo", PML_PRE_QWEN2, false, false}, {"f2llmv2", PML_PRE_QWEN2, false, false},
+    {"llama-bpe", PML_PRE_LLAMA3, true, true}, {"llama3", PML_PRE_LLAMA3, true, true},
+    {"llama-v3", PML_PRE_LLAMA3, true, true}, {"falcon3", PML_PRE_LLAMA3, true, true},
+    {"falcon-h1", PML_PRE_LLAMA3, true, true}, {"pixtral", PML_PRE_LLAMA3, true, true},
+    {"midm-2.0", PML_PRE_LLAMA3, true, true}, {"lfm2", PML_PRE_LLAMA3, true, true},
+    {"jina-v5-nano", PML_PRE_LLAMA3, true, true}, {"smaug-bpe", PML_PRE_LLAMA3, false, false},
+    {"dbrx", PML_PRE_LLAMA3, false, false}, {"glm4", PML_PRE_LLAMA3, false, false},
+    {"chatglm-bpe", PML_PRE_LLAMA3, false, false},
+    {"starcoder", PML_PRE_STARCODER, false, false}, {"refact", PML_PRE_STARCODER, false, false},
+    {"command-r", PML_PRE_STARCODER, false, false}, {"smollm", PML_PRE_STARCODER, false, false},
+    {"codeshell", PML_PRE_STARCODER, false, false}, {"exaone", PML_PRE_STARCODER, false, false},
+    {"minerva-7b", PML_PRE_STARCODER, false, false}, {"mellum2", PML_PRE_STARCODER, false, false},
+    {"falcon", PML_PRE_FALCON, false, false}, {"default", PML_PRE_DEFAULT, false, false},
+    {"", PML_PRE_DEFAULT, false, false}, {"deepseek-llm", PML_PRE_DEEPSEEK_LLM, false, false},
+    {"deepseek-coder", PML_PRE_DEEPSEEK_CODER, false, false}, {"deepseek-v3", PML_PRE_DEEPSEEK3, false, false},
+    {"hunyuan-dense", PML_PRE_DEEPSEEK3, false, false}, {"joyai-llm", PML_PRE_DEEPSEEK3, false, false},
+    {"hy_v4", PML_PRE_DEEPSEEK3, false, false}, {"bloom", PML_PRE_BLOOM, false, false},
+    {"poro-chat", PML_PRE_BLOOM, false, false}, {"gpt3-finnish", PML_PRE_BLOOM, false, false},
+    {"viking", PML_PRE_VIKING, false, false}, {"tekken", PML_PRE_TEKKEN, true, true},
+    {"gpt-4o", PML_PRE_GPT4O, false, false}, {"llama4", PML_PRE_GPT4O, false, false},
+    {"kanana2", PML_PRE_GPT4O, false, false}, {"talkie", PML_PRE_GPT4O, false, false},
+    {"minimax-m2", PML_PRE_GPT4O, false, false}, {"qwen35", PML_PRE_QWEN35, false, false},
+    {"chameleon", PML_PRE_CHAMELEON, false, true}, {"kimi-k2", PML_PRE_KIMI, false, false},
+    {"superbpe", PML_PRE_SUPERBPE, false, false}, {"seed-coder", PML_PRE_SEED_CODER, false, false},
+    {"exaone-moe", PML_PRE_EXAONE_MOE, false, false}, {"minicpm5", PML_PRE_MINICPM5, true, false},
+    {"laguna", PML_PRE_LAGUNA, false, false}, {"youtu", PML_PRE_YOUTU, true, false},
+    {"tiny_aya", PML_PRE_TINY_AYA, false, false}, {"cohere2moe", PML_PRE_TINY_AYA, false, false},
+    {"granite-embed-multi-97m", PML_PRE_GRANITE, true, false}, {"jais-2", PML_PRE_JAIS2, false, false},
+    {"spark2_5", PML_PRE_SPARK, false, false}, {"afmoe", PML_PRE_AFMOE, false, false},
+    {"ufakzeka", PML_PRE_UFAKZEKA, false, false}, {"gemma4", PML_PRE_GEMMA4, false, false},
+    {"granite-embed-multi-311m", PML_PRE_GEMMA4, false, false}, {"sarvam-moe", PML_PRE_GEMMA4, false, false},
+    {"whitespace", PML_PRE_WHITESPACE, false, false}};
+
+PML_API const pml_pre_info *pml_pre_names(size_t *n) {
+  *n = sizeof pml__pre_names / sizeof pml__pre_names[0];
+  return pml__pre_names;
+}
+
+PML_API const pml_pre_info *pml_pre_find(pml_str name) {
+  size_t n;
+  const pml_pre_info *list = pml_pre_names(&n);
+  for (size_t i = 0; i < n; i++)
+    if (pml_str_eq(name, list[i].name)) return &list[i];
+  return NULL;
+}
+
+PML_API const char *pml_pre_name(pml_pre pre, bool whole_words) {
+  size_t n, i = 0;
+  const pml_pre_info *list = pml_pre_names(&n);
+  while (i < n && !(list[i].pre == pre && list[i].whole_words == whole_words)) i++;
+  return i < n ? list[i].name : NULL;
+}
+
+PML__FN void pml__cutter_start(pml__cutter *c, pml_pre pre, const char *text, size_t len) {
+  memset(c, 0, sizeof *c);
+  c->cut = pml__rules[(unsigned)pre < PML_PRE_COUNT ? pre : PML_PRE_GPT2];
+  c->s = text;
+  c->len = len;
+}
+
+/* @pre_next */
+/* The next word: c->at before and after the call, false at the end.  Piece i lies
+   inside piece i - 1; a cut whose piece is used up looks for its next match, and
+   what lies before the match is a piece as well. */
+PML__FN bool pml__cutter_next(pml__cutter *c) {
+  if (c->at >= c->len) return false;
+  size_t end = c->len;
+  for (int i = 0; c->cut[i]; i++) {
+    if (c->piece[i].end <= c->at) {
+      size_t start = c->at, n;
+      if (c->piece[i].match_end > c->at) c->piece[i].end = c->piece[i].match_end;
+      else if (!(n = c->cut[i]->find(c, c->cut[i], c->at, end, &start))) c->piece[i].end = end;
+      else {
+        c->piece[i].match_end = start + n;
+        c->piece[i].end = start > c->at ? start : start + n;
+      }
+    }
+    end = c->piece[i].end;
+  }
+  c->at = end;
+  return true;
+}
+/* @end */
+
 PML_API size_t pml_pre_token(pml_pre pre, const char *text, size_t len) {
-  if (len == 0) return 0;
-  return pre == PML_PRE_QWEN2 ? pml__word_qwen2(text, len) : pml__word_gpt2(text, len);
+  pml__cutter c;
+  pml__cutter_start(&c, pre, text, len);
+  return pml__cutter_next(&c) ? c.at : 0;
 }
 
 PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, pml_str **words, size_t *n) {
+  pml__cutter c;
   size_t cap = 0;
   *n = 0;
   *words = (pml_str *)pml__grow(NULL, &cap, len / 4 + 1, sizeof **words);
-  for (size_t at = 0; at < len && *words;) {
+  pml__cutter_start(&c, pre, text, len);
+  for (size_t at = 0; *words && pml__cutter_next(&c); at = c.at) {
     pml_str *w = (pml_str *)pml__grow(*words, &cap, *n + 1, sizeof *w);
     if (!w) {
       pml_free(*words);
@@ -5861,9 +6476,7 @@ PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, p
       return PML_E_MEMORY;
     }
     *words = w;
-    w[*n].ptr = text + at;
-    w[*n].len = pml_pre_token(pre, text + at, len - at);
-    at += w[(*n)++].len;
+    w[(*n)++] = (pml_str){text + at, c.at - at};
   }
   return *words ? PML_OK : PML_E_MEMORY;
 }
@@ -5973,34 +6586,58 @@ PML__FN size_t pml__special_next(const pml__specials *list, const char *s, size_
 
 typedef struct {
   uint64_t pair; /* left id · 2^32 + right id; all ones: empty */
-  int32_t rank;
+  int32_t rank, id; /* of left + right */
 } pml__merge_slot;
+
+/* A tree of all tokens by their bytes, for the longest or the best match.  An edge
+   is found by hashing (node, byte). */
+typedef struct {
+  uint32_t *key, *child; /* [mask + 1] node · 256 + byte, 0: empty; where it leads */
+  size_t mask;
+  int32_t *id; /* [n_nodes] the token that ends here, -1: none */
+  uint32_t n_nodes;
+} pml__trie;
 
 struct pml_tokenizer {
   pml_tokenizer_spec spec; /* points into the arena */
   pml_arena arena;
   pml_str *bytes;      /* [n_vocab] raw */
   pml__strmap by_text; /* from spec.tokens to ids */
-  int32_t byte_id[256];
+  size_t longest;      /* token text in bytes */
+  int32_t byte_id[256];   /* -1: none */
+  bool lacks_bytes;       /* BPE: some are -1 */
   pml__merge_slot *merge; /* [merge_mask + 1] pair to rank */
   size_t merge_mask;
-  int32_t *merged;         /* [n_merges] rank to the id of left + right */
-  pml__specials user, all; /* user-defined tokens; those and control tokens */
+  pml__specials user, all; /* user-defined tokens; those and control and unknown tokens */
+  /* Merging characters instead of bytes: a symbol is a token or, from n_vocab on, a
+     character that only occurs inside of tokens. */
+  bool by_char, spaces_marked, cut_at_spaces;
+  uint32_t *page[0x1100]; /* by code point / 256: [256] (symbol + 1) · 2 + 1 if a longer token holds it; 0: none */
+  pml_str *extra;         /* [n_extra] */
+  size_t n_extra;
+  /* Unigram and WordPiece. */
+  pml__trie trie;
+  uint32_t next_piece; /* node where the pieces inside a word begin */
+  bool marked_words;   /* WordPiece: words begin with U+2581, else pieces inside with ## */
+  double unk_score;
 };
 
-enum { PML__NO_MERGE = INT32_MAX, PML__MAX_SPECIAL = 1024 };
+enum { PML__NO_MERGE = INT32_MAX, PML__MAX_SPECIAL = 1024, PML__MAX_SYMBOLS = 1 << 30 };
+static const char pml__space_mark[] PML__UNUSED = "\xE2\x96\x81"; /* U+2581, a space in SentencePiece */
+enum { PML__SPACE_MARK = 0x2581 };
 
 PML__FN bool pml__is_literal(int32_t type) { return type >= 2 && type <= 5; }
+
+/* May text become this token without being asked for? */
+PML__FN bool pml__is_plain(const pml_tokenizer *t, int32_t id) {
+  return t->spec.types[id] == 1 || t->spec.types[id] == 4;
+}
 
 PML__FN pml__merge_slot *pml__merge_find(const pml_tokenizer *t, int32_t left, int32_t right) {
   uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
   size_t i = pml__mix64(pair) & t->merge_mask;
   while (t->merge[i].pair != pair && t->merge[i].pair != UINT64_MAX) i = (i + 1) & t->merge_mask;
   return &t->merge[i];
-}
-
-PML__FN int32_t pml__rank_of(const pml_tokenizer *t, int32_t left, int32_t right) {
-  return pml__merge_find(t, left, right)->rank; /* an empty slot says PML__NO_MERGE */
 }
 
 PML__FN pml_status pml__copy_strs(pml_arena *arena, const pml_str *in, size_t n, const pml_str **out) {
@@ -6020,11 +6657,27 @@ PML__FN pml_status pml__copy_strs(pml_arena *arena, const pml_str *in, size_t n,
   return PML_OK;
 }
 
+PML__FN bool pml__pre_is_raw(pml_pre pre) { return pre == PML_PRE_GEMMA4 || pre == PML_PRE_WHITESPACE; }
+
+PML__FN pml_status pml__spec_check_kind(const pml_tokenizer_spec *s) {
+  if ((unsigned)s->kind > PML_WORDPIECE) return pml_fail(PML_E_USAGE, "tokenizer kind %d is not known", (int)s->kind);
+  if ((unsigned)s->pre >= PML_PRE_COUNT) return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)s->pre);
+  if (s->kind == PML_BPE) return PML_OK;
+  if (s->kind != PML_WORDPIECE && !s->scores)
+    return pml_fail(PML_E_FORMAT, "a tokenizer of this kind needs scores, and there are none");
+  if (s->unk < -1 || s->unk >= s->n_vocab || (s->unk < 0 && s->kind != PML_SPM))
+    return pml_fail(PML_E_USAGE, "the unknown token has id %d, the vocabulary has ids 0 to %d", s->unk, s->n_vocab - 1);
+  if (s->n_vocab >= PML__MAX_SYMBOLS)
+    return pml_fail(PML_E_LIMIT, "%d tokens, at most 2^30 are supported", s->n_vocab);
+  for (int i = 0; i < s->n_vocab && s->scores; i++)
+    if (!(s->scores[i] >= -1e30f && s->scores[i] <= 1e30f))
+      return pml_fail(PML_E_FORMAT, "token %d has the score %g: no finite number", i, (double)s->scores[i]);
+  return PML_OK;
+}
+
 PML__FN pml_status pml__spec_check(const pml_tokenizer_spec *s) {
   if (s->n_vocab < 1 || !s->tokens)
     return pml_fail(PML_E_USAGE, "a tokenizer needs at least one token, %d given", s->n_vocab);
-  if (s->pre != PML_PRE_GPT2 && s->pre != PML_PRE_QWEN2)
-    return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)s->pre);
   if (s->n_merges >= INT32_MAX) return pml_fail(PML_E_LIMIT, "%zu merges are more than 2^31-1", s->n_merges);
   if (s->n_merges && !s->merges) return pml_fail(PML_E_USAGE, "%zu merges, but no list of them", s->n_merges);
   const struct {
@@ -6036,28 +6689,98 @@ PML__FN pml_status pml__spec_check(const pml_tokenizer_spec *s) {
       return pml_fail(PML_E_USAGE, "the %s token has id %d, the vocabulary has ids 0 to %d", ids[i].name,
                       ids[i].id, s->n_vocab - 1);
   if (s->add_bos && s->bos < 0) return pml_fail(PML_E_USAGE, "add_bos is set, but there is no bos token");
-  return PML_OK;
+  return pml__spec_check_kind(s);
 }
 
 PML__FN pml_status pml__spec_copy(pml_tokenizer *t, const pml_tokenizer_spec *s) {
   t->spec = *s;
   pml_status st = pml__copy_strs(&t->arena, s->tokens, (size_t)s->n_vocab, &t->spec.tokens);
   if (st == PML_OK) st = pml__copy_strs(&t->arena, s->merges, s->n_merges, &t->spec.merges);
+  const pml_str *map = NULL;
+  if (st == PML_OK) st = pml__copy_strs(&t->arena, &s->charsmap, 1, &map);
   int32_t *types = (int32_t *)pml_arena_calloc(&t->arena, (size_t)s->n_vocab, sizeof *types);
-  if (st != PML_OK || !types) return PML_E_MEMORY;
+  float *scores = s->scores ? (float *)pml_arena_calloc(&t->arena, (size_t)s->n_vocab, sizeof *scores) : NULL;
+  if (st != PML_OK || !types || (s->scores && !scores)) return PML_E_MEMORY;
+  if (scores) memcpy(scores, s->scores, (size_t)s->n_vocab * sizeof *scores);
   for (int i = 0; i < s->n_vocab; i++) {
     types[i] = s->types ? s->types[i] : 1;
     if (types[i] < 1 || types[i] > 6)
       return pml_fail(PML_E_FORMAT, "token %d has type %d, known are 1 to 6", i, (int)types[i]);
   }
   t->spec.types = types;
+  t->spec.scores = scores;
+  t->spec.charsmap = *map;
+  t->by_char = s->kind == PML_SPM || (s->kind == PML_BPE && pml__pre_is_raw(s->pre));
+  t->spaces_marked = s->kind == PML_SPM || s->kind == PML_UNIGRAM || s->pre == PML_PRE_GEMMA4;
   return PML_OK;
+}
+
+/* "<0x0A>" gives 10, anything else -1. */
+PML__FN int pml__hex_byte(pml_str text) {
+  static const char digits[] = "0123456789ABCDEF";
+  if (text.len != 6 || memcmp(text.ptr, "<0x", 3) != 0 || text.ptr[5] != '>') return -1;
+  const char *high = (const char *)memchr(digits, text.ptr[3], 16), *low = (const char *)memchr(digits, text.ptr[4], 16);
+  return high && low ? (int)(high - digits) * 16 + (int)(low - digits) : -1;
+}
+
+/* text with every U+2581 as a space; out has room for text.len bytes. */
+PML__FN size_t pml__unmark_spaces(pml_str text, char *out) {
+  size_t n = 0;
+  for (size_t at = 0; at < text.len;) {
+    bool mark = text.len - at >= 3 && memcmp(text.ptr + at, pml__space_mark, 3) == 0;
+    out[n++] = mark ? ' ' : text.ptr[at];
+    at += mark ? 3 : 1;
+  }
+  return n;
+}
+
+/* Is there a U+2581 after something else?  Then words cannot be told apart by spaces. */
+PML__FN bool pml__crosses_space(pml_str text) {
+  bool word = false;
+  for (size_t at = 0; at < text.len;) {
+    bool mark = text.len - at >= 3 && memcmp(text.ptr + at, pml__space_mark, 3) == 0;
+    if (mark && word) return true;
+    word |= !mark;
+    at += mark ? 3 : 1;
+  }
+  return false;
+}
+
+/* What the token stands for in a text; SIZE_MAX when a byte-level token is misspelt.
+   out has room for text.len + 1. */
+PML__FN size_t pml__token_raw(const pml_tokenizer *t, size_t i, char *out) {
+  pml_str text = t->spec.tokens[i];
+  if (!pml__is_literal(t->spec.types[i])) {
+    int byte = t->by_char ? pml__hex_byte(text) : -1;
+    if (byte >= 0) {
+      out[0] = (char)byte;
+      return 1;
+    }
+    if (t->spec.kind == PML_BPE && !t->by_char) return pml__from_printable(text, out);
+    if (t->spaces_marked) return pml__unmark_spaces(text, out);
+    if (t->spec.kind == PML_WORDPIECE) {
+      if (t->marked_words) return pml__unmark_spaces(text, out);
+      bool inside = text.len > 2 && memcmp(text.ptr, "##", 2) == 0;
+      out[0] = ' ';
+      memcpy(out + !inside, text.ptr + 2 * inside, text.len - 2 * inside);
+      return text.len - 2 * inside + !inside;
+    }
+  }
+  memcpy(out, text.ptr, text.len);
+  return text.len;
 }
 
 /* Fills bytes, by_text and byte_id. */
 PML__FN pml_status pml__index_tokens(pml_tokenizer *t) {
-  size_t n = (size_t)t->spec.n_vocab, total = 0;
-  for (size_t i = 0; i < n; i++) total += t->spec.tokens[i].len;
+  size_t n = (size_t)t->spec.n_vocab, total = n;
+  t->cut_at_spaces = true;
+  for (size_t i = 0; i < n; i++) {
+    pml_str text = t->spec.tokens[i];
+    total += text.len;
+    if (pml__is_plain(t, (int32_t)i) && pml__crosses_space(text)) t->cut_at_spaces = false;
+    if (text.len > t->longest) t->longest = text.len;
+    t->marked_words |= text.len > 3 && memcmp(text.ptr, pml__space_mark, 3) == 0;
+  }
   t->bytes = (pml_str *)pml_arena_calloc(&t->arena, n, sizeof *t->bytes);
   char *raw = (char *)pml_arena_alloc(&t->arena, total);
   if (!t->bytes || !raw || !pml__strmap_reserve(&t->by_text, t->spec.tokens, n)) return PML_E_MEMORY;
@@ -6070,22 +6793,40 @@ PML__FN pml_status pml__index_tokens(pml_tokenizer *t) {
       return pml_fail(PML_E_FORMAT, "token %zu '%s' is the same as token %" PRId64, i, pml__show(text).text,
                       other);
     if (!pml__strmap_add(&t->by_text, t->spec.tokens, i)) return PML_E_MEMORY;
-    size_t len = text.len;
-    if (pml__is_literal(t->spec.types[i])) memcpy(raw, text.ptr, len);
-    else if ((len = pml__from_printable(text, raw)) == SIZE_MAX)
+    size_t len = pml__token_raw(t, i, raw);
+    if (len == SIZE_MAX)
       return pml_fail(PML_E_FORMAT, "token %zu '%s' has a character that stands for no byte", i,
                       pml__show(text).text);
-    else if (len == 1) t->byte_id[(unsigned char)raw[0]] = (int32_t)i;
+    bool byte = t->by_char ? pml__hex_byte(text) >= 0 : t->spec.kind == PML_BPE && len == 1;
+    if (byte && !pml__is_literal(t->spec.types[i])) t->byte_id[(unsigned char)raw[0]] = (int32_t)i;
     t->bytes[i].ptr = raw;
     t->bytes[i].len = len;
     raw += len;
   }
-  for (int b = 0; b < 256; b++)
-    if (t->byte_id[b] < 0)
-      return pml_fail(PML_E_FORMAT, "no token stands for byte 0x%02X: byte-level BPE needs all 256",
-                      (unsigned)b);
   return PML_OK;
 }
+
+/* A byte-level tokenizer has a token for every byte that text is made of.  Some lack
+   control characters and the bytes that hardly or never begin a character (falcon,
+   starcoder): those are left out in encoding.  Some have, in their place, the printable
+   character as a user-defined token (deepseek): that one must do. */
+PML__FN pml_status pml__index_bytes(pml_tokenizer *t) {
+  for (int b = 0; b < 256; b++) {
+    char text[4];
+    pml_str key = {text, (size_t)pml_utf8_encode(pml__byte_to_cp((unsigned)b), text)};
+    if (t->byte_id[b] >= 0) continue;
+    int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, key);
+    bool rare = (b < 32 && b != '\t' && b != '\n' && b != '\r') || b == 127 || b == 0xC0 || b == 0xC1 || b >= 0xF1;
+    if (!rare)
+      return pml_fail(PML_E_FORMAT, "no token stands for byte 0x%02X: byte-level BPE needs one for every byte of a text",
+                      (unsigned)b);
+    if (id >= 0 && t->spec.types[id] == 4) t->byte_id[b] = (int32_t)id;
+    else t->lacks_bytes = true;
+  }
+  return PML_OK;
+}
+
+/* ── Pairs that merge ───────────────────────────────────────────────────────── */
 
 /* id: of left, of right, and of left + right; joined is scratch. */
 PML__FN pml_status pml__merge_parse(const pml_tokenizer *t, size_t rank, pml_buf *joined, int32_t id[3]) {
@@ -6128,42 +6869,265 @@ PML__FN pml_status pml__merge_check(const pml_tokenizer *t, size_t rank, const i
   return PML_OK;
 }
 
-/* Fills merge and merged.  A pair listed twice keeps its first rank. */
-PML__FN pml_status pml__index_merges(pml_tokenizer *t) {
-  size_t n = t->spec.n_merges, n_slots = 64;
+/* Room for n pairs, all empty. */
+PML__FN bool pml__merge_room(pml_tokenizer *t, size_t n) {
+  size_t n_slots = 64;
   while (n_slots / 2 < n) n_slots *= 2;
   t->merge = (pml__merge_slot *)pml_arena_calloc(&t->arena, n_slots, sizeof *t->merge);
-  t->merged = (int32_t *)pml_arena_calloc(&t->arena, n, sizeof *t->merged);
-  if (!t->merge || !t->merged) return PML_E_MEMORY;
+  if (!t->merge) return false;
   t->merge_mask = n_slots - 1;
-  for (size_t i = 0; i < n_slots; i++) t->merge[i] = (pml__merge_slot){UINT64_MAX, PML__NO_MERGE};
+  for (size_t i = 0; i < n_slots; i++) t->merge[i] = (pml__merge_slot){UINT64_MAX, PML__NO_MERGE, -1};
+  return true;
+}
+
+/* A pair that is there already keeps its first rank. */
+PML__FN void pml__merge_add(pml_tokenizer *t, int32_t left, int32_t right, int32_t rank, int32_t id) {
+  pml__merge_slot *slot = pml__merge_find(t, left, right);
+  if (slot->rank == PML__NO_MERGE)
+    *slot = (pml__merge_slot){(uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, id};
+}
+
+PML__FN pml_status pml__index_merges(pml_tokenizer *t) {
+  size_t n = t->spec.n_merges;
+  if (!pml__merge_room(t, n)) return PML_E_MEMORY;
   pml_buf joined = {0};
   pml_status st = PML_OK;
   for (size_t rank = 0; rank < n && st == PML_OK; rank++) {
     int32_t id[3] = {0};
     st = pml__merge_parse(t, rank, &joined, id);
     if (st == PML_OK) st = pml__merge_check(t, rank, id);
-    if (st != PML_OK) break;
-    pml__merge_slot *slot = pml__merge_find(t, id[0], id[1]);
-    if (slot->rank == PML__NO_MERGE)
-      *slot = (pml__merge_slot){(uint64_t)(uint32_t)id[0] << 32 | (uint32_t)id[1], (int32_t)rank};
-    t->merged[rank] = id[2];
+    if (st == PML_OK) pml__merge_add(t, id[0], id[1], (int32_t)rank, id[2]);
   }
   pml_buf_free(&joined);
   return st;
 }
 
+/* ── Characters and scores: SentencePiece ───────────────────────────────────── */
+
+/* What the character is to the tokenizer: (symbol + 1) · 2 + 1 if a longer token holds it, 0 if it is unknown. */
+PML__FN uint32_t pml__char_value(const pml_tokenizer *t, uint32_t cp) {
+  const uint32_t *page = cp < 0x110000 ? t->page[cp >> 8] : NULL;
+  return page ? page[cp & 255] : 0;
+}
+
+/* The symbol of a character that is already known as a token or inside of one, else -1. */
+PML__FN int32_t pml__char_symbol(const pml_tokenizer *t, pml_str text) {
+  uint32_t cp;
+  if (pml_utf8_decode(text.ptr, text.len, &cp) != (int)text.len) return -1;
+  return (int32_t)(pml__char_value(t, cp) >> 1) - 1;
+}
+
+/* Notes the character at text[at], part of a token of more than one if `inside`. */
+PML__FN bool pml__char_note(pml_tokenizer *t, pml_str text, size_t at, size_t n, uint32_t cp, bool inside, size_t *cap) {
+  uint32_t **page = &t->page[cp >> 8];
+  if (!*page) *page = (uint32_t *)pml_arena_calloc(&t->arena, 256, sizeof **page);
+  if (!*page) return false;
+  uint32_t *value = &(*page)[cp & 255];
+  if (*value == 0) {
+    pml_str c = {text.ptr + at, n};
+    int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, c);
+    if (id < 0 || !pml__is_plain(t, (int32_t)id)) {
+      pml_str *extra = (pml_str *)pml__grow(t->extra, cap, t->n_extra + 1, sizeof *extra);
+      if (!extra) return false;
+      t->extra = extra;
+      extra[t->n_extra] = c;
+      id = t->spec.n_vocab + (int64_t)t->n_extra++;
+    }
+    *value = ((uint32_t)id + 1) << 1;
+  }
+  *value |= inside;
+  return true;
+}
+
+/* Fills page and extra. */
+PML__FN pml_status pml__index_chars(pml_tokenizer *t) {
+  size_t cap = 0;
+  for (int i = 0; i < t->spec.n_vocab; i++) {
+    pml_str text = t->spec.tokens[i];
+    if (!pml__is_plain(t, i) || !pml_utf8_valid(text.ptr, text.len) || pml__hex_byte(text) >= 0) continue;
+    for (size_t at = 0, n; at < text.len; at += n) {
+      uint32_t cp;
+      n = (size_t)pml_utf8_decode(text.ptr + at, text.len - at, &cp);
+      if (!pml__char_note(t, text, at, n, cp, n < text.len, &cap)) return PML_E_MEMORY;
+    }
+  }
+  return PML_OK;
+}
+
+typedef struct {
+  float score;
+  int32_t id;
+} pml__scored;
+
+PML__FN int pml__scored_order(const void *a, const void *b) {
+  const pml__scored *x = (const pml__scored *)a, *y = (const pml__scored *)b;
+  return x->score != y->score ? (x->score > y->score ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
+}
+
+/* The token or character that these bytes are, -1 for none. */
+PML__FN int32_t pml__part_symbol(const pml_tokenizer *t, const char *s, size_t n) {
+  pml_str part = {s, n};
+  int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, part);
+  if (id >= 0 && pml__is_plain(t, (int32_t)id) && pml__hex_byte(part) < 0) return (int32_t)id;
+  return n <= 4 ? pml__char_symbol(t, part) : -1;
+}
+
+/* @spm_pairs */
+/* A pair merges when left + right is a token, and the best score goes first.  So every
+   token is cut at every place, and both halves, if they can occur, become a pair whose
+   rank is the place of the token among all scores; equal scores have equal ranks.
+   add false: counts only. */
+PML__FN size_t pml__spm_pairs(pml_tokenizer *t, const pml__scored *order, size_t n, bool add) {
+  size_t n_pairs = 0;
+  int32_t rank = 0;
+  for (size_t i = 0; i < n; i++) {
+    pml_str text = t->spec.tokens[order[i].id];
+    if (i && order[i].score != order[i - 1].score) rank = (int32_t)i;
+    for (size_t at = 1; at < text.len; at++) {
+      if ((text.ptr[at] & 0xC0) == 0x80) continue; /* inside of a character */
+      int32_t left = pml__part_symbol(t, text.ptr, at);
+      int32_t right = left < 0 ? -1 : pml__part_symbol(t, text.ptr + at, text.len - at);
+      if (right < 0) continue;
+      n_pairs++;
+      if (add) pml__merge_add(t, left, right, rank, order[i].id);
+    }
+  }
+  return n_pairs;
+}
+/* @end */
+
+PML__FN pml_status pml__index_scores(pml_tokenizer *t) {
+  size_t n = 0;
+  pml__scored *order = (pml__scored *)pml_calloc((size_t)t->spec.n_vocab, sizeof *order);
+  if (!order) return PML_E_MEMORY;
+  for (int i = 0; i < t->spec.n_vocab; i++) {
+    pml_str text = t->spec.tokens[i];
+    if (pml__is_plain(t, i) && pml_utf8_valid(text.ptr, text.len) && pml__hex_byte(text) < 0)
+      order[n++] = (pml__scored){t->spec.scores[i], i};
+  }
+  if (n) qsort(order, n, sizeof *order, pml__scored_order);
+  bool ok = pml__merge_room(t, pml__spm_pairs(t, order, n, false));
+  if (ok) pml__spm_pairs(t, order, n, true);
+  pml_free(order);
+  for (int b = 0; b < 256 && ok; b++)
+    if (t->byte_id[b] < 0 && t->spec.unk < 0)
+      return pml_fail(PML_E_FORMAT, "no token <0x%02X> stands for that byte, and there is no unknown token", (unsigned)b);
+  return ok ? PML_OK : PML_E_MEMORY;
+}
+
+/* ── A tree of tokens: Unigram and WordPiece ────────────────────────────────── */
+
+PML__FN size_t pml__trie_slot(const pml__trie *trie, uint32_t node, unsigned char byte) {
+  uint32_t key = node << 8 | byte;
+  size_t i = (key * 0x9E3779B1u >> 7 ^ key) & trie->mask;
+  while (trie->key[i] && trie->key[i] - 1 != key) i = (i + 1) & trie->mask;
+  return i;
+}
+
+/* The node below, 0 (the root, which is below nothing) for none. */
+PML__FN uint32_t pml__trie_child(const pml__trie *trie, uint32_t node, char byte) {
+  size_t i = pml__trie_slot(trie, node, (unsigned char)byte);
+  return trie->key[i] ? trie->child[i] : 0;
+}
+
+/* text leads to a node; new ones are added on the way. */
+PML__FN uint32_t pml__trie_add(pml__trie *trie, pml_str text) {
+  uint32_t node = 0;
+  for (size_t at = 0; at < text.len; at++) {
+    size_t i = pml__trie_slot(trie, node, (unsigned char)text.ptr[at]);
+    if (!trie->key[i]) {
+      trie->key[i] = (node << 8 | (unsigned char)text.ptr[at]) + 1;
+      trie->child[i] = trie->n_nodes;
+      trie->id[trie->n_nodes++] = -1;
+    }
+    node = trie->child[i];
+  }
+  return node;
+}
+
+PML__FN pml_status pml__index_trie(pml_tokenizer *t) {
+  pml__trie *trie = &t->trie;
+  static const pml_str inside = {"##", 2};
+  size_t nodes = 8, n_slots = 64;
+  for (int i = 0; i < t->spec.n_vocab; i++) nodes += pml__is_plain(t, i) ? t->spec.tokens[i].len : 0;
+  if (nodes >= 1 << 24)
+    return pml_fail(PML_E_LIMIT, "the tokens have %zu bytes together, at most 2^24 are supported", nodes);
+  while (n_slots / 2 < nodes) n_slots *= 2;
+  trie->key = (uint32_t *)pml_arena_calloc(&t->arena, n_slots, sizeof *trie->key);
+  trie->child = (uint32_t *)pml_arena_calloc(&t->arena, n_slots, sizeof *trie->child);
+  trie->id = (int32_t *)pml_arena_calloc(&t->arena, nodes, sizeof *trie->id);
+  if (!trie->key || !trie->child || !trie->id) return PML_E_MEMORY;
+  trie->mask = n_slots - 1;
+  trie->id[trie->n_nodes++] = -1;
+  double lowest = 0;
+  for (int i = 0; i < t->spec.n_vocab; i++) {
+    if (!pml__is_plain(t, i)) continue;
+    trie->id[pml__trie_add(trie, t->spec.tokens[i])] = i;
+    if (t->spec.scores && t->spec.types[i] == 1 && (double)t->spec.scores[i] < lowest) lowest = (double)t->spec.scores[i];
+  }
+  t->unk_score = lowest - 10;
+  if (t->spec.kind == PML_WORDPIECE && !t->marked_words) t->next_piece = pml__trie_add(trie, inside);
+  return PML_OK;
+}
+
+/* ── Normalisation by a table in the file: Unigram ──────────────────────────── */
+
+/* The precompiled map is a double array: from node `at` the byte c leads to at ^ c if
+   that entry names c; replacements are strings after the array. */
+PML__FN uint32_t pml__map_unit(const pml_tokenizer *t, size_t i) {
+  uint32_t unit = 0, bytes;
+  memcpy(&bytes, t->spec.charsmap.ptr, 4);
+  if (i < bytes / 4) memcpy(&unit, t->spec.charsmap.ptr + 4 + 4 * i, 4);
+  return unit;
+}
+
+PML__FN uint32_t pml__map_base(uint32_t unit) { return (unit >> 10) << ((unit & 512) >> 6); }
+
+PML__FN pml_status pml__check_charsmap(const pml_tokenizer *t) {
+  pml_str map = t->spec.charsmap;
+  uint32_t bytes = 0;
+  if (map.len == 0) return PML_OK;
+  if (map.len >= 4) memcpy(&bytes, map.ptr, 4);
+  if (map.len < 5 || bytes % 4 || bytes > map.len - 5 || map.ptr[map.len - 1] != 0)
+    return pml_fail(PML_E_FORMAT, "the tokenizer's character map of %zu bytes is damaged", map.len);
+  return PML_OK;
+}
+
+/* The longest text at s that the map replaces: its length, 0 for none, and by what. */
+PML__FN size_t pml__map_find(const pml_tokenizer *t, const char *s, size_t len, pml_str *by) {
+  size_t found = 0;
+  if (t->spec.charsmap.len == 0) return 0;
+  uint32_t bytes, at = pml__map_base(pml__map_unit(t, 0));
+  memcpy(&bytes, t->spec.charsmap.ptr, 4);
+  size_t text_len = t->spec.charsmap.len - 4 - bytes;
+  const char *text = t->spec.charsmap.ptr + 4 + bytes;
+  for (size_t i = 0; i < len && s[i]; i++) {
+    at ^= (unsigned char)s[i];
+    uint32_t unit = pml__map_unit(t, at);
+    if ((unit & 0x800000FFu) != (unsigned char)s[i]) break;
+    at ^= pml__map_base(unit);
+    size_t offset = pml__map_unit(t, at) & 0x7FFFFFFF;
+    if ((unit & 256) && offset < text_len) {
+      *by = (pml_str){text + offset, strlen(text + offset)}; /* the text ends with a 0 */
+      found = i + 1;
+    }
+  }
+  return found;
+}
+
+/* ── Special tokens and the rest of the index ───────────────────────────────── */
+
 PML__FN pml_status pml__index_specials(pml_tokenizer *t) {
   size_t n_user = 0, n_all = 0;
   for (int i = 0; i < t->spec.n_vocab; i++) {
     n_user += t->spec.types[i] == 4;
-    n_all += t->spec.types[i] == 3 || t->spec.types[i] == 4;
+    n_all += t->spec.types[i] >= 2 && t->spec.types[i] <= 4;
   }
   t->user.at = (pml__special *)pml_arena_calloc(&t->arena, n_user, sizeof *t->user.at);
   t->all.at = (pml__special *)pml_arena_calloc(&t->arena, n_all, sizeof *t->all.at);
   if (!t->user.at || !t->all.at) return PML_E_MEMORY;
   for (int i = 0; i < t->spec.n_vocab; i++) {
-    if (t->spec.types[i] != 3 && t->spec.types[i] != 4) continue;
+    if (t->spec.types[i] < 2 || t->spec.types[i] > 4) continue;
     if (t->bytes[i].len > PML__MAX_SPECIAL)
       return pml_fail(PML_E_LIMIT, "token %d is a special token of %zu bytes, at most %d are supported", i,
                       t->bytes[i].len, (int)PML__MAX_SPECIAL);
@@ -6176,6 +7140,20 @@ PML__FN pml_status pml__index_specials(pml_tokenizer *t) {
   return PML_OK;
 }
 
+PML__FN pml_status pml__index_kind(pml_tokenizer *t) {
+  pml_status st = PML_OK;
+  if (t->by_char) st = pml__index_chars(t);
+  switch (t->spec.kind) {
+    case PML_BPE:
+      if (!t->by_char) st = pml__index_bytes(t);
+      return st == PML_OK ? pml__index_merges(t) : st;
+    case PML_SPM: return st == PML_OK ? pml__index_scores(t) : st;
+    case PML_UNIGRAM: st = pml__check_charsmap(t); break;
+    case PML_WORDPIECE: break;
+  }
+  return st == PML_OK ? pml__index_trie(t) : st;
+}
+
 PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer_spec *spec) {
   *out = NULL;
   pml_status st = pml__spec_check(spec);
@@ -6184,7 +7162,7 @@ PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer
   if (!t) return PML_E_MEMORY;
   st = pml__spec_copy(t, spec);
   if (st == PML_OK) st = pml__index_tokens(t);
-  if (st == PML_OK) st = pml__index_merges(t);
+  if (st == PML_OK) st = pml__index_kind(t);
   if (st == PML_OK) st = pml__index_specials(t);
   if (st == PML_OK) *out = t;
   else pml_tokenizer_free(t);
@@ -6194,6 +7172,7 @@ PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer
 PML_API void pml_tokenizer_free(pml_tokenizer *t) {
   if (!t) return;
   pml_free(t->by_text.slot);
+  pml_free(t->extra);
   pml_arena_free(&t->arena);
   pml_free(t);
 }
@@ -6205,41 +7184,64 @@ PML_API pml_str pml_token_bytes(const pml_tokenizer *t, int32_t id) {
   return id >= 0 && id < t->spec.n_vocab ? t->bytes[id] : none;
 }
 
+/* A text as the tokens of a vocabulary spell it: " the" is Ġthe, ▁the or the. */
+PML__FN void pml__spell(const pml_tokenizer *t, pml_str text, pml_buf *out) {
+  if (t->spec.kind == PML_BPE && !t->by_char) {
+    for (size_t i = 0; i < text.len; i++) {
+      char c[4];
+      pml_buf_add(out, c, (size_t)pml_utf8_encode(pml__byte_to_cp((unsigned char)text.ptr[i]), c));
+    }
+    return;
+  }
+  bool hashes = t->spec.kind == PML_WORDPIECE && !t->marked_words;
+  bool word = hashes && text.len && text.ptr[0] == ' ';
+  if (hashes && !word) pml_buf_add(out, "##", 2);
+  for (size_t i = word; i < text.len; i++)
+    if (text.ptr[i] == ' ' && !hashes && t->spec.pre != PML_PRE_WHITESPACE) pml_buf_add(out, pml__space_mark, 3);
+    else pml_buf_add(out, text.ptr + i, 1);
+}
+
 PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text) {
   pml_str key = {text, text ? strlen(text) : 0};
   int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, key);
   if (id >= 0 && pml__is_literal(t->spec.types[id])) return (int32_t)id;
-  char *printable = key.len < SIZE_MAX / 2 ? (char *)pml_alloc(2 * key.len) : NULL;
-  if (!printable) return -1;
-  key.len = pml__to_printable(key, printable);
-  key.ptr = printable;
-  id = pml__strmap_find(&t->by_text, t->spec.tokens, key);
-  pml_free(printable);
+  pml_buf spelt = {0};
+  pml__spell(t, key, &spelt);
+  key = (pml_str){spelt.data, spelt.failed ? 0 : spelt.len};
+  id = key.len ? pml__strmap_find(&t->by_text, t->spec.tokens, key) : -1;
+  if (t->by_char && id < 0 && text && strlen(text) == 1) id = t->byte_id[(unsigned char)text[0]];
+  pml_buf_free(&spelt);
   return id >= 0 && !pml__is_literal(t->spec.types[id]) ? (int32_t)id : -1;
 }
 
 /* ── Encoding ───────────────────────────────────────────────────────────────── */
 
+/* rank · 2^32 + id of left + right; the rank PML__NO_MERGE if they do not merge. */
+PML__FN uint64_t pml__pair_of(const pml_tokenizer *t, int32_t left, int32_t right) {
+  const pml__merge_slot *slot = pml__merge_find(t, left, right);
+  return (uint64_t)(uint32_t)slot->rank << 32 | (uint32_t)slot->id;
+}
+
 /* @bpe_merge */
-/* Merges ids[n] in place and returns how many are left.  ranks[n] is scratch:
-   ranks[i] belongs to the pair (ids[i], ids[i+1]).  The lowest rank goes first,
-   of equal ones the leftmost. */
-PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, int32_t *ranks, size_t n,
+/* Merges ids[n] in place and returns how many are left.  pair[n] is scratch:
+   pair[i] is the rank of (ids[i], ids[i+1]) · 2^32 + the id they become.  The
+   lowest rank goes first, of equal ones the leftmost. */
+PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, uint64_t *pair, size_t n,
                               pml_merge_fn seen, void *user) {
-  for (size_t i = 0; i + 1 < n; i++) ranks[i] = pml__rank_of(t, ids[i], ids[i + 1]);
+  for (size_t i = 0; i + 1 < n; i++) pair[i] = pml__pair_of(t, ids[i], ids[i + 1]);
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; i++)
-      if (ranks[i] < ranks[best]) best = i;
-    int32_t rank = ranks[best];
+      if (pair[i] >> 32 < pair[best] >> 32) best = i;
+    int32_t rank = (int32_t)(pair[best] >> 32);
     if (rank == PML__NO_MERGE) break;
-    ids[best] = t->merged[rank];
+    ids[best] = (int32_t)(uint32_t)pair[best];
     size_t after = n - best - 2;
     memmove(ids + best + 1, ids + best + 2, after * sizeof *ids);
-    memmove(ranks + best + 1, ranks + best + 2, after * sizeof *ranks);
+    memmove(pair + best + 1, pair + best + 2, after * sizeof *pair);
     n--;
-    if (best > 0) ranks[best - 1] = pml__rank_of(t, ids[best - 1], ids[best]);
-    if (best + 1 < n) ranks[best] = pml__rank_of(t, ids[best], ids[best + 1]);
+    if (best > 0) pair[best - 1] = pml__pair_of(t, ids[best - 1], ids[best]);
+    if (best + 1 < n) pair[best] = pml__pair_of(t, ids[best], ids[best + 1]);
     if (seen) seen(user, ids, n, rank);
   }
   return n;
@@ -6252,15 +7254,50 @@ PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b)
   return n;
 }
 
+/* A character that is no token: its bytes, or the unknown token where one is missing.  Returns how many. */
+PML__FN size_t pml__unknown_char(const pml_tokenizer *t, const char *s, size_t n, int32_t *out) {
+  for (size_t i = 0; i < n; i++) {
+    out[i] = t->byte_id[(unsigned char)s[i]];
+    if (out[i] >= 0) continue;
+    out[0] = t->spec.unk;
+    return t->spec.unk >= 0;
+  }
+  return n;
+}
+
+/* The symbols that merging a word starts from: its bytes, or its characters, where an
+   unknown one is its bytes or the unknown token.  At most len. */
+PML__FN size_t pml__symbols(const pml_tokenizer *t, const char *word, size_t len, int32_t *out) {
+  size_t n = 0;
+  if (!t->by_char) {
+    for (; n < len; n++) out[n] = t->byte_id[(unsigned char)word[n]];
+    return n;
+  }
+  for (size_t at = 0, width; at < len; at += width) {
+    uint32_t cp;
+    width = (size_t)pml_utf8_decode(word + at, len - at, &cp);
+    uint32_t value = pml__char_value(t, cp == ' ' && t->spaces_marked ? PML__SPACE_MARK : cp);
+    if (value) out[n++] = (int32_t)(value >> 1) - 1;
+    else n += pml__unknown_char(t, word + at, width, out + n);
+  }
+  return n;
+}
+
 PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen,
                                  void *user) {
-  int32_t *ids = (int32_t *)pml_calloc(len, 2 * sizeof *ids);
-  if (!ids) return PML_E_MEMORY;
-  for (size_t i = 0; i < len; i++) ids[i] = t->byte_id[(unsigned char)word[i]];
-  seen(user, ids, len, -1);
-  pml__bpe_short(t, ids, ids + len, len, seen, user);
+  if (t->spec.kind != PML_BPE && t->spec.kind != PML_SPM)
+    return pml_fail(PML_E_USAGE, "this tokenizer does not merge: Unigram and WordPiece choose whole pieces");
+  int32_t *ids = (int32_t *)pml_calloc(len, sizeof *ids);
+  uint64_t *pair = (uint64_t *)pml_calloc(len, sizeof *pair);
+  if (ids && pair) {
+    size_t n = pml__symbols(t, word, len, ids);
+    seen(user, ids, n, -1);
+    pml__bpe_short(t, ids, pair, n, seen, user);
+  }
+  bool ok = ids && pair;
   pml_free(ids);
-  return PML_OK;
+  pml_free(pair);
+  return ok ? PML_OK : PML_E_MEMORY;
 }
 
 /* A remembered word of up to 16 bytes and its ids: one cache line. */
@@ -6278,14 +7315,24 @@ typedef struct {
   uint32_t prev, next;
 } pml__bpe_symbol;
 
+/* The best way to the byte `from` + its token. */
+typedef struct {
+  double score;
+  int32_t id;
+  uint32_t from;
+} pml__best;
+
 typedef struct {
   const pml_tokenizer *t;
   int32_t *ids;
-  size_t n, cap;
+  size_t n, cap, n_start;  /* n_start: where the ids of the current piece of text begin */
   pml__known_word *known;  /* [PML__KNOWN_WORDS], NULL for a short text */
   pml__bpe_symbol *symbol; /* scratch of long words */
   uint64_t *heap;
   size_t n_heap, symbol_cap, heap_cap;
+  pml__best *best; /* scratch of Unigram */
+  size_t best_cap;
+  pml_buf text; /* scratch: a text normalised, a word spelt */
   bool failed;
 } pml__encoder;
 
@@ -6307,17 +7354,17 @@ PML__FN uint64_t pml__bpe_pop(pml__encoder *e) {
   return top;
 }
 
-/* Sets the rank of the pair that begins at symbol i and queues it: rank · 2^32 + i,
-   so that the smallest number is the lowest rank and, of equal ones, the leftmost. */
+/* Looks up the pair that begins at symbol i and queues it: rank · 2^32 + i, so that
+   the smallest number is the lowest rank and, of equal ones, the leftmost. */
 PML__FN void pml__bpe_queue(pml__encoder *e, uint32_t i, uint32_t n) {
   pml__bpe_symbol *s = e->symbol;
-  s[i].rank = s[i].next < n ? pml__rank_of(e->t, s[i].id, s[s[i].next].id) : PML__NO_MERGE;
+  s[i].rank = s[i].next < n ? pml__merge_find(e->t, s[i].id, s[s[i].next].id)->rank : PML__NO_MERGE;
   if (s[i].rank != PML__NO_MERGE) pml__bpe_push(e, (uint64_t)(uint32_t)s[i].rank << 32 | i);
 }
 
 /* The same merges as pml__bpe_short in O(n · log n).  A queued pair whose rank is
    no longer that of its symbol was changed by a neighbour and is skipped. */
-PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int32_t *out) {
+PML__FN size_t pml__bpe_long(pml__encoder *e, int32_t *ids, uint32_t n) {
   size_t twice = 2 * (size_t)n; /* each merge takes one from the queue and adds two at most */
   pml__bpe_symbol *s = (pml__bpe_symbol *)pml__grow(e->symbol, &e->symbol_cap, n, sizeof *s);
   if (s) e->symbol = s;
@@ -6328,15 +7375,13 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
   }
   e->heap = heap;
   e->n_heap = 0;
-  for (uint32_t i = 0; i < n; i++)
-    s[i] = (pml__bpe_symbol){e->t->byte_id[(unsigned char)word[i]], 0, i - 1, i + 1};
+  for (uint32_t i = 0; i < n; i++) s[i] = (pml__bpe_symbol){ids[i], 0, i - 1, i + 1};
   for (uint32_t i = 0; i < n; i++) pml__bpe_queue(e, i, n);
   while (e->n_heap) {
     uint64_t top = pml__bpe_pop(e);
     uint32_t i = (uint32_t)top, next = s[i].next;
-    int32_t rank = (int32_t)(top >> 32);
-    if (s[i].rank != rank) continue;
-    s[i].id = e->t->merged[rank];
+    if (s[i].rank != (int32_t)(top >> 32)) continue;
+    s[i].id = pml__merge_find(e->t, s[i].id, s[next].id)->id;
     s[i].next = s[next].next;
     if (s[i].next < n) s[s[i].next].prev = i;
     s[next].rank = PML__NO_MERGE; /* gone */
@@ -6344,38 +7389,51 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
     if (s[i].prev < n) pml__bpe_queue(e, s[i].prev, n);
   }
   size_t n_out = 0;
-  for (uint32_t i = 0; i < n; i = s[i].next) out[n_out++] = s[i].id;
+  for (uint32_t i = 0; i < n; i = s[i].next) ids[n_out++] = s[i].id;
   return n_out;
 }
 
-PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
-  int32_t *ids = (int32_t *)pml__grow(e->ids, &e->cap, e->n + len, sizeof *ids), ranks[PML__SHORT_WORD];
-  if (!ids) {
-    e->failed = true;
-    return;
+/* Characters that were no tokens and found no partner become bytes; ids has room. */
+PML__FN size_t pml__expand_extra(const pml_tokenizer *t, int32_t *ids, size_t n) {
+  size_t total = 0, to;
+  for (size_t i = 0; i < n; i++) {
+    int32_t extra = ids[i] - t->spec.n_vocab, out[4];
+    total += extra < 0 ? 1 : pml__unknown_char(t, t->extra[extra].ptr, t->extra[extra].len, out);
   }
-  e->ids = ids;
-  ids += e->n;
-  pml__known_word *known = NULL;
-  uint64_t key[2] = {0, 0};
-  if (e->known && len > 1 && len <= 16) {
-    memcpy(key, word, len);
-    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
-    if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
-      memcpy(ids, known->ids, known->n * sizeof *ids);
-      e->n += known->n;
-      return;
+  to = total;
+  for (size_t i = n; i-- > 0;) {
+    int32_t extra = ids[i] - t->spec.n_vocab, out[4] = {ids[i]};
+    size_t k = extra < 0 ? 1 : pml__unknown_char(t, t->extra[extra].ptr, t->extra[extra].len, out);
+    to -= k;
+    memcpy(ids + to, out, k * sizeof *ids);
+  }
+  return total;
+}
+
+/* ids[len] at the end of e->ids become the tokens of the word; returns how many. */
+PML__FN size_t pml__merge_word(pml__encoder *e, const char *word, size_t len, int32_t *ids) {
+  const pml_tokenizer *t = e->t;
+  uint64_t pair[PML__SHORT_WORD];
+  bool whole = t->spec.whole_words || (t->spec.pre == PML_PRE_GEMMA4 && t->spec.kind == PML_BPE && word[0] == '\n');
+  if (whole && len <= t->longest) {
+    e->text.len = 0;
+    pml__spell(t, (pml_str){word, len}, &e->text);
+    pml_str key = {e->text.data, e->text.len};
+    int64_t id = e->text.failed ? -1 : pml__strmap_find(&t->by_text, t->spec.tokens, key);
+    if (id >= 0 && !pml__is_literal(t->spec.types[id])) {
+      ids[0] = (int32_t)id;
+      return 1;
     }
   }
-  size_t n = len;
-  if (len <= PML__SHORT_WORD) {
-    for (size_t i = 0; i < len; i++) ids[i] = e->t->byte_id[(unsigned char)word[i]];
-    n = pml__bpe_short(e->t, ids, ranks, len, NULL, NULL);
-  } else n = pml__bpe_long(e, word, (uint32_t)len, ids);
-  e->n += n;
-  if (!known || n > sizeof known->ids / sizeof known->ids[0]) return;
-  *known = (pml__known_word){{key[0], key[1]}, (uint32_t)len, (uint32_t)n, {0}};
-  memcpy(known->ids, ids, n * sizeof *ids);
+  size_t n = pml__symbols(t, word, len, ids);
+  if (n <= PML__SHORT_WORD) n = pml__bpe_short(t, ids, pair, n, NULL, NULL);
+  else n = pml__bpe_long(e, ids, (uint32_t)n);
+  if (t->lacks_bytes) {
+    size_t all = n;
+    for (size_t i = n = 0; i < all; i++)
+      if (ids[i] >= 0) ids[n++] = ids[i];
+  }
+  return t->n_extra ? pml__expand_extra(t, ids, n) : n;
 }
 
 PML__FN void pml__encode_id(pml__encoder *e, int32_t id) {
@@ -6386,6 +7444,243 @@ PML__FN void pml__encode_id(pml__encoder *e, int32_t id) {
   }
   e->ids = ids;
   ids[e->n++] = id;
+}
+
+PML__FN size_t pml__pieces_of_word(pml__encoder *e, const char *word, size_t len, int32_t *ids);
+PML__FN size_t pml__best_pieces(pml__encoder *e, const char *word, size_t len, int32_t *ids);
+
+PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
+  int32_t *ids = (int32_t *)pml__grow(e->ids, &e->cap, e->n + len + 1, sizeof *ids);
+  if (!ids) {
+    e->failed = true;
+    return;
+  }
+  e->ids = ids;
+  ids += e->n;
+  pml__known_word *known = NULL;
+  uint64_t key[2] = {0, 0};
+  if (e->known && len <= 16) {
+    memcpy(key, word, len);
+    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
+    if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
+      memcpy(ids, known->ids, known->n * sizeof *ids);
+      e->n += known->n;
+      return;
+    }
+  }
+  size_t n;
+  if (e->t->spec.kind == PML_UNIGRAM) n = pml__best_pieces(e, word, len, ids);
+  else if (e->t->spec.kind == PML_WORDPIECE) n = pml__pieces_of_word(e, word, len, ids);
+  else n = pml__merge_word(e, word, len, ids);
+  e->n += n;
+  if (!known || e->failed || n > sizeof known->ids / sizeof known->ids[0]) return;
+  *known = (pml__known_word){{key[0], key[1]}, (uint32_t)len, (uint32_t)n, {0}};
+  memcpy(known->ids, ids, n * sizeof *ids);
+}
+
+/* Words for merging characters: from one space to the next if no token crosses a space,
+   and apart from characters that no longer token holds.  A space in front if `prefix`. */
+PML__FN void pml__encode_chars(pml__encoder *e, const char *s, size_t len, bool prefix) {
+  const pml_tokenizer *t = e->t;
+  for (size_t at = 0; at < len && !e->failed;) {
+    size_t to = at, n = 0;
+    uint32_t cp, value = 1;
+    for (bool word = false; to < len; to += n) {
+      n = (size_t)pml_utf8_decode(s + to, len - to, &cp);
+      if (cp == ' ' && t->spaces_marked) cp = PML__SPACE_MARK;
+      value = pml__char_value(t, cp);
+      if (!(value & 1) || (cp == PML__SPACE_MARK && word && t->cut_at_spaces)) break;
+      word |= cp != PML__SPACE_MARK;
+    }
+    if (prefix) {
+      e->text.len = 0;
+      pml_buf_add(&e->text, " ", 1);
+      pml_buf_add(&e->text, s + at, to - at);
+      e->failed |= e->text.failed;
+      if (!e->failed) pml__encode_word(e, e->text.data, e->text.len);
+    } else if (to > at) pml__encode_word(e, s + at, to - at);
+    prefix = false;
+    if (to < len && !(value & 1) && !e->failed) { /* it stands alone */
+      if (value) pml__encode_id(e, (int32_t)(value >> 1) - 1);
+      else pml__encode_word(e, s + to, n);
+      to += n;
+    }
+    at = to;
+  }
+}
+
+/* ── Encoding with Unigram and WordPiece ──────────────────────────────────────── */
+
+/* @viterbi */
+/* The pieces of a word with the highest sum of scores.  best[i] is the best way to
+   byte i; from there every token that begins at i offers a way to its end, and a
+   character that is no token offers the unknown one.  The first of equal ways stays. */
+PML__FN size_t pml__best_pieces(pml__encoder *e, const char *word, size_t len, int32_t *ids) {
+  const pml_tokenizer *t = e->t;
+  pml__best *best = (pml__best *)pml__grow(e->best, &e->best_cap, len + 1, sizeof *best);
+  if (!best) {
+    e->failed = true;
+    return 0;
+  }
+  e->best = best;
+  for (size_t i = 0; i <= len; i++) best[i] = (pml__best){i ? -1e300 : 0, t->spec.unk, 0};
+  for (size_t at = 0, width; at < len; at += width) {
+    uint32_t cp, node = 0;
+    bool known = false;
+    width = (size_t)pml_utf8_decode(word + at, len - at, &cp);
+    for (size_t to = at; to < len && (node = pml__trie_child(&t->trie, node, word[to++]));) {
+      int32_t id = t->trie.id[node];
+      if (id < 0) continue;
+      known |= to - at == width;
+      double score = best[at].score + (t->spec.types[id] == 4 ? 0 : (double)t->spec.scores[id]);
+      if (score > best[to].score) best[to] = (pml__best){score, id, (uint32_t)at};
+    }
+    double score = best[at].score + t->unk_score;
+    if (!known && score > best[at + width].score) best[at + width] = (pml__best){score, t->spec.unk, (uint32_t)at};
+  }
+  size_t n = 0;
+  for (size_t at = len; at > 0; at = best[at].from) /* backwards; unknown ones in a row are one */
+    if (n == 0 || ids[n - 1] != t->spec.unk || best[at].id != t->spec.unk) ids[n++] = best[at].id;
+  for (size_t i = 0; i < n / 2; i++) {
+    int32_t id = ids[i];
+    ids[i] = ids[n - 1 - i];
+    ids[n - 1 - i] = id;
+  }
+  return n;
+}
+/* @end */
+
+/* text by the map in the file, with spaces marked, into e->text. */
+PML__FN void pml__normalise(pml__encoder *e, const char *s, size_t len) {
+  const pml_tokenizer *t = e->t;
+  bool in_word = false, begun = false, squeeze = t->spec.squeeze_spaces;
+  e->text.len = 0;
+  for (size_t at = 0; at < len;) {
+    pml_str by = {s + at, 1};
+    uint32_t cp;
+    size_t n = pml__map_find(t, s + at, len - at, &by);
+    if (n == 0) {
+      n = by.len = (size_t)pml_utf8_decode(s + at, len - at, &cp);
+      if (cp == 0xFFFFFFFF) by = (pml_str){"\xEF\xBF\xBD", 3};
+    }
+    for (size_t i = 0; i < by.len; i++) {
+      bool space = by.ptr[i] == ' ';
+      bool mark = space ? !squeeze : !in_word && (squeeze || (t->spec.add_space_prefix && !begun));
+      if (mark) pml_buf_add(&e->text, pml__space_mark, 3);
+      if (!space) {
+        begun = true;
+        pml_buf_add(&e->text, by.ptr + i, 1);
+      }
+      in_word = !space;
+    }
+    at += n;
+  }
+  e->failed |= e->text.failed;
+}
+
+/* Unigram: the text from one U+2581 to the next is a word, for no token has one inside
+   (else the whole text is). */
+PML__FN void pml__encode_unigram(pml__encoder *e, const char *text, size_t len) {
+  const pml_tokenizer *t = e->t;
+  pml__normalise(e, text, len);
+  size_t end = e->text.len, start = e->n;
+  for (size_t at = 0, to; at < end && !e->failed; at = to) {
+    const char *s = e->text.data;
+    bool word = false;
+    for (to = at; to < end; to++) {
+      bool mark = end - to >= 3 && memcmp(s + to, pml__space_mark, 3) == 0;
+      if (mark && word && t->cut_at_spaces) break;
+      word |= !mark;
+      to += mark ? 2 : 0;
+    }
+    size_t before = e->n;
+    pml__encode_word(e, s + at, to - at);
+    if (!e->failed && before > start && e->ids[before] == t->spec.unk && e->ids[before - 1] == t->spec.unk)
+      memmove(e->ids + before, e->ids + before + 1, (--e->n - before) * sizeof *e->ids);
+  }
+}
+
+/* The longest token that the word begins with, then the longest that the rest begins
+   with ...; when one part is no token, the whole word is unknown. */
+PML__FN size_t pml__pieces_of_word(pml__encoder *e, const char *word, size_t len, int32_t *ids) {
+  const pml_tokenizer *t = e->t;
+  size_t n = 0;
+  for (size_t at = 0, found; at < len; at = found) {
+    uint32_t node = n ? t->next_piece : 0;
+    found = 0;
+    for (size_t to = at; to < len && (node = pml__trie_child(&t->trie, node, word[to++]));)
+      if (t->trie.id[node] >= 0) {
+        ids[n] = t->trie.id[node];
+        found = to;
+      }
+    if (!found) {
+      ids[0] = t->spec.unk;
+      return 1;
+    }
+    n++;
+  }
+  return n;
+}
+
+/* Chinese characters are words of their own for BERT. */
+PML__FN bool pml__is_chinese(uint32_t cp) {
+  return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0xF900 && cp <= 0xFAFF) ||
+         (cp >= 0x20000 && cp <= 0x2A6DF) || (cp >= 0x2A700 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) ||
+         (cp >= 0x2F800 && cp <= 0x2FA1F);
+}
+
+/* The word in e->text, if there is one; then a new one begins. */
+PML__FN void pml__end_word(pml__encoder *e) {
+  size_t mark = e->t->marked_words ? 3 : 0;
+  if (e->text.len > mark && !e->failed) pml__encode_word(e, e->text.data, e->text.len);
+  e->text.len = 0;
+  pml_buf_add(&e->text, pml__space_mark, mark);
+  e->failed |= e->text.failed;
+}
+
+PML__FN void pml__encode_wordpiece(pml__encoder *e, const char *s, size_t len) {
+  const pml_tokenizer *t = e->t;
+  e->text.len = 0;
+  pml__end_word(e);
+  for (size_t at = 0; at < len && !e->failed;) {
+    uint32_t cp, part[3];
+    at += (size_t)pml_utf8_decode(s + at, len - at, &cp);
+    int cls = pml__class_of(cp), n = 1;
+    bool alone = cls == PML__PUNCT || (cls == PML__SYMBOL && cp < 128) || pml__is_chinese(cp);
+    if (cls == PML__SPACE || alone) pml__end_word(e);
+    if (cls == PML__SPACE || cls == PML__OTHER || cp == 0xFFFD) continue;
+    part[0] = cp;
+    if (!t->spec.keep_accents) n = pml_strip_accents(cp, part);
+    for (int i = 0; i < n; i++) {
+      char c[4];
+      pml_buf_add(&e->text, c, (size_t)pml_utf8_encode(t->spec.keep_case ? part[i] : pml_lower(part[i]), c));
+    }
+    e->failed |= e->text.failed;
+    if (alone) pml__end_word(e);
+  }
+  pml__end_word(e);
+}
+
+PML__FN void pml__encode_text(pml__encoder *e, const char *text, size_t len) {
+  const pml_tokenizer *t = e->t;
+  pml__cutter c;
+  switch (t->spec.kind) {
+    case PML_SPM: pml__encode_chars(e, text, len, t->spec.add_space_prefix); return;
+    case PML_UNIGRAM: pml__encode_unigram(e, text, len); return;
+    case PML_WORDPIECE: pml__encode_wordpiece(e, text, len); return;
+    case PML_BPE: break;
+  }
+  pml__cutter_start(&c, t->spec.pre, text, len);
+  for (size_t at = 0; !e->failed && pml__cutter_next(&c); at = c.at)
+    if (t->by_char) pml__encode_chars(e, text + at, c.at - at, false);
+    else pml__encode_word(e, text + at, c.at - at);
+}
+
+/* Phi-3: white space after a special token belongs to it, but for three. */
+PML__FN bool pml__strips_after(const pml_tokenizer *t, int32_t id) {
+  pml_str text = t->bytes[id];
+  return t->spec.strip_after && !pml_str_eq(text, "<unk>") && !pml_str_eq(text, "<s>") &&
+         !pml_str_eq(text, "<|endoftext|>");
 }
 
 PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags,
@@ -6405,17 +7700,17 @@ PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t l
   for (size_t at = 0; at < len && !e.failed;) {
     int32_t id = -1;
     size_t found, end = pml__special_next(specials, text, len, at, &found, &id);
-    while (at < end && !e.failed) {
-      size_t word = pml_pre_token(t->spec.pre, text + at, end - at);
-      pml__encode_word(&e, text + at, word);
-      at += word;
-    }
+    if (end > at) pml__encode_text(&e, text + at, end - at);
     if (found && !e.failed) pml__encode_id(&e, id);
-    at += found;
+    at = end + found;
+    if (found && pml__strips_after(t, id))
+      while (at < len && (text[at] == ' ' || (text[at] >= '\t' && text[at] <= '\r'))) at++;
   }
   pml_free(e.known);
   pml_free(e.symbol);
   pml_free(e.heap);
+  pml_free(e.best);
+  pml_buf_free(&e.text);
   if (e.failed) {
     pml_free(e.ids);
     return PML_E_MEMORY;
@@ -6431,10 +7726,15 @@ PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t
     if (ids[i] < 0 || ids[i] >= t->spec.n_vocab)
       return pml_fail(PML_E_USAGE, "id %d at position %zu is outside the vocabulary of %d tokens",
                       (int)ids[i], i, t->spec.n_vocab);
+  /* The space that encoding put in front of a text, and WordPiece in front of a word. */
+  bool prefixed = t->spec.kind == PML_WORDPIECE || (t->spec.kind != PML_BPE && t->spec.add_space_prefix);
+  bool first = prefixed && !(flags & PML_DECODE_GOES_ON);
   for (size_t i = 0; i < n; i++) {
     int32_t type = t->spec.types[ids[i]];
-    bool silent = type == 2 || type == 3 || type == 5;
-    if (!silent || (flags & PML_ENCODE_SPECIAL)) pml_buf_add(out, t->bytes[ids[i]].ptr, t->bytes[ids[i]].len);
+    pml_str b = t->bytes[ids[i]];
+    bool silent = type == 2 || type == 3 || type == 5, drop = first && b.len && b.ptr[0] == ' ' && !pml__is_literal(type);
+    if (!silent || (flags & PML_ENCODE_SPECIAL)) pml_buf_add(out, b.ptr + drop, b.len - drop);
+    first = prefixed && pml__is_literal(type) && (first || type != 2);
   }
   return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu tokens", n) : PML_OK;
 }
@@ -6719,8 +8019,8 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
     return pml_fail(PML_E_USAGE,
                     "a vocabulary of %d is too small: 256 bytes and %d special tokens need %" PRId64,
                     o->n_vocab, o->n_specials, (int64_t)o->n_specials + 256);
-  if (o->pre != PML_PRE_GPT2 && o->pre != PML_PRE_QWEN2)
-    return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)o->pre);
+  if (o->pre != PML_PRE_GPT2 && o->pre != PML_PRE_QWEN2 && o->pre != PML_PRE_LLAMA3)
+    return pml_fail(PML_E_USAGE, "pre-tokenizer %d: learn with that of GPT-2, Qwen2 or Llama 3", (int)o->pre);
   const char *names[] = {o->bos, o->eos, o->eot, o->pad};
   for (int i = 0; i < 4; i++)
     if (names[i] && pml__special_index(o, names[i]) < 0)
@@ -6853,10 +8153,11 @@ PML__FN bool pml__count_words(pml_pre pre, const pml_str *docs, size_t n_docs, p
   bool ok = true;
   *out = NULL;
   *n = 0;
-  for (size_t d = 0; d < n_docs && ok; d++)
-    for (size_t at = 0, len; at < docs[d].len && ok; at += len) {
-      len = pml_pre_token(pre, docs[d].ptr + at, docs[d].len - at);
-      pml_str word = {docs[d].ptr + at, len};
+  for (size_t d = 0; d < n_docs && ok; d++) {
+    pml__cutter c;
+    pml__cutter_start(&c, pre, docs[d].ptr, docs[d].len);
+    for (size_t at = 0; ok && pml__cutter_next(&c); at = c.at) {
+      pml_str word = {docs[d].ptr + at, c.at - at};
       int64_t i = pml__strmap_find(&map, keys, word);
       if (i >= 0) {
         (*out)[i].count++;
@@ -6872,6 +8173,7 @@ PML__FN bool pml__count_words(pml_pre pre, const pml_str *docs, size_t n_docs, p
       ok = pml__strmap_add(&map, keys, *n);
       ++*n;
     }
+  }
   pml_free(map.slot);
   pml_free(keys);
   return ok;
@@ -7050,6 +8352,9 @@ PML_API void pml_gguf_value_text(const pml_gguf *g, size_t i, pml_buf *out);
    or pre-tokenizer that is not written yet; PML_E_FORMAT: keys are missing, have
    the wrong type, or name a token outside the vocabulary. */
 PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out);
+/* The same with another name for the cutting rule than the file's: pre as in
+   pml_pre_names, NULL for the file's own.  Only byte-level BPE has one. */
+PML_API pml_status pml_gguf_tokenizer_as(const pml_gguf *g, const char *pre, pml_tokenizer **out);
 
 /* Writing, version 3.  Keys and tensors are written in call order, so equal calls
    give equal bytes.  Metadata is copied at once; tensor data is borrowed until
@@ -7071,7 +8376,7 @@ PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_ty
 PML_API void pml_gguf_add_arr(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *data,
                               size_t n);
 
-/* All tokenizer.ggml.* keys that llama.cpp needs for a byte-level BPE. */
+/* All tokenizer.ggml.* keys that llama.cpp needs for a tokenizer of this kind. */
 PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t);
 
 /* name: 1 to 63 bytes.  ne[n_dims], ne[0] contiguous and a multiple of the type's
@@ -7658,48 +8963,47 @@ PML_API void pml_gguf_value_text(const pml_gguf *g, size_t i, pml_buf *out) {
 
 /* ── The tokenizer in the file ──────────────────────────────────────────────── */
 
-/* Other tokenizers by the name they have in the file. */
-PML__FN const char *pml__gguf_tokenizer_kind(pml_str model) {
-  if (pml_str_eq(model, "llama")) return "SentencePiece BPE";
-  if (pml_str_eq(model, "bert")) return "WordPiece";
-  if (pml_str_eq(model, "t5")) return "SentencePiece unigram";
-  return "unknown here";
-}
-
-PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
-  static const struct { const char *name; pml_pre pre; } known[] = {
-      {"default", PML_PRE_GPT2}, {"", PML_PRE_GPT2}, {"gpt-2", PML_PRE_GPT2}, {"gpt2", PML_PRE_GPT2},
-      {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2}};
-  pml_str model, name = {"", 0};
+/* The kind of tokenizer and its defaults: what the keys of this file need not say. */
+PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_str pre, pml_tokenizer_spec *spec) {
+  pml_str model;
   if (!pml_gguf_get_str(g, "tokenizer.ggml.model", &model))
     return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: tokenizer.ggml.model is missing", g->name);
-  pml_buf quoted = {0};
   pml_status st = PML_OK;
-  if (!pml_str_eq(model, "gpt2")) {
+  pml_buf quoted = {0};
+  const pml_pre_info *info = NULL;
+  if (pml_str_eq(model, "gemma4")) pre = (pml_str){"gemma4", 6};
+  if (pml_str_eq(model, "llama")) spec->kind = PML_SPM;
+  else if (pml_str_eq(model, "t5")) spec->kind = PML_UNIGRAM;
+  else if (pml_str_eq(model, "bert")) spec->kind = PML_WORDPIECE;
+  else if (!pml_str_eq(model, "gpt2") && !pml_str_eq(model, "gemma4")) {
     pml__gguf_quote(model, 40, &quoted);
-    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is "
-                  "written yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
-  } else {
-    (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
-    size_t i = 0, n = sizeof known / sizeof known[0];
-    while (i < n && !pml_str_eq(name, known[i].name)) i++;
-    if (i < n) *pre = known[i].pre;
-    else {
-      pml__gguf_quote(name, 40, &quoted);
-      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and "
-                    "Qwen2 are", g->name, quoted.data ? quoted.data : "?");
-    }
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s: known are gpt2 (byte-level BPE), llama (SentencePiece), t5 "
+                  "(Unigram), bert (WordPiece) and gemma4", g->name, quoted.data ? quoted.data : "?");
+  } else if (!(info = pml_pre_find(pre))) {
+    pml__gguf_quote(pre, 40, &quoted);
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not known: if it cuts like another model's, give that "
+                  "name instead (--pre llama-bpe)", g->name, quoted.data ? quoted.data : "?");
   }
   pml_buf_free(&quoted);
-  return st;
+  if (st != PML_OK) return st;
+  spec->unk = spec->kind == PML_SPM ? 0 : spec->kind == PML_UNIGRAM ? 2 : spec->kind == PML_WORDPIECE ? 100 : -1;
+  spec->bos = spec->kind == PML_SPM ? 1 : spec->kind == PML_WORDPIECE ? 101 : -1;
+  spec->eos = spec->kind == PML_SPM ? 2 : spec->kind == PML_UNIGRAM ? 1 : spec->kind == PML_WORDPIECE ? 102 : -1;
+  spec->add_bos = info ? info->add_bos : spec->kind != PML_UNIGRAM;
+  spec->add_space_prefix = spec->kind == PML_SPM;
+  if (info) spec->pre = info->pre;
+  if (info) spec->whole_words = info->whole_words;
+  return PML_OK;
 }
 
-/* An optional token id: -1 when the key is absent or holds 2^32 - 1. */
+/* An optional token id: -1 when the key holds 2^32 - 1; when it is absent, *id stays
+   if the vocabulary has it. */
 PML__FN pml_status pml__gguf_token_id(const pml_gguf *g, const char *key, int n_vocab, int *id) {
   const pml__gguf_kv *kv = pml__gguf_find(g, key);
   int64_t v = -1;
-  *id = -1;
+  if (!kv && *id >= n_vocab) *id = -1;
   if (!kv) return PML_OK;
+  *id = -1;
   if (!pml_gguf_get_int(g, key, &v)) return pml_fail(PML_E_FORMAT, "%s: %s is not a number", g->name, key);
   if (v == -1 || v == UINT32_MAX) return PML_OK;
   if (v < 0 || v >= n_vocab)
@@ -7730,10 +9034,69 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   return PML_OK;
 }
 
-PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
-  pml_tokenizer_spec spec = {.bos = -1};
+/* scores as float [n]; *scores stays NULL when the key is absent. */
+PML__FN pml_status pml__gguf_scores(const pml_gguf *g, size_t n, float **scores) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.scores");
+  if (!kv) return PML_OK;
+  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
+    return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.scores must be an array of %zu f32, one per token", g->name, n);
+  float *s = (float *)pml_alloc(n * sizeof *s); /* n * 4 bytes were found in the file: no wrap */
+  if (!s) return PML_E_MEMORY;
+  if (n) memcpy(s, kv->data, n * sizeof *s);
+  for (size_t i = 0; i < n && kv->elem == PML_GGUF_I32; i++) {
+    int32_t v;
+    memcpy(&v, &s[i], sizeof v);
+    s[i] = (float)v;
+  }
+  *scores = s;
+  return PML_OK;
+}
+
+PML__FN pml_status pml__gguf_token_ids(const pml_gguf *g, pml_tokenizer_spec *spec) {
+  bool bert = spec->kind == PML_WORDPIECE;
+  const struct { const char *key; int *id; } ids[] = {
+      {"tokenizer.ggml.bos_token_id", &spec->bos}, {"tokenizer.ggml.eos_token_id", &spec->eos},
+      {"tokenizer.ggml.eot_token_id", &spec->eot}, {"tokenizer.ggml.padding_token_id", &spec->pad},
+      {"tokenizer.ggml.unknown_token_id", &spec->unk}, {"tokenizer.ggml.cls_token_id", &spec->bos},
+      {"tokenizer.ggml.seperator_token_id", &spec->eos}};
+  pml_status st = PML_OK;
+  for (size_t i = 0; i < (bert ? 7 : 5) && st == PML_OK; i++)
+    st = pml__gguf_token_id(g, ids[i].key, spec->n_vocab, ids[i].id);
+  if (spec->kind == PML_BPE) spec->unk = -1;
+  return st;
+}
+
+PML__FN void pml__gguf_tokenizer_flags(const pml_gguf *g, pml_tokenizer_spec *spec) {
+  bool lower = true, strip;
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec->add_bos);
+  if (spec->bos < 0) spec->add_bos = false;
+  if (spec->kind == PML_BPE) return;
+  if (spec->kind != PML_WORDPIECE) (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &spec->add_space_prefix);
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &spec->squeeze_spaces);
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.normalizer.lowercase", &lower);
+  strip = lower;
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.normalizer.strip_accents", &strip);
+  spec->keep_case = !lower;
+  spec->keep_accents = !strip;
+  const pml__gguf_kv *map = pml__gguf_find(g, "tokenizer.ggml.precompiled_charsmap");
+  if (spec->kind == PML_UNIGRAM && map && map->type == PML_GGUF_ARR && (map->elem == PML_GGUF_U8 || map->elem == PML_GGUF_I8))
+    spec->charsmap = (pml_str){(const char *)map->data, map->n};
+  pml_str name = {"", 0}; /* which tokens take the white space after them is in no key: the name must tell */
+  (void)pml_gguf_get_str(g, "general.name", &name);
+  for (size_t i = 0; i + 4 <= name.len && spec->kind == PML_SPM; i++) {
+    const char *p = name.ptr + i;
+    bool phi = (p[0] | 32) == 'p' && (p[1] | 32) == 'h' && (p[2] | 32) == 'i';
+    spec->strip_after |= phi && (p[3] == '3' || (p[3] == '-' && i + 5 <= name.len && p[4] == '3'));
+  }
+}
+
+PML_API pml_status pml_gguf_tokenizer_as(const pml_gguf *g, const char *pre, pml_tokenizer **out) {
+  pml_tokenizer_spec spec = {.bos = -1, .eos = -1, .eot = -1, .pad = -1};
+  pml_str name = {"", 0};
   *out = NULL;
-  pml_status st = pml__gguf_tokenizer_model(g, &spec.pre);
+  (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
+  if (pre) name = (pml_str){pre, strlen(pre)};
+  pml_status st = pml__gguf_tokenizer_model(g, name, &spec);
   if (st != PML_OK) return st;
   const pml__gguf_kv *tokens = pml__gguf_find(g, "tokenizer.ggml.tokens");
   const pml__gguf_kv *merges = pml__gguf_find(g, "tokenizer.ggml.merges");
@@ -7742,23 +9105,28 @@ PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
   if (!tokens_ok || tokens->n == 0 || tokens->n > INT_MAX)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.tokens must be an array of 1 to 2^31 - 1 strings",
                     g->name);
-  if (!merges_ok)
+  if (spec.kind == PML_BPE && !merges_ok)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.merges must be an array of strings", g->name);
   int32_t *types = NULL;
+  float *scores = NULL;
   spec.n_vocab = (int)tokens->n;
   spec.tokens = tokens->strings;
-  spec.n_merges = merges->n;
-  spec.merges = merges->strings;
-  (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec.add_bos);
-  st = pml__gguf_token_id(g, "tokenizer.ggml.bos_token_id", spec.n_vocab, &spec.bos);
-  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.eos_token_id", spec.n_vocab, &spec.eos);
-  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.eot_token_id", spec.n_vocab, &spec.eot);
-  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.padding_token_id", spec.n_vocab, &spec.pad);
+  spec.n_merges = spec.kind == PML_BPE ? merges->n : 0;
+  spec.merges = spec.kind == PML_BPE ? merges->strings : NULL;
+  st = pml__gguf_token_ids(g, &spec);
+  pml__gguf_tokenizer_flags(g, &spec);
   if (st == PML_OK) st = pml__gguf_token_types(g, tokens->n, &types);
+  if (st == PML_OK && (spec.kind == PML_SPM || spec.kind == PML_UNIGRAM)) st = pml__gguf_scores(g, tokens->n, &scores);
   spec.types = types;
+  spec.scores = scores;
   if (st == PML_OK) st = pml_tokenizer_create(out, &spec);
   pml_free(types);
+  pml_free(scores);
   return st;
+}
+
+PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
+  return pml_gguf_tokenizer_as(g, NULL, out);
 }
 
 /* ── Writing ────────────────────────────────────────────────────────────────── */
@@ -7873,6 +9241,21 @@ PML_API void pml_gguf_add_arr_i32(pml_gguf_writer *w, const char *key, const int
   pml_gguf_add_arr(w, key, PML_GGUF_I32, v, n);
 }
 
+/* What the kinds other than BPE have besides. */
+PML__FN void pml__gguf_add_tokenizer_rest(pml_gguf_writer *w, const pml_tokenizer_spec *s) {
+  if (s->scores) pml_gguf_add_arr(w, "tokenizer.ggml.scores", PML_GGUF_F32, s->scores, (size_t)s->n_vocab);
+  if (s->unk >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.unknown_token_id", (uint32_t)s->unk);
+  pml_gguf_add_bool(w, "tokenizer.ggml.add_space_prefix", s->add_space_prefix);
+  if (s->kind == PML_UNIGRAM) pml_gguf_add_bool(w, "tokenizer.ggml.remove_extra_whitespaces", s->squeeze_spaces);
+  if (s->charsmap.len)
+    pml_gguf_add_arr(w, "tokenizer.ggml.precompiled_charsmap", PML_GGUF_U8, s->charsmap.ptr, s->charsmap.len);
+  if (s->kind != PML_WORDPIECE) return;
+  pml_gguf_add_bool(w, "tokenizer.ggml.normalizer.lowercase", !s->keep_case);
+  pml_gguf_add_bool(w, "tokenizer.ggml.normalizer.strip_accents", !s->keep_accents);
+  if (s->bos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.cls_token_id", (uint32_t)s->bos);
+  if (s->eos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.seperator_token_id", (uint32_t)s->eos);
+}
+
 PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t) {
   const pml_tokenizer_spec *s = pml_tokenizer_spec_of(t);
   size_t n = (size_t)s->n_vocab;
@@ -7885,11 +9268,14 @@ PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t) 
     }
     for (size_t i = 0; i < n; i++) normal[i] = 1;
   }
-  pml_gguf_add_str(w, "tokenizer.ggml.model", "gpt2");
-  pml_gguf_add_str(w, "tokenizer.ggml.pre", s->pre == PML_PRE_QWEN2 ? "qwen2" : "gpt-2");
+  static const char *const models[] = {"gpt2", "llama", "t5", "bert"};
+  const char *pre = s->kind == PML_BPE ? pml_pre_name(s->pre, s->whole_words) : NULL;
+  pml_gguf_add_str(w, "tokenizer.ggml.model", models[s->kind]);
+  pml_gguf_add_str(w, "tokenizer.ggml.pre", pre ? pre : "default");
   pml_gguf_add_arr_str(w, "tokenizer.ggml.tokens", s->tokens, n);
   pml_gguf_add_arr_i32(w, "tokenizer.ggml.token_type", s->types ? s->types : normal, n);
-  pml_gguf_add_arr_str(w, "tokenizer.ggml.merges", s->merges, s->n_merges);
+  if (s->kind == PML_BPE) pml_gguf_add_arr_str(w, "tokenizer.ggml.merges", s->merges, s->n_merges);
+  else pml__gguf_add_tokenizer_rest(w, s);
   if (s->bos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)s->bos);
   if (s->eos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)s->eos);
   if (s->eot >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.eot_token_id", (uint32_t)s->eot);
