@@ -9024,11 +9024,10 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   return PML_OK;
 }
 
-/* scores as float [n]; *scores stays NULL when the key is absent. */
+/* scores as float [n]. */
 PML__FN pml_status pml__gguf_scores(const pml_gguf *g, size_t n, float **scores) {
   const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.scores");
-  if (!kv) return PML_OK;
-  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
+  if (!kv || kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.scores must be an array of %zu f32, one per token", g->name, n);
   float *s = (float *)pml_alloc(n * sizeof *s); /* n * 4 bytes were found in the file: no wrap */
   if (!s) return PML_E_MEMORY;
