@@ -73,7 +73,7 @@
      PART III   FILES
        § 15  JSON                         a small bounded reader and writer
        § 16  Unicode                      UTF-8 and the categories a pre-tokenizer needs
-       § 17  Tokenizer                    byte-level BPE, trained and applied
+       § 17  Tokenizer                    text to ids: BPE (also trained), SentencePiece, Unigram, WordPiece
        § 18  GGUF                         one file: metadata, tokenizer, tensors
        § 19  safetensors                  a JSON header and raw tensors
        § 20  APR                          the course's own format
@@ -5497,13 +5497,20 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
                                                   I'm 42  →  I|'m| |4|2
 
    A space belongs to the word after it.  Bytes that are not UTF-8 count as
-   characters that are neither letter, number nor space.
+   characters that are neither letter, number nor space.  Some models cut several
+   times: StarCoder takes every digit apart and cuts the rest by GPT-2's rule.
+
+   Three more kinds of tokenizer stand where their code begins.  SentencePiece
+   (Llama 2, Mistral, Phi-3) merges characters by score, Unigram (T5) weighs all
+   ways to split a word against each other, WordPiece (BERT) takes the longest
+   piece that fits.
 
    Cost: a word of n bytes needs at most n - 1 merges.  Up to 64 bytes we search
    the lowest rank anew each time, n² comparisons of neighbours in one cache
-   line; a longer word keeps its pairs in a priority queue, n · log n.  So a
-   megabyte of "a", one single word, takes half a second and not an hour.  A call
-   with a long text remembers the words it met: English runs at 30 MB/s and more.
+   line; a longer word keeps its pairs in a priority queue, n · log n.  So ten
+   megabytes of "a", one single word, take about two seconds and not a month.  A
+   call with a long text remembers the words it met: ten megabytes of mixed text
+   take a third of a second.
    Training touches only the pairs beside each merge: 1 MB of English and 1,280
    tokens take a tenth of a second.
 
@@ -5642,7 +5649,7 @@ enum {
   PML_DECODE_GOES_ON = 4  /* these ids continue a text: a space at their beginning counts */
 };
 /* text[len], any bytes, becomes (*ids)[*n]: never more ids than bytes, + 1 with
-   BOS, + 1 for the space in front of a text.  User-defined tokens are always found
+   BOS, + 1 for the space in front of a text (a charsmap may make a text longer).  User-defined tokens are always found
    whole, control tokens only with SPECIAL; where several begin, the longest wins.
    Without SPECIAL no control token comes out (a user's text cannot end the
    conversation).  pml_decode gives back exactly the bytes with BPE, unless its
@@ -5822,7 +5829,29 @@ PML__FN pml__shown pml__show(pml_str s) {
   return out;
 }
 
-/* ── Words: a rule is a list of cuts, a cut is data for one of a few finders ── */
+/* ── Words ─────────────────────────────────────────────────────────────────────
+   About thirty rules are in use, under a hundred names.  Written as one regular
+   expression each they look alike and differ in a comma; so here a rule is a list
+   of cuts, and a cut is data for one of a few finders:
+
+     runs of a set of characters, with one character of another set in front
+     words, tried in this order: 's 't 're ..., letters, numbers, signs, spaces
+     a handful for one model only, such as thousands from the right (1|234|567)
+
+   The first cut splits the text; what it found and what lies between are pieces,
+   and the next cut works inside of each piece as if nothing stood around it:
+
+     falcon, "It costs $1234":   punctuation   It costs |$|1234
+                                 GPT-2         It| costs| |$|1234
+                                 three digits  It| costs| |$|123|4
+
+   Cost: every cut reads the text once.  The trap: "as if nothing stood around it".
+   The white space at the end of a piece is at the end of a text, so it is not
+   divided between two words; looking past the piece gives other tokens.  And a
+   finder that looks ahead, to count the digits up to the end, must remember what
+   it saw, or a million digits are read a million times.  The test pins what every
+   rule makes of seven texts, and compares 1,400 more with llama.cpp.  For gpt-4o and
+   tekken we follow it where the models' own rules differ: only A to Z are capitals. */
 
 /* The length of the character at s[at], and its class. */
 PML__FN size_t pml__char_at(const char *s, size_t len, size_t at, int *class_of) {
@@ -6892,7 +6921,32 @@ PML__FN pml_status pml__index_merges(pml_tokenizer *t) {
   return st;
 }
 
-/* ── Characters and scores: SentencePiece ───────────────────────────────────── */
+/* ── SentencePiece: characters and scores ───────────────────────────────────────
+   The same merging with three changes.  It begins with characters, not bytes; there
+   is no list of merges, two neighbours merge if together they are a token; and
+   of all pairs the one whose token has the highest score goes first.  The score is
+   minus the place at which training learned the token, so the order is the same as
+   by ranks.  A space is a character like others, written ▁ (U+2581), and one goes in
+   front of every text, so that a word looks the same at the beginning and inside:
+
+     "the the"  →  ▁the▁the  →  ▁the|▁the        "thé" without é:  ▁th|<0xC3>|<0xA9>
+
+   A character that is no token becomes its bytes, tokens <0x00> to <0xFF>; so here,
+   too, nothing is unknown.
+
+   We cut every token at every place into two halves; if both can occur, they are a
+   pair with the rank of the token's score.  From there on the code is that of BPE.
+   No words are cut off first, a text is one word; but where no token has a space
+   after a letter, no merge crosses one, and where a character is in no longer token,
+   none crosses it.  Cutting there changes nothing and lets words be remembered: ten
+   megabytes in under half a second.
+
+   Where it goes wrong.  The text comes back but for ▁ itself, which comes back as a
+   space.  The space in front is dropped when decoding begins, but not when it goes on:
+   who decodes an answer token by token says so (PML_DECODE_GOES_ON), or all words run
+   together.  And a text may spell "<s>": the merges would find that token; here only
+   normal tokens take part.
+   Source: Kudo and Richardson 2018, SentencePiece (arXiv:1808.06226). */
 
 /* What the character is to the tokenizer: (symbol + 1) · 2 + 1 if a longer token holds it, 0 if it is unknown. */
 PML__FN uint32_t pml__char_value(const pml_tokenizer *t, uint32_t cp) {
@@ -7005,7 +7059,7 @@ PML__FN pml_status pml__index_scores(pml_tokenizer *t) {
   return ok ? PML_OK : PML_E_MEMORY;
 }
 
-/* ── A tree of tokens: Unigram and WordPiece ────────────────────────────────── */
+/* ── A tree of tokens, for Unigram and WordPiece ────────────────────────────── */
 
 PML__FN size_t pml__trie_slot(const pml__trie *trie, uint32_t node, unsigned char byte) {
   uint32_t key = node << 8 | byte;
@@ -7060,7 +7114,11 @@ PML__FN pml_status pml__index_trie(pml_tokenizer *t) {
   return PML_OK;
 }
 
-/* ── Normalisation by a table in the file: Unigram ──────────────────────────── */
+/* ── Normalisation by a table in the file, for Unigram ──────────────────────────
+   T5 reads ﬁ as fi and … as three dots (the form NFKC, and more).  The file brings the
+   table, a few hundred kilobytes: a tree of the texts to be replaced, laid out as a
+   double array, and the replacements.  The longest text that fits is replaced; what
+   is not in the table stays.  Every index is checked: the table is input. */
 
 /* The precompiled map is a double array: from node `at` the byte c leads to at ^ c if
    that entry names c; replacements are strings after the array. */
@@ -7244,8 +7302,13 @@ PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b)
   return n;
 }
 
-/* A character that is no token: its bytes, or the unknown token where one is missing.  Returns how many. */
+/* A character that is no token: its bytes, or the unknown token where one is missing.
+   Returns how many.  The mark of a space is the byte of a space. */
 PML__FN size_t pml__unknown_char(const pml_tokenizer *t, const char *s, size_t n, int32_t *out) {
+  if (t->spaces_marked && n == 3 && memcmp(s, pml__space_mark, 3) == 0) {
+    s = " ";
+    n = 1;
+  }
   for (size_t i = 0; i < n; i++) {
     out[i] = t->byte_id[(unsigned char)s[i]];
     if (out[i] >= 0) continue;
@@ -7499,7 +7562,21 @@ PML__FN void pml__encode_chars(pml__encoder *e, const char *s, size_t len, bool 
   }
 }
 
-/* ── Encoding with Unigram and WordPiece ──────────────────────────────────────── */
+/* ── Encoding with Unigram ──────────────────────────────────────────────────────
+   The score of a token is the logarithm of its probability, and a way to split a word
+   is as probable as its tokens together: the highest sum of scores wins.
+
+     scores  ▁a -8   bc -6   ▁ -4   ab -7   c -5:   ▁a|bc = -14 wins over ▁|ab|c = -16
+
+   A word of n characters can be split in 2ⁿ⁻¹ ways, but the best way to reach a place
+   does not depend on what follows; so one pass from left to right keeps the best way
+   to every place (Viterbi): n times the length of the longest token.
+
+   Where it goes wrong.  A character in no token becomes <unk>, and what it was is lost;
+   its score is the lowest of all less 10, or the unknown would be cheaper than rare
+   words.  Normalisation loses more: several spaces, other forms of letters.  Sums are
+   double precision, per word: in float a long text would let near ties fall differently.
+   Source: Kudo 2018, Subword Regularization (arXiv:1804.10959). */
 
 /* @viterbi */
 /* The pieces of a word with the highest sum of scores.  best[i] is the best way to
@@ -7589,6 +7666,20 @@ PML__FN void pml__encode_unigram(pml__encoder *e, const char *text, size_t len) 
       memmove(e->ids + before, e->ids + before + 1, (--e->n - before) * sizeof *e->ids);
   }
 }
+
+/* ── Encoding with WordPiece ────────────────────────────────────────────────────
+   BERT's text is made simple first: lower case, no accents (ü is u and a mark, marks of
+   category Mn go), no control characters, spaces between punctuation marks and around
+   every Chinese character.  Then each word is cut greedily: the longest token that the
+   word begins with, the longest that the rest begins with.  Pieces inside of a word are
+   other tokens than those at its beginning, ##able and able; GGUF drops the ## and
+   writes ▁ in front of the others instead, and both are read here.
+
+     Unaffable  →  unaffable  →  ▁un|aff|able
+
+   Cost: linear, each place looks as far as the longest token.  Where it goes wrong: when
+   one piece is missing the whole word becomes [UNK], one letter spoils a long name; and
+   case, accents and the kind of white space never come back. */
 
 /* The longest token that the word begins with, then the longest that the rest begins
    with ...; when one part is no token, the whole word is unknown. */
