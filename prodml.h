@@ -1317,7 +1317,8 @@ PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controll
     if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
     uint64_t limit = memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes")) : 0;
     if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
-    if (memory && first) c->used = pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes"));
+    uint64_t used = memory && first ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes")) : 0;
+    if (used) c->used = used; /* a hierarchy without this controller has no such file */
     first = false;
     char *slash = strrchr(dir, '/');
     if (!slash || (size_t)(slash - dir) < stop) return;
@@ -1767,7 +1768,7 @@ PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
   while (b < 4 && whole >= 1024 && whole % 1024 == 0) whole /= 1024, b++;
   while (d < 4 && x >= 999.5) x /= 1000, d++;
   if (whole < 10240 && (b > 0 || bytes < 1000)) snprintf(out, 32, "%" PRIu64 " %s", whole, binary[b]);
-  else snprintf(out, 32, "%.*f %s", x < 99.95 && d > 0 ? 1 : 0, x, decimal[d]);
+  else snprintf(out, 32, "%.*f %s", d > 2 || (d > 0 && x < 99.95), x, decimal[d]);
 }
 
 PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
@@ -13328,14 +13329,25 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    The bandwidth is that of the model's own pages, read by all threads in the
    order the kernels read them: on virtual machines it depends on where the pages
    happen to lie.  The peak is that of fused multiply-adds in the widest register
-   this processor level has, from a loop in assembly with sixteen independent
+   this processor level has, from a loop in assembly with at least twelve independent
    accumulators: four cycles of latency on two units keep eight in flight, and a
-   compiler's own loop can be half as fast and flatter everyone.
+   compiler's own loop can be half as fast and flatter everyone.  Quantised weights
+   have a peak of their own, that of the 8-bit dot product:
+
+     vpdpbusd    64 multiply-adds in 64 bytes (AVX-512 VNNI), 32 in 32 (AVX-VNNI)
+     vpmaddubsw  with vpmaddwd and vpaddd: 32 in three instructions (AVX2)
+     smmla sdot  32 and 16 in 16 bytes (ARM i8mm, dotprod)
+     smull       with smlal2 and sadalp: 16 in three instructions (NEON alone)
+
+   Bandwidth has a level per cache.  pml_bench_bandwidth reads a set of a given size
+   again and again: while it fits the first cache it is read from there, and the curve
+   over sizes from 16 KiB to 1 GiB is a staircase with one step per cache.
 
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
+   Cost: a peak takes 0.1 to 0.5 s, a bandwidth about 0.1 s.
    The trap: the first pass faults the pages in, so one unmeasured pass goes first.
    And the peak loop must clear its registers: a subnormal left in one makes every
    multiply-add a hundred times slower.
@@ -13371,6 +13383,13 @@ PML_API double pml_bench_read(const void *data, size_t size);
 /* f32 operations per second of all threads: fused multiply-adds where the processor
    level has them, else separate ones. */
 PML_API double pml_bench_peak_f32(void);
+/* The same for 8-bit integers, with the best instruction that level and features allow;
+   its name goes to *how (may be NULL): "vpdpbusd zmm". */
+PML_API double pml_bench_peak_int8(const char **how);
+/* Bytes per second of n_threads threads that each read a set of their own, set_bytes long,
+   again and again for about `seconds`, the best of several rounds.  n_threads 0: all.
+   0 with pml_error when there is no memory for it. */
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -13405,6 +13424,33 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 }
 #endif
 
+#ifdef PML__X86
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p, size_t n) {
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+  for (; n >= 256; n -= 256, p += 256) {
+    a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
+    b = _mm512_xor_si512(b, _mm512_loadu_si512(p + 64));
+    c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 128));
+    d = _mm512_xor_si512(d, _mm512_loadu_si512(p + 192));
+  }
+  a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+  __m256i x = _mm512_castsi512_si256(a);
+  return (uint64_t)_mm256_extract_epi64(x, 0) ^ (uint64_t)_mm256_extract_epi64(x, 2);
+}
+#elif defined(PML__ARM)
+PML__FN uint64_t pml__walk_neon(const unsigned char *p, size_t n) {
+  uint8x16_t a = vdupq_n_u8(0), b = a, c = a, d = a;
+  for (; n >= 64; n -= 64, p += 64) {
+    a = veorq_u8(a, vld1q_u8(p));
+    b = veorq_u8(b, vld1q_u8(p + 16));
+    c = veorq_u8(c, vld1q_u8(p + 32));
+    d = veorq_u8(d, vld1q_u8(p + 48));
+  }
+  uint64x2_t x = vreinterpretq_u64_u8(veorq_u8(veorq_u8(a, b), veorq_u8(c, d)));
+  return vgetq_lane_u64(x, 0) ^ vgetq_lane_u64(x, 1);
+}
+#endif
+
 PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   uint64_t a = 0, b = 0, x[2];
   for (; n >= 16; n -= 16, p += 16) {
@@ -13415,15 +13461,20 @@ PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   return a ^ b;
 }
 
+/* Reads n bytes with the widest loads of the level; what is returned only says that they were read. */
+PML__FN uint64_t pml__walk_best(const unsigned char *p, size_t n) {
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) return pml__walk_avx512(p, n);
+  if (pml_cpu_level() == PML_CPU_AVX2) return pml__walk_avx2(p, n);
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) return pml__walk_neon(p, n);
+#endif
+  return pml__walk_plain(p, n);
+}
+
 PML__FN void pml__walk_range(void *ctx, size_t begin, size_t end) {
   pml__walk *w = (pml__walk *)ctx;
-  uint64_t x;
-#ifdef PML__X86
-  if (pml_cpu_level() >= PML_CPU_AVX2) x = pml__walk_avx2(w->data + begin, end - begin);
-  else
-#endif
-    x = pml__walk_plain(w->data + begin, end - begin);
-  atomic_fetch_xor(&w->sink, x);
+  atomic_fetch_xor(&w->sink, pml__walk_best(w->data + begin, end - begin));
 }
 
 PML_API double pml_bench_read(const void *data, size_t size) {
@@ -13434,7 +13485,68 @@ PML_API double pml_bench_read(const void *data, size_t size) {
   return t > 0 ? (double)size / t : 0;
 }
 
+typedef struct {
+  unsigned char *data[256];  /* one set per thread */
+  size_t set, passes;
+  atomic_uint_least64_t sink;
+} pml__sets;
+
+PML__FN void pml__sets_range(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  uint64_t x = 0;
+  for (size_t i = begin; i < end; i++)
+    for (size_t pass = 0; pass < s->passes; pass++) x ^= pml__walk_best(s->data[i], s->set);
+  atomic_fetch_xor(&s->sink, x);
+}
+
+/* Each thread writes its set first: the pages then lie near it. */
+PML__FN void pml__sets_fill(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  for (size_t i = begin; i < end; i++) memset(s->data[i], 1, s->set);
+}
+
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds) {
+  pml__sets s = {.set = set_bytes / 256 * 256, .passes = 1};
+  int n = n_threads < 1 || n_threads > pml_threads() ? pml_threads() : n_threads, have = 0;
+  double best = 0, spent = 0;
+  if (s.set == 0) return pml_fail(PML_E_USAGE, "bandwidth of %zu bytes: give at least 256", set_bytes), 0.0;
+  while (have < n && (s.data[have] = (unsigned char *)pml_alloc(s.set))) have++;
+  if (have == n) pml_parallel((size_t)n, 1, pml__sets_fill, &s);
+  for (int round = 0; have == n && (round < 3 || spent < seconds); round++) {
+    double t0 = pml_time();
+    pml_parallel((size_t)n, 1, pml__sets_range, &s);
+    double t = pml_time() - t0;
+    spent += t;
+    if (t > 0) best = fmax(best, (double)n * (double)s.set * (double)s.passes / t);
+    if (t < seconds / 10) s.passes *= 4, round = 0; /* a round of a tenth of the time, or nothing counts */
+  }
+  while (have > 0) pml_free(s.data[--have]);
+  return best;
+}
+
 enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+
+#ifdef PML__ARM
+/* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
+#define PML__PEAK_ZERO(r) "movi v" r ".16b, #0\n"
+#define PML__PEAK_ZEROS                                                                                          \
+  PML__PEAK_ZERO("0") PML__PEAK_ZERO("1") PML__PEAK_ZERO("2") PML__PEAK_ZERO("3") PML__PEAK_ZERO("4")              \
+  PML__PEAK_ZERO("5") PML__PEAK_ZERO("6") PML__PEAK_ZERO("7") PML__PEAK_ZERO("8") PML__PEAK_ZERO("9")              \
+  PML__PEAK_ZERO("10") PML__PEAK_ZERO("11") PML__PEAK_ZERO("12") PML__PEAK_ZERO("13") PML__PEAK_ZERO("14")         \
+  PML__PEAK_ZERO("15") PML__PEAK_ZERO("16") PML__PEAK_ZERO("17")
+#define PML__PEAK_OP(op, r, to, from) op " v" r to ", v16" from ", v17" from "\n"
+#define PML__PEAK_ARM(op, to, from)                                                                              \
+  PML__PEAK_ZEROS "1:\n"                                                                                         \
+  PML__PEAK_OP(op, "0", to, from) PML__PEAK_OP(op, "1", to, from) PML__PEAK_OP(op, "2", to, from)                  \
+  PML__PEAK_OP(op, "3", to, from) PML__PEAK_OP(op, "4", to, from) PML__PEAK_OP(op, "5", to, from)                  \
+  PML__PEAK_OP(op, "6", to, from) PML__PEAK_OP(op, "7", to, from) PML__PEAK_OP(op, "8", to, from)                  \
+  PML__PEAK_OP(op, "9", to, from) PML__PEAK_OP(op, "10", to, from) PML__PEAK_OP(op, "11", to, from)                \
+  PML__PEAK_OP(op, "12", to, from) PML__PEAK_OP(op, "13", to, from) PML__PEAK_OP(op, "14", to, from)               \
+  PML__PEAK_OP(op, "15", to, from) "subs %0, %0, #1\n b.ne 1b\n"
+#define PML__PEAK_ARM_CLOBBERS                                                                                    \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",     \
+      "v17", "v18", "v19", "v20", "v21"
+#endif
 
 /* One thread's share: returns the operations it did. */
 PML__FN double pml__peak_work(void) {
@@ -13476,6 +13588,11 @@ PML__FN double pml__peak_work(void) {
           "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
   }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    __asm__ volatile(PML__PEAK_ARM("fmla", ".4s", ".4s") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 4 * 2;
+  }
 #endif
   volatile float keep;
   float acc[16] = {0}, x = 1.0f + (float)n * 1e-30f, y = 0.5f;
@@ -13492,17 +13609,106 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-PML_API double pml_bench_peak_f32(void) {
+/* The best of five passes on all threads. */
+PML__FN double pml__peak_of(pml_range_fn fn) {
   double ops[256], best = 0;
   size_t n = (size_t)pml_threads();
   for (int pass = 0; pass < 5; pass++) {
     double total = 0, t0 = pml_time();
-    pml_parallel(n, 1, pml__peak_range, ops);
+    pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
     for (size_t i = 0; i < n; i++) total += ops[i];
     if (t > 0 && total / t > best) best = total / t;
   }
   return best;
+}
+
+PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range); }
+
+#ifdef PML__X86
+#define PML__VNNI(a) "vpdpbusd %%zmm14,%%zmm15,%%zmm" a "\n"
+/* The same on ymm registers in its VEX form, byte by byte: assemblers disagree on how to
+   ask for it.  p is 0xC2 for an accumulator below 8, else 0x42; m is 0xC6 + 8 (a mod 8). */
+#define PML__VNNI_VEX(p, m) ".byte 0xC4," p ",0x05,0x50," m "\n"
+#define PML__MADD(a, t)                                                                                          \
+  "vpmaddubsw %%ymm12,%%ymm13,%%ymm" t "\n vpmaddwd %%ymm12,%%ymm" t ",%%ymm" t "\n vpaddd %%ymm" t ",%%ymm" a   \
+  ",%%ymm" a "\n"
+#define PML__PEAK_X86(body)                                                                                      \
+  __asm__ volatile("vzeroall\n 1:\n" body "dec %0\n jnz 1b\n vzeroupper\n"                                     \
+                   : "+r"(n)                                                                                     \
+                   :                                                                                             \
+                   : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",         \
+                     "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+#endif
+
+/* One thread's share of 8-bit multiply-adds: returns the operations it did, two each. */
+PML__FN double pml__peak_int8_work(const char **how) {
+  uint64_t n = PML__PEAK_LOOPS;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512 && pml_cpu_has(PML_FEATURE_AVX512_VNNI)) {
+    *how = "vpdpbusd zmm";
+    PML__PEAK_X86(PML__VNNI("0") PML__VNNI("1") PML__VNNI("2") PML__VNNI("3") PML__VNNI("4") PML__VNNI("5") PML__VNNI("6")
+                  PML__VNNI("7") PML__VNNI("8") PML__VNNI("9") PML__VNNI("10") PML__VNNI("11"));
+    return (double)PML__PEAK_LOOPS * 12 * 64 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR && pml_cpu_has(PML_FEATURE_AVX_VNNI)) {
+    *how = "vpdpbusd ymm";
+    PML__PEAK_X86(PML__VNNI_VEX("0xC2", "0xC6") PML__VNNI_VEX("0xC2", "0xCE") PML__VNNI_VEX("0xC2", "0xD6")
+                  PML__VNNI_VEX("0xC2", "0xDE") PML__VNNI_VEX("0xC2", "0xE6") PML__VNNI_VEX("0xC2", "0xEE")
+                  PML__VNNI_VEX("0xC2", "0xF6") PML__VNNI_VEX("0xC2", "0xFE") PML__VNNI_VEX("0x42", "0xC6")
+                  PML__VNNI_VEX("0x42", "0xCE") PML__VNNI_VEX("0x42", "0xD6") PML__VNNI_VEX("0x42", "0xDE"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR) {
+    *how = "vpmaddubsw ymm";
+    PML__PEAK_X86(PML__MADD("0", "14") PML__MADD("1", "15") PML__MADD("2", "14") PML__MADD("3", "15")
+                  PML__MADD("4", "14") PML__MADD("5", "15") PML__MADD("6", "14") PML__MADD("7", "15")
+                  PML__MADD("8", "14") PML__MADD("9", "15") PML__MADD("10", "14") PML__MADD("11", "15"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_I8MM)) {
+    *how = "smmla";
+    __asm__ volatile(".arch_extension i8mm\n" PML__PEAK_ARM("smmla", ".4s", ".16b") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 32 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_DOTPROD)) {
+    *how = "sdot";
+    __asm__ volatile(".arch_extension dotprod\n" PML__PEAK_ARM("sdot", ".4s", ".16b") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    *how = "smull";
+#define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20") PML__SMULL("3", "21")
+                     PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20") PML__SMULL("7", "21")
+                     PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20") PML__SMULL("11", "21")
+                     "subs %0, %0, #1\n b.ne 1b\n" : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
+  }
+#endif
+  *how = "plain C";
+  volatile int32_t keep = 0;
+  int32_t acc[16] = {0};
+  int8_t x[16];
+  for (int j = 0; j < 16; j++) x[j] = (int8_t)((int64_t)n % 7 + j);
+  for (uint64_t i = 0; i < n / 8; i++)
+    for (int j = 0; j < 16; j++) acc[j] = (int32_t)((uint32_t)acc[j] + (uint32_t)(x[j] * (int8_t)i));
+  for (int j = 0; j < 16; j++) keep = acc[j];
+  (void)keep;
+  return (double)(PML__PEAK_LOOPS / 8) * 16 * 2;
+}
+
+PML__FN void pml__peak_int8_range(void *ctx, size_t begin, size_t end) {
+  const char *how;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = pml__peak_int8_work(&how);
+}
+
+PML_API double pml_bench_peak_int8(const char **how) {
+  const char *name;
+  pml__peak_int8_work(&name);
+  if (how) *how = name;
+  return pml__peak_of(pml__peak_int8_range);
 }
 
 /* Reads every matrix of the model once, as a decode step does; seconds. */
