@@ -1673,11 +1673,12 @@ PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
 /* ── GPU ──────────────────────────────────────────────────────────────────── */
 
 #if defined(__linux__)
-/* Weak: a static program is linked without the loader, and then these are NULL. */
-#pragma weak dlopen
+/* A static program has no loader, and naming dlopen in one draws a warning from the linker.
+   So it is looked up by name, with a dlsym that may be missing too: then both say NULL. */
 #pragma weak dlsym
 
 typedef struct {
+  void *(*open)(const char *, int);
   int (*init)(unsigned), (*version)(int *), (*count)(int *), (*device)(int *, int), (*name)(char *, int, int);
   int (*attribute)(int *, int, int), (*memory)(size_t *, int);
 } pml__cuda;
@@ -1717,14 +1718,13 @@ PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
 /* The driver stays loaded: it has threads of its own and does not like to be unloaded. */
 PML__FN void pml__gpus(pml_hardware *hw) {
   static void *lib;
-  pml__cuda api;
+  pml__cuda api = {.open = NULL};
+  void *open = dlsym ? dlsym(RTLD_DEFAULT, "dlopen") : NULL;
   int n = 0, rc;
-  if (!dlopen || !dlsym) {
-    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
-    return;
-  }
-  if (!lib) lib = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
-  if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
+  memcpy(&api.open, &open, sizeof open);
+  if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
+  else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
   else if (!pml__cuda_load(lib, &api)) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
   else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
     snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
@@ -13534,15 +13534,19 @@ enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 
   PML__PEAK_ZERO("5") PML__PEAK_ZERO("6") PML__PEAK_ZERO("7") PML__PEAK_ZERO("8") PML__PEAK_ZERO("9")              \
   PML__PEAK_ZERO("10") PML__PEAK_ZERO("11") PML__PEAK_ZERO("12") PML__PEAK_ZERO("13") PML__PEAK_ZERO("14")         \
   PML__PEAK_ZERO("15") PML__PEAK_ZERO("16") PML__PEAK_ZERO("17")
-#define PML__PEAK_OP(op, r, to, from) op " v" r to ", v16" from ", v17" from "\n"
-#define PML__PEAK_ARM(op, to, from)                                                                              \
-  PML__PEAK_ZEROS "1:\n"                                                                                         \
-  PML__PEAK_OP(op, "0", to, from) PML__PEAK_OP(op, "1", to, from) PML__PEAK_OP(op, "2", to, from)                  \
-  PML__PEAK_OP(op, "3", to, from) PML__PEAK_OP(op, "4", to, from) PML__PEAK_OP(op, "5", to, from)                  \
-  PML__PEAK_OP(op, "6", to, from) PML__PEAK_OP(op, "7", to, from) PML__PEAK_OP(op, "8", to, from)                  \
-  PML__PEAK_OP(op, "9", to, from) PML__PEAK_OP(op, "10", to, from) PML__PEAK_OP(op, "11", to, from)                \
-  PML__PEAK_OP(op, "12", to, from) PML__PEAK_OP(op, "13", to, from) PML__PEAK_OP(op, "14", to, from)               \
-  PML__PEAK_OP(op, "15", to, from) "subs %0, %0, #1\n b.ne 1b\n"
+#define PML__PEAK_END "subs %0, %0, #1\n b.ne 1b\n"
+#define PML__FMLA(r) "fmla v" r ".4s, v16.4s, v17.4s\n"
+#define PML__PEAK_FMLA \
+  PML__PEAK_ZEROS "1:\n" PML__FMLA("0") PML__FMLA("1") PML__FMLA("2") PML__FMLA("3") PML__FMLA("4") PML__FMLA("5") \
+  PML__FMLA("6") PML__FMLA("7") PML__FMLA("8") PML__FMLA("9") PML__FMLA("10") PML__FMLA("11") PML__FMLA("12") \
+  PML__FMLA("13") PML__FMLA("14") PML__FMLA("15") PML__PEAK_END
+/* smmla or sdot of v16 and v17 as its number, whose low bits are the accumulator: assemblers
+   refuse the names unless the whole file is compiled for a newer processor. */
+#define PML__INST(code, r) ".inst " code " + " r "\n"
+#define PML__PEAK_ARM_CODE(c) \
+  PML__PEAK_ZEROS "1:\n" PML__INST(c, "0") PML__INST(c, "1") PML__INST(c, "2") PML__INST(c, "3") PML__INST(c, "4") \
+  PML__INST(c, "5") PML__INST(c, "6") PML__INST(c, "7") PML__INST(c, "8") PML__INST(c, "9") PML__INST(c, "10") \
+  PML__INST(c, "11") PML__INST(c, "12") PML__INST(c, "13") PML__INST(c, "14") PML__INST(c, "15") PML__PEAK_END
 #define PML__PEAK_ARM_CLOBBERS                                                                                    \
   "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",     \
       "v17", "v18", "v19", "v20", "v21"
@@ -13590,7 +13594,7 @@ PML__FN double pml__peak_work(void) {
   }
 #elif defined(PML__ARM)
   if (pml_cpu_level() == PML_CPU_NEON) {
-    __asm__ volatile(PML__PEAK_ARM("fmla", ".4s", ".4s") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    __asm__ volatile(PML__PEAK_FMLA : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
     return (double)PML__PEAK_LOOPS * 16 * 4 * 2;
   }
 #endif
@@ -13669,12 +13673,12 @@ PML__FN double pml__peak_int8_work(const char **how) {
 #elif defined(PML__ARM)
   if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_I8MM)) {
     *how = "smmla";
-    __asm__ volatile(".arch_extension i8mm\n" PML__PEAK_ARM("smmla", ".4s", ".16b") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E91A600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
     return (double)PML__PEAK_LOOPS * 16 * 32 * 2;
   }
   if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_DOTPROD)) {
     *how = "sdot";
-    __asm__ volatile(".arch_extension dotprod\n" PML__PEAK_ARM("sdot", ".4s", ".16b") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E919600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
     return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
   }
   if (pml_cpu_level() == PML_CPU_NEON) {
