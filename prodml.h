@@ -16392,7 +16392,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS      needs § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -16409,7 +16409,8 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
    it is also kept, and the page's "Run it" shows that text.
 
    Claims are made with pml_expect(ctx, condition, "…measured numbers…").  Exit status:
-   0 every claim held, 1 one failed or the lesson could not run, 2 bad usage.
+   0 every claim held, 1 one failed or the lesson could not run (PML_CPU asks for kernels
+   that this machine lacks, say), 2 bad usage.
 
    Times go through pml_measure.  When a page or a diagram is written, the recorded
    measurement takes the place of the fresh one (see § 50), so the files do not depend
@@ -17459,7 +17460,8 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
     signal(SIGINT, pml__on_interrupt);
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
-    pml_status st = lesson->run(ctx);
+    pml_status st = pml_cpu_level_check(); /* a wrong PML_CPU ends here, with a sentence */
+    if (st == PML_OK) st = lesson->run(ctx);
     if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
     if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
     code = pml__lesson_finish(ctx, st);
