@@ -221,18 +221,25 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+/* WASM under WASI has files, a clock and an environment, but one thread, no
+   memory mapping, no signals and no terminal. */
+#if !defined(__wasm__)
+#define PML__THREADS 1
+#define PML__MMAP 1
+#define PML__SIGNALS 1
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -240,6 +247,9 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define PML__ARM 1
+#elif defined(__wasm_simd128__) /* by -msimd128 */
+#include <wasm_simd128.h>
+#define PML__WASM_SIMD 1
 #endif
 #endif
 
@@ -8083,7 +8093,7 @@ PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out
 
 /* A vector as f32: in place when it is stored so, else converted into the arena. */
 PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
-  pml_mat w;
+  pml_mat w = {PML_F32, 0, 0, NULL};
   pml_status st = pml__model_mat(m->file, name, 1, n, &w);
   if (st != PML_OK) return st;
   if (w.type == PML_F32) {
@@ -13285,7 +13295,7 @@ PML__FN bool pml__outline_meets(const pml__item *it, pml_box b) {
     double far2 = 0; /* a text inside the circle is fine: all four corners are in it */
     for (int k = 0; k < 4; k++) {
       double dx = b.x + (k & 1) * b.w - it->xy[0], dy = b.y + (k >> 1) * b.h - it->xy[1];
-      far2 = fmax(far2, dx * dx + dy * dy);
+      if (dx * dx + dy * dy > far2) far2 = dx * dx + dy * dy;
     }
     return far2 > it->radius * it->radius;
   }
