@@ -695,13 +695,15 @@ PML_API pml_rng pml_rng_split(pml_rng *r) { return pml_rng_seed(pml_rng_next(r))
    § 4  HARDWARE                                                          needs § 1
    ─────────────────────────────────────────────────────────────────────────────
    One binary runs on every x86-64: each kernel exists in several versions, and
-   the processor is asked once which of them it can execute.  Three levels:
+   the processor is asked once which of them it can execute.  The levels:
 
      PML_CPU_SCALAR   plain C, the definition
      PML_CPU_AVX2     AVX2 + FMA + F16C:  8 floats per register, 16 registers
      PML_CPU_AVX512   AVX-512 F/BW/DQ/VL: 16 floats per register, 32 registers
+     PML_CPU_NEON     ARM64: 4 floats per register, 32 registers
+     PML_CPU_SIMD128  WebAssembly compiled with -msimd128: 4 floats per register
 
-   The environment variable PML_CPU=scalar|avx2|avx512 lowers the level, so that
+   The environment variable PML_CPU=scalar|avx2|avx512|neon|simd128 lowers the level, so that
    every path can be tested on one machine.  Asking for more than the machine
    has is refused by pml_cpu_level_set with a sentence; the variable is then
    ignored and a warning is logged.
@@ -711,10 +713,17 @@ PML_API pml_rng pml_rng_split(pml_rng *r) { return pml_rng_seed(pml_rng_next(r))
    both.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-typedef enum { PML_CPU_SCALAR = 0, PML_CPU_AVX2 = 1, PML_CPU_AVX512 = 2 } pml_cpu_level_t;
+/* The numbers order the levels of one architecture only: whether a level can run
+   here is what pml_cpu_supports says.  A loop over all of them goes from 0 to
+   PML_CPU_LEVELS - 1 and skips what is not supported. */
+typedef enum {
+  PML_CPU_SCALAR = 0, PML_CPU_AVX2 = 1, PML_CPU_AVX512 = 2, PML_CPU_NEON = 3, PML_CPU_SIMD128 = 4
+} pml_cpu_level_t;
+enum { PML_CPU_LEVELS = 5 };
 
 PML_API pml_cpu_level_t pml_cpu_level(void);  /* the level kernels use now */
 PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best this machine can do */
+PML_API bool pml_cpu_supports(pml_cpu_level_t level);
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level);
 PML_API const char *pml_cpu_level_name(pml_cpu_level_t level);
 PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "unknown" */
@@ -732,17 +741,26 @@ PML_API pml_cpu_level_t pml_cpu_best(void) {
       __builtin_cpu_supports("fma"))
     return PML_CPU_AVX512;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PML_CPU_AVX2;
+#elif defined(PML__ARM)
+  return PML_CPU_NEON; /* part of the base architecture */
+#elif defined(__wasm_simd128__)
+  return PML_CPU_SIMD128; /* fixed when the module was compiled */
 #endif
   return PML_CPU_SCALAR;
 }
 
+PML_API bool pml_cpu_supports(pml_cpu_level_t level) {
+  pml_cpu_level_t best = pml_cpu_best();
+  return level == PML_CPU_SCALAR || level == best || (level == PML_CPU_AVX2 && best == PML_CPU_AVX512);
+}
+
 PML_API const char *pml_cpu_level_name(pml_cpu_level_t level) {
-  static const char *const names[] = {"scalar", "avx2", "avx512"};
-  return (size_t)level < 3 ? names[level] : "unknown";
+  static const char *const names[PML_CPU_LEVELS] = {"scalar", "avx2", "avx512", "neon", "simd128"};
+  return (size_t)level < PML_CPU_LEVELS ? names[level] : "unknown";
 }
 
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
-  if (level > pml_cpu_best() || (int)level < 0)
+  if (!pml_cpu_supports(level))
     return pml_fail(PML_E_UNSUPPORTED,
                     "this processor cannot run %s kernels, its best is %s: ask for that or less",
                     pml_cpu_level_name(level), pml_cpu_level_name(pml_cpu_best()));
@@ -757,8 +775,8 @@ PML_API pml_cpu_level_t pml_cpu_level(void) {
   const char *env = getenv("PML_CPU");
   if (env && *env) {
     int i = 0;
-    while (i < 3 && strcmp(env, pml_cpu_level_name((pml_cpu_level_t)i)) != 0) i++;
-    if (i <= (int)chosen) chosen = (pml_cpu_level_t)i;
+    while (i < PML_CPU_LEVELS && strcmp(env, pml_cpu_level_name((pml_cpu_level_t)i)) != 0) i++;
+    if (pml_cpu_supports((pml_cpu_level_t)i)) chosen = (pml_cpu_level_t)i;
     else pml_log(2, "PML_CPU=%s is not available here, using %s", env, pml_cpu_level_name(chosen));
   }
   atomic_store(&pml__cpu_level, (int)chosen);
