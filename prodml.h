@@ -11362,7 +11362,7 @@ PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   unsigned char digest[32];
   pml_sha256_done(&hash, digest);
   for (int i = 0; i < 32; i++) snprintf(qa->sha256 + 2 * i, 3, "%02x", digest[i]);
-  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", folder);
+  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", where);
   for (int i = 0; i < qa->n_topics && st == PML_OK; i++)
     if (!qa->topics[i].answer || !qa->topics[i].n_taught)
       st = pml_fail(PML_E_FORMAT, "%s:%d: topic '%s' has no answer or no taught question", qa->topics[i].file,
@@ -11391,7 +11391,8 @@ PML_API int pml_content_words(const pml_qa *qa, const char *text, pml_word *word
       continue;
     }
     const char *key = w.text;
-    if (bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
+    if (qa->n_stopwords > 0 &&
+        bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
     if (len == 1 && !(w.text[0] >= '0' && w.text[0] <= '9')) continue;
     if (len >= 7 && strcmp(w.text + len - 3, "ing") == 0) w.text[len - 3] = 0;
     else if (len >= 6 && strcmp(w.text + len - 2, "ed") == 0) w.text[len - 2] = 0;
