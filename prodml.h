@@ -221,18 +221,25 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+/* WASM under WASI has files, a clock and an environment, but one thread, no
+   memory mapping, no signals and no terminal. */
+#if !defined(__wasm__)
+#define PML__THREADS 1
+#define PML__MMAP 1
+#define PML__SIGNALS 1
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#endif
 #if defined(__linux__)
 #include <dlfcn.h>
 #include <sys/auxv.h>
@@ -247,6 +254,9 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define PML__ARM 1
+#elif defined(__wasm_simd128__) /* by -msimd128 */
+#include <wasm_simd128.h>
+#define PML__WASM_SIMD 1
 #endif
 #endif
 
@@ -1623,8 +1633,7 @@ PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
     if (mark[i]) hw->container = true, fclose(mark[i]);
 }
 
-static pthread_once_t pml__model_once = PTHREAD_ONCE_INIT;
-static char pml__model_name[128];
+static char pml__model_name[128] PML__UNUSED;
 PML__FN void pml__model_read(void) {
   pml_hardware hw = {.n_gpus = 0};
   pml__names(&hw, NULL);
@@ -1632,7 +1641,12 @@ PML__FN void pml__model_read(void) {
 }
 
 PML_API const char *pml_cpu_model(void) {
-  pthread_once(&pml__model_once, pml__model_read);
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__model_read);
+#else
+  if (!*pml__model_name) pml__model_read();
+#endif
   return pml__model_name;
 }
 
@@ -1903,12 +1917,15 @@ PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
    The trap: two threads calling pml_parallel at once.  The second finds the
    pool busy and runs its range alone; it waits for nothing and gets the same
    bits.
+
+   WebAssembly has one thread here: pml_parallel is then a call of fn.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef void (*pml_range_fn)(void *ctx, size_t begin, size_t end);
 
 /* Number of threads that pml_parallel uses, the caller's included.  n = 0 means
-   one per core of this process; the default.  At most 256. */
+   one per core of this process; the default.  At most 256.  Where there are no
+   threads (WASM) any n is accepted and pml_threads() stays 1. */
 PML_API pml_status pml_threads_set(int n);
 PML_API int pml_threads(void);
 
@@ -1922,6 +1939,24 @@ PML_API void pml_threads_stop(void);
 #ifdef PML__IMPL
 
 #define PML__MAX_THREADS 256
+
+PML__FN pml_status pml__threads_check(int n) {
+  if (n >= 0 && n <= PML__MAX_THREADS) return PML_OK;
+  return pml_fail(PML_E_USAGE, "%d threads asked for: give 1 to %d, or 0 for one per core", n,
+                  PML__MAX_THREADS);
+}
+
+#if !defined(PML__THREADS)
+
+PML_API int pml_threads(void) { return 1; }
+PML_API pml_status pml_threads_set(int n) { return pml__threads_check(n); }
+PML_API void pml_threads_stop(void) {}
+PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
+  (void)grain;
+  if (n) fn(ctx, 0, n);
+}
+
+#else
 
 static struct {
   pthread_mutex_t call;      /* held by the thread whose region is running */
@@ -2025,9 +2060,7 @@ PML_API int pml_threads(void) {
 }
 
 PML_API pml_status pml_threads_set(int n) {
-  if (n < 0 || n > PML__MAX_THREADS)
-    return pml_fail(PML_E_USAGE, "%d threads asked for: give 1 to %d, or 0 for one per core", n,
-                    PML__MAX_THREADS);
+  if (pml__threads_check(n) != PML_OK) return PML_E_USAGE;
   pthread_mutex_lock(&pml__pool.call);
   if (pml__pool.n_workers && n != pml__pool.n_threads) pml__pool_stop_locked();
   pml__pool.n_threads = n;
@@ -2069,6 +2102,8 @@ PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
   }
   pthread_mutex_unlock(&pml__pool.call);
 }
+
+#endif /* PML__THREADS */
 
 #endif /* § 5 */
 
@@ -2261,11 +2296,16 @@ PML_API pml_status pml_file_open(pml_file *f, const char *path) {
   f->path = pml_strdup(path);
   if (!f->path) st = PML_E_MEMORY;
   else {
+#if defined(PML__MMAP)
     void *p = f->size ? mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    char *copy = NULL;
     f->mapped = p != MAP_FAILED;
-    if (!f->mapped) st = pml__fd_read(path, fd, f->size, &copy, &f->size);
-    f->data = f->mapped ? (const unsigned char *)p : (const unsigned char *)copy;
+    if (f->mapped) f->data = (const unsigned char *)p;
+#endif
+    char *copy = NULL;
+    if (!f->mapped) {
+      st = pml__fd_read(path, fd, f->size, &copy, &f->size);
+      f->data = (const unsigned char *)copy;
+    }
   }
   close(fd); /* the mapping stays */
   if (st != PML_OK) pml_file_close(f);
@@ -2275,8 +2315,10 @@ PML_API pml_status pml_file_open(pml_file *f, const char *path) {
 
 PML_API void pml_file_close(pml_file *f) {
   if (!f) return;
+#if defined(PML__MMAP)
   if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
-  else pml_free((void *)(uintptr_t)f->data);
+#endif
+  if (!f->mapped) pml_free((void *)(uintptr_t)f->data);
   pml_free(f->path);
   memset(f, 0, sizeof *f);
 }
@@ -2337,6 +2379,17 @@ PML__FN void pml__writer_free(pml_writer *w) {
   pml_free(w);
 }
 
+/* WASI has no processes, permissions or resolved names. */
+#if defined(__wasm__)
+PML__FN long pml__process(void) { return 0; }
+PML__FN int pml__copy_mode(int fd, const struct stat *from) { (void)fd; (void)from; return 0; }
+PML__FN char *pml__real_path(const char *path) { (void)path; return NULL; }
+#else
+PML__FN long pml__process(void) { return (long)getpid(); }
+PML__FN int pml__copy_mode(int fd, const struct stat *from) { return fchmod(fd, from->st_mode & 0777); }
+PML__FN char *pml__real_path(const char *path) { return realpath(path, NULL); }
+#endif
+
 /* Creates "PATH.PID-N.tmp"; N grows past names that exist already. */
 PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
   static atomic_uint serial;
@@ -2344,7 +2397,7 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
   w->temp = (char *)pml_alloc(cap);
   if (!w->temp) return PML_E_MEMORY;
   for (int tries = 0; w->fd < 0 && tries < 1000; tries++) {
-    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, (long)getpid(), atomic_fetch_add(&serial, 1u));
+    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, pml__process(), atomic_fetch_add(&serial, 1u));
     w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (w->fd < 0 && errno != EEXIST) break;
   }
@@ -2354,7 +2407,7 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
     w->temp = NULL;
     return pml__fail_errno(w->path, "create", err);
   }
-  if (!old || fchmod(w->fd, old->st_mode & 0777) == 0) return PML_OK;
+  if (!old || pml__copy_mode(w->fd, old) == 0) return PML_OK;
   return pml__fail_errno(w->path, "set permissions", errno);
 }
 
@@ -2371,7 +2424,7 @@ PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
   if (!w) return PML_E_MEMORY;
   w->fd = -1;
   w->buffer = (unsigned char *)pml_alloc(PML__WRITER_BUFFER);
-  char *real = exists ? realpath(path, NULL) : NULL; /* so that a link stays a link */
+  char *real = exists ? pml__real_path(path) : NULL; /* so that a link stays a link */
   w->path = pml_strdup(real ? real : path);
   free(real);
   pml_status st = w->buffer && w->path ? PML_OK : PML_E_MEMORY;
@@ -2568,7 +2621,6 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
 
 /* pml__crc_table[k][b] is the remainder of byte b followed by k zero bytes. */
 static uint32_t pml__crc_table[8][256];
-static pthread_once_t pml__crc_once = PTHREAD_ONCE_INIT;
 
 PML__FN void pml__crc_init(void) {
   for (uint32_t b = 0; b < 256; b++) {
@@ -2583,13 +2635,22 @@ PML__FN void pml__crc_init(void) {
     }
 }
 
+PML__FN void pml__crc_ready(void) {
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__crc_init);
+#else
+  if (!pml__crc_table[0][1]) pml__crc_init();
+#endif
+}
+
 /* @crc32 */
 /* Eight bytes at a time: a byte that stands k places before the end of the eight
    contributes its remainder followed by k zero bytes, and remainders add by xor. */
 PML_API uint32_t pml_crc32(uint32_t crc, const void *data, size_t size) {
   const unsigned char *p = (const unsigned char *)data;
   const uint32_t(*t)[256] = (const uint32_t(*)[256])pml__crc_table;
-  pthread_once(&pml__crc_once, pml__crc_init);
+  pml__crc_ready();
   crc = ~crc;
   for (; size >= 8; p += 8, size -= 8) {
     uint32_t lo, hi;
@@ -8092,15 +8153,15 @@ PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
     if (t->ne[d] == 0)
       return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': dimension %d is 0, at least 1 is needed", file,
                       shown, t->name.ptr, d + 1);
-    fits = fits && t->ne[d] <= INT64_MAX && pml_size_mul(n, (size_t)t->ne[d], &n);
+    fits = fits && t->ne[d] <= SIZE_MAX / 2 && pml_size_mul(n, (size_t)t->ne[d], &n);
   }
   if (fits && t->ne[0] % block != 0)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of "
                     "%zu", file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
-  fits = fits && n <= INT64_MAX && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
+  fits = fits && n <= SIZE_MAX / 2 && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
   if (!fits)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit 63 bits",
-                    file, shown, t->name.ptr);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit %d bits",
+                    file, shown, t->name.ptr, (int)sizeof(size_t) * 8 - 1);
   t->size = bytes;
   return PML_OK;
 }
@@ -9160,7 +9221,7 @@ PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out
 
 /* A vector as f32: in place when it is stored so, else converted into the arena. */
 PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
-  pml_mat w;
+  pml_mat w = {PML_F32, 0, 0, NULL};
   pml_status st = pml__model_mat(m->file, name, 1, n, &w);
   if (st != PML_OK) return st;
   if (w.type == PML_F32) {
@@ -12364,7 +12425,7 @@ PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   unsigned char digest[32];
   pml_sha256_done(&hash, digest);
   for (int i = 0; i < 32; i++) snprintf(qa->sha256 + 2 * i, 3, "%02x", digest[i]);
-  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", folder);
+  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", where);
   for (int i = 0; i < qa->n_topics && st == PML_OK; i++)
     if (!qa->topics[i].answer || !qa->topics[i].n_taught)
       st = pml_fail(PML_E_FORMAT, "%s:%d: topic '%s' has no answer or no taught question", qa->topics[i].file,
@@ -12393,7 +12454,8 @@ PML_API int pml_content_words(const pml_qa *qa, const char *text, pml_word *word
       continue;
     }
     const char *key = w.text;
-    if (bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
+    if (qa->n_stopwords > 0 &&
+        bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
     if (len == 1 && !(w.text[0] >= '0' && w.text[0] <= '9')) continue;
     if (len >= 7 && strcmp(w.text + len - 3, "ing") == 0) w.text[len - 3] = 0;
     else if (len >= 6 && strcmp(w.text + len - 2, "ed") == 0) w.text[len - 2] = 0;
@@ -14571,7 +14633,7 @@ PML__FN bool pml__outline_meets(const pml__item *it, pml_box b) {
     double far2 = 0; /* a text inside the circle is fine: all four corners are in it */
     for (int k = 0; k < 4; k++) {
       double dx = b.x + (k & 1) * b.w - it->xy[0], dy = b.y + (k >> 1) * b.h - it->xy[1];
-      far2 = fmax(far2, dx * dx + dy * dy);
+      if (dx * dx + dy * dy > far2) far2 = dx * dx + dy * dy;
     }
     return far2 > it->radius * it->radius;
   }
@@ -16562,12 +16624,18 @@ PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) 
 
 /* ── Finding files, Ctrl-C ────────────────────────────────────────────────── */
 
+#if defined(PML__SIGNALS)
 static volatile sig_atomic_t pml__interrupted;
 
 PML__FN void pml__on_interrupt(int sig) {
   pml__interrupted = 1;
   signal(sig, SIG_DFL); /* a second Ctrl-C ends the program */
 }
+PML__FN void pml__catch_interrupt(void) { signal(SIGINT, pml__on_interrupt); }
+#else
+static const int pml__interrupted = 0;
+PML__FN void pml__catch_interrupt(void) {}
+#endif
 
 PML_API bool pml_cancelled(void) { return pml__interrupted != 0; }
 
@@ -17384,10 +17452,12 @@ PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
 /* ── The main function ────────────────────────────────────────────────────── */
 
 PML__FN int pml__terminal_width(void) {
-  struct winsize size;
   const char *env = getenv("COLUMNS");
   int n = env ? atoi(env) : 0;
+#if defined(TIOCGWINSZ)
+  struct winsize size;
   if (n <= 0 && ioctl(1, TIOCGWINSZ, &size) == 0) n = size.ws_col;
+#endif
   return n <= 0 ? 80 : n < 40 ? 40 : n > 120 ? 120 : n;
 }
 
@@ -17457,7 +17527,7 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
   for (int i = 1; i < argc && code == 0; i++) code = pml__parse_one(ctx, argc, argv, &i);
   if (code == 0) code = pml__ctx_settle(ctx);
   if (code == 0) {
-    signal(SIGINT, pml__on_interrupt);
+    pml__catch_interrupt();
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
     pml_status st = pml_cpu_level_check(); /* a wrong PML_CPU ends here, with a sentence */

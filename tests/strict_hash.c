@@ -1,7 +1,10 @@
 /* Prints what strict mode promises to be the same everywhere, as SHA-256: the weights
    of a small model after 20 training steps, and the logits of a model file, each for
-   several thread counts and kernel levels.  tests/test_strict.sh compares builds.
-     cc -O2 tests/strict_hash.c -o strict_hash -lm -pthread */
+   1, 2, 3 and 7 threads at the best kernel level and for one thread at the others.
+   tests/test_strict.sh compares builds, tests/test_arm64.sh and tests/test_wasm.sh
+   other machines.
+     cc -O2 tests/strict_hash.c -o strict_hash -lm -pthread
+     ./strict_hash lessons/models/tutor.gguf [most threads, 7] */
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
@@ -53,9 +56,11 @@ int main(int argc, char **argv) {
   pml_model *m = NULL;
   if (argc > 1 && pml_model_open(&m, argv[1], NULL) != PML_OK) return fprintf(stderr, "%s\n", pml_error()), 1;
   pml_strict_set(true);
-  for (int level = 0; level <= (int)pml_cpu_best(); level++) {
+  int most = argc > 2 ? atoi(argv[2]) : 7;
+  for (int level = 0; level < PML_CPU_LEVELS; level++) {
     for (int i = 0; i < 4; i++) {
       char train[65] = "", logits[65] = "";
+      if (!pml_cpu_supports((pml_cpu_level_t)level) || threads[i] > most) continue;
       if (i && level != (int)pml_cpu_best()) continue; /* every thread count at the best level */
       pml_status st = pml_cpu_level_set((pml_cpu_level_t)level);
       if (st == PML_OK) st = pml_threads_set(threads[i]);
