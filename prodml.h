@@ -13377,7 +13377,7 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW                      needs § 3 § 4 § 5 § 9 § 25 § 26
+   § 48  BENCHMARKS AND ARROW             needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
    A rate alone says little: 50 tokens per second is slow on one machine and
    impossible on another.  So each rate stands beside its limit, measured in the
@@ -13404,6 +13404,11 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    Bandwidth has a level per cache.  pml_bench_bandwidth reads a set of a given size
    again and again: while it fits the first cache it is read from there, and the curve
    over sizes from 16 KiB to 1 GiB is a staircase with one step per cache.
+
+   And a level of kernels has a price.  pml_bench_levels runs one row through a layer
+   of 256 × 2048 weights under each level that can run here.  Before a time counts, the
+   results must agree with plain C: in strict mode bit for bit, else within
+   2·n·2^-24·Σ|w·x|, which is what two orders of adding n products may differ by.
 
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
@@ -13452,6 +13457,19 @@ PML_API double pml_bench_peak_int8(const char **how);
    again and again for about `seconds`, the best of several rounds.  n_threads 0: all.
    0 with pml_error when there is no memory for it. */
 PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds);
+enum { PML_BENCH_SETS = 9, PML_LEVEL_RUNS = 15, PML_LEVEL_OUT = 256, PML_LEVEL_IN = 2048 };
+/* The sizes of the staircase: 16 KiB, 64 KiB … 1 GiB for i = 0 … PML_BENCH_SETS - 1, or 0 where
+   n_threads such sets would take more than a quarter of the memory that is free. */
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw);
+
+typedef struct {
+  bool here;                      /* the level can run */
+  bool equal;                     /* strict mode: the bits of the scalar definition */
+  double worst;                   /* default mode: largest difference / bound; at most 1 */
+  double seconds[PML_LEVEL_RUNS]; /* one row through the layer, default mode, all threads */
+} pml_level_run;
+/* Fills run[PML_CPU_LEVELS].  Level and mode are what they were afterwards. */
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -13585,6 +13603,64 @@ PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double secon
   while (have > 0) pml_free(s.data[--have]);
   return best;
 }
+
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
+  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = (uint64_t)16384 << 2 * i;
+  if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  return fits ? (size_t)bytes : 0;
+}
+
+/* @levels */
+/* One row through the layer under a level; the pool's threads share its outputs. */
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x, const float *w) {
+  pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
+  pml_status st = pml_cpu_level_set(level);
+  pml_strict_set(strict);
+  return st == PML_OK ? pml_linear(y, x, 1, &m, NULL) : st;
+}
+
+/* want[OUT] is the scalar definition's result, y[OUT] another's: the largest difference as a share of its bound. */
+PML__FN double pml__level_worst(const float *y, const float *want, const float *x, const float *w) {
+  double worst = 0;
+  for (int o = 0; o < PML_LEVEL_OUT; o++) {
+    double size = 0;
+    for (int i = 0; i < PML_LEVEL_IN; i++) size += fabs((double)w[o * PML_LEVEL_IN + i] * (double)x[i]);
+    worst = fmax(worst, fabs((double)y[o] - (double)want[o]) / (2 * PML_LEVEL_IN * 0x1p-24 * size));
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
+  enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN, *y = want + 2 * OUT;
+  pml_cpu_level_t before = pml_cpu_level();
+  bool was_strict = pml_strict();
+  pml_rng rng = pml_rng_seed(seed);
+  pml_status st = w ? PML_OK : PML_E_MEMORY;
+  memset(run, 0, PML_CPU_LEVELS * sizeof *run);
+  for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++) st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    pml_cpu_level_t level = (pml_cpu_level_t)l;
+    if (!(run[l].here = pml_cpu_supports(level))) continue;
+    st = pml__level_layer(level, true, y, x, w);
+    run[l].equal = memcmp(y, want + OUT, OUT * sizeof *y) == 0;
+    if (st == PML_OK) st = pml__level_layer(level, false, y, x, w);
+    run[l].worst = pml__level_worst(y, want, x, w);
+  }
+  for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
+    for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+      double t0 = pml_time();
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++) st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      run[l].seconds[k] = (pml_time() - t0) / 20;
+    }
+  pml_cpu_level_set(before);
+  pml_strict_set(was_strict);
+  pml_free(w);
+  return st;
+}
+/* @end */
 
 enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
 

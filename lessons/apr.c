@@ -828,22 +828,19 @@ static int cmd_bench(const command *c, int argc, char **argv) {
 
 /* ── Hardware ─────────────────────────────────────────────────────────────── */
 
-enum { SETS = 9 }; /* 16 KiB, 64 KiB … 1 GiB */
+enum { SETS = PML_BENCH_SETS };
 
 typedef struct {
   double f32, int8, one[SETS], all[SETS]; /* operations and bytes per second; 0: not measured */
   const char *how;
 } speeds;
 
-/* A set must leave three quarters of the free memory alone. */
 static void measure_speeds(const pml_hardware *hw, speeds *s) {
-  uint64_t room = hw->ram_available;
-  if (hw->memory_limit && hw->memory_limit - hw->memory_used < room) room = hw->memory_limit - hw->memory_used;
   s->f32 = pml_bench_peak_f32();
   s->int8 = pml_bench_peak_int8(&s->how);
   for (int i = 0; i < SETS && !interrupted; i++) {
-    size_t bytes = (size_t)16384 << 2 * i;
-    if (bytes > room / 4 / (unsigned)pml_threads()) break;
+    size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw);
+    if (!bytes) break;
     s->one[i] = pml_bench_bandwidth(bytes, 1, 0.1);
     s->all[i] = pml_threads() > 1 ? pml_bench_bandwidth(bytes, 0, 0.1) : s->one[i];
   }
