@@ -1264,9 +1264,11 @@ PML__FN int pml__cpulist_count(const char *list, int *first) {
 /* Whether a comma-separated list holds the word. */
 PML__FN bool pml__list_has(const char *list, const char *word) {
   size_t n = strlen(word);
-  for (const char *s = list; s; s = strchr(s, ','), s += s != NULL)
+  for (const char *s = list;;) {
     if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
-  return false;
+    s = strchr(s, ',');
+    if (!s++) return false;
+  }
 }
 
 /* Where a hierarchy is mounted, and which of its directories is visible there.
@@ -13605,7 +13607,7 @@ PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double secon
 }
 
 PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
-  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = (uint64_t)16384 << 2 * i;
+  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
   if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
   bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
   return fits ? (size_t)bytes : 0;
@@ -14123,6 +14125,16 @@ typedef struct {
 } pml_bar_options;
 /* Horizontal bars from a common zero. */
 PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, const pml_bar_options *o);
+
+/* One amount inside another, areas to scale. */
+typedef struct {
+  const char *name, *shown;  /* "L2", its amount for people: "2 MiB" */
+  double amount;             /* > 0, at most that of the part before */
+  double value;              /* a second quantity, as a bar below; >= 0 */
+} pml_scale_part;
+/* Column k is a square for part k, with part k+1 as the coloured square in its corner, which the
+   next column shows magnified.  Below: value with its unit, and a bar on a scale common to all. */
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit);
 
 typedef struct {
   const char *const *row_names, *const *col_names; /* NULL: none */
@@ -15076,6 +15088,32 @@ PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, co
 }
 
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
+
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit) {
+  if (n < 1) return;
+  double most = 0, side = fmin(b.w / n - 60, b.h - 250), spare = b.h - side - 250;
+  b.y += spare / 2;
+  for (int k = 0; k < n; k++) most = fmax(most, part[k].value);
+  for (int k = 0; k < n; k++) {
+    pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
+    char shown[48];
+    pml_number_text(shown, part[k].value, part[k].value < 10);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE, 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name, part[k].shown);
+    if (k + 1 < n) {
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge, y = sq.y + side - edge;
+      double next = pml_box_column(b, k + 1, n, 60).x;
+      pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
+      pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
+      pml_svg_rect(s, (pml_box){x, y, edge, edge}, 0, PML_TEAL, PML_NO_COLOUR, 0);
+      pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
+    }
+    double y = sq.y + side + 40;
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0, PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
+    pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
+  }
+}
 
 PML__FN void pml__bar_text(char out[96], const pml_bar *b, const pml_bar_options *o) {
   char number[48];

@@ -538,6 +538,47 @@ static void masks(void) {
   pml_cpu_select(NULL);
 }
 
+/* ── rates ────────────────────────────────────────────────────────────────── */
+
+static void rates(void) {
+  pml_level_run run[PML_CPU_LEVELS];
+  const char *how = NULL;
+  TEST("every level computes the same");
+  pml_strict_set(true);
+  CHECK(pml_bench_levels(run, 7) == PML_OK && pml_strict() && pml_cpu_level() == pml_cpu_best());
+  pml_strict_set(false);
+  for (int i = 0; i < PML_CPU_LEVELS; i++) {
+    CHECK(run[i].here == pml_cpu_supports((pml_cpu_level_t)i));
+    if (run[i].here) CHECK_MSG(run[i].equal && run[i].worst <= 1 && run[i].seconds[0] > 0, "%s: %g", pml_cpu_level_name((pml_cpu_level_t)i), run[i].worst);
+  }
+  CHECK(run[PML_CPU_SCALAR].worst == 0);
+  TEST("the instruction of the 8-bit peak follows the mask");
+  static const struct { const char *select, *how; } paths[] = {
+      {"scalar", "plain C"}, {"avx2,-vnni", "vpmaddubsw ymm"}, {"avx2,avx_vnni", "vpdpbusd ymm"}, {"avx512,avx512_vnni", "vpdpbusd zmm"},
+      {"neon,-dotprod,-i8mm", "smull"}, {"neon,dotprod,-i8mm", "sdot"}, {"neon,i8mm", "smmla"}};
+  double least = 1e300;
+  for (size_t i = 0; i < sizeof paths / sizeof paths[0]; i++) {
+    if (pml_cpu_select(paths[i].select) != PML_OK) continue;
+    double f32 = pml_bench_peak_f32(), int8 = pml_bench_peak_int8(&how);
+    CHECK_MSG(f32 > 1e7 && f32 < 1e15 && int8 > 1e7 && int8 < 1e16 && !strcmp(how, paths[i].how), "%s: %g %g %s", paths[i].select, f32, int8, how);
+    if (i == 0) least = f32;
+    else CHECK_MSG(f32 > least, "%s: %g, plain C %g", paths[i].select, f32, least);
+  }
+  pml_cpu_select(NULL);
+  TEST("bandwidth");
+  double small = pml_bench_bandwidth(16384, 1, 0.01), large = pml_bench_bandwidth((size_t)32 << 20, 0, 0.01);
+  CHECK_MSG(small > 1e8 && large > 1e7 && small < 1e13 && large < 1e13, "%g %g", small, large);
+  CHECK(pml_bench_bandwidth(100, 1, 0.01) == 0 && strstr(pml_error(), "at least 256"));
+  hw.ram_available = (uint64_t)1 << 30;
+  hw.memory_limit = 0;
+  CHECK(pml_bench_set_bytes(0, 2, &hw) == 16384 && pml_bench_set_bytes(6, 2, &hw) == 64 << 20 && pml_bench_set_bytes(7, 2, &hw) == 0);
+  hw.memory_limit = (uint64_t)1 << 20;
+  hw.memory_used = 1000;
+  CHECK(pml_bench_set_bytes(1, 1, &hw) == 65536 && pml_bench_set_bytes(2, 1, &hw) == 0);
+  CHECK(pml_bench_set_bytes(-1, 1, &hw) == 0 && pml_bench_set_bytes(PML_BENCH_SETS, 1, &hw) == 0);
+  pml_threads_stop();
+}
+
 int main(void) {
   char dir[] = "/tmp/prodml_hardware_XXXXXX";
   if (!mkdtemp(dir)) return 1;
@@ -554,6 +595,7 @@ int main(void) {
   malformed();
   rendering();
   masks();
+  rates();
   clear_tree();
   rmdir(root);
   rmdir(dir);
