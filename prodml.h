@@ -11499,7 +11499,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.7f, .window = 3, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
                    .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
@@ -12094,15 +12094,15 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
     o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1664, 512);
-    o->steps = 12000;
+    o->steps = 16000;
     o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 4, 64, 1024, 1664, 512);
-    o->steps = 7000;
+    o->steps = 12000;
     o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1664, 512);
-    o->steps = 12000;
+    o->steps = 20000;
     o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
