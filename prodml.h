@@ -4124,7 +4124,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 12  MATRIX MULTIPLICATION                             needs § 1 § 2 § 4 § 5 § 8
+   § 12  MATRIX MULTIPLICATION                        needs § 1 § 2 § 4 § 5 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    Nine tenths of a training step are products of two matrices.  The definition
    is three loops:
@@ -4428,6 +4428,77 @@ PML__GEMM_AVX2 PML__FN void pml__gemm_copy_avx2(float *dst, size_t stride, const
 }
 #endif /* PML__X86 */
 
+#if defined(PML__SIMD4)
+/* The tile on registers of 4 (§ 11).  ARM64: 8 × 12 numbers, 24 of 32 registers; one step of k loads 3
+   registers of B and 2 of A for 24 multiply-adds.  WASM: 4 × 8, since its processor may have 16. */
+#if defined(PML__ARM)
+#define PML__GEMM_MR4 8
+#define PML__GEMM_NR4 12
+#else
+#define PML__GEMM_MR4 4
+#define PML__GEMM_NR4 8
+#endif
+
+/* @gemm_tile_4 */
+PML__GEMM_INLINE void pml__gemm_tile_4(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                       bool load, bool strict) {
+  enum { M = PML__GEMM_MR4, V = PML__GEMM_NR4 / 4 };
+  pml__f4 acc[M][V];
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++)
+      acc[m][v] = load ? pml__load4(c + m * ldc + 4 * v) : pml__set4(0);
+  for (size_t k = 0; k < kc; k++, a += M, b += 4 * V) {
+    pml__f4 ak[M / 4], bk[V];
+    PML__GEMM_UNROLL for (size_t m = 0; m < M / 4; m++) ak[m] = pml__load4(a + 4 * m);
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) bk[v] = pml__load4(b + 4 * v);
+    PML__GEMM_UNROLL for (size_t m = 0; m < M; m++) {
+      pml__f4 am = pml__set4(ak[m / 4][m % 4]); /* ARM multiplies by one lane of a register */
+      PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) acc[m][v] = pml__madd4(am, bk[v], acc[m][v], strict);
+    }
+  }
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) pml__store4(c + m * ldc + 4 * v, acc[m][v]);
+}
+/* @end */
+
+PML__FN void pml__gemm_4(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, false);
+}
+PML__FN void pml__gemm_4_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, true);
+}
+
+/* Turns 4 × 4 blocks in registers; stride is a multiple of 4. */
+PML__FN void pml__gemm_turn_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t r = 0; r < stride; r += 4) {
+    size_t have = r >= rows ? 0 : rows - r < 4 ? rows - r : 4, k = 0;
+    for (; k + 4 <= kc; k += 4) {
+      pml__f4 v[4];
+      PML__GEMM_UNROLL for (size_t i = 0; i < 4; i++)
+        v[i] = i < have ? pml__load4(src + (r + i) * ld + k) : pml__set4(0);
+      pml__f4 p = PML__SHUFFLE4(v[0], v[1], 0, 4, 1, 5), q = PML__SHUFFLE4(v[2], v[3], 0, 4, 1, 5);
+      pml__f4 s = PML__SHUFFLE4(v[0], v[1], 2, 6, 3, 7), t = PML__SHUFFLE4(v[2], v[3], 2, 6, 3, 7);
+      float *to = dst + k * stride + r;
+      pml__store4(to, PML__SHUFFLE4(p, q, 0, 1, 4, 5));
+      pml__store4(to + stride, PML__SHUFFLE4(p, q, 2, 3, 6, 7));
+      pml__store4(to + 2 * stride, PML__SHUFFLE4(s, t, 0, 1, 4, 5));
+      pml__store4(to + 3 * stride, PML__SHUFFLE4(s, t, 2, 3, 6, 7));
+    }
+    for (; k < kc; k++)
+      for (size_t i = 0; i < 4; i++) dst[k * stride + r + i] = i < have ? src[(r + i) * ld + k] : 0.0f;
+  }
+}
+
+/* Four at a time while four are there: what is missing is not read. */
+PML__FN void pml__gemm_copy_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++, src += ld, dst += stride) {
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4) pml__store4(dst + r, pml__load4(src + r));
+    for (; r < stride; r++) dst[r] = r < rows ? src[r] : 0.0f;
+  }
+}
+#endif /* PML__SIMD4 */
+
 PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
 #if defined(PML__X86)
   if (level == PML_CPU_AVX512)
@@ -4436,6 +4507,10 @@ PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
   if (level == PML_CPU_AVX2)
     return (pml__gemm_kernel){6, 16, 8, strict ? pml__gemm_avx2_strict : pml__gemm_avx2,
                               pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+#elif defined(PML__SIMD4)
+  if (level != PML_CPU_SCALAR)
+    return (pml__gemm_kernel){PML__GEMM_MR4, PML__GEMM_NR4, PML__GEMM_MR4,
+                              strict ? pml__gemm_4_strict : pml__gemm_4, pml__gemm_turn_4, pml__gemm_copy_4};
 #endif
   (void)level;
   return (pml__gemm_kernel){4, 8, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
