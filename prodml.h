@@ -2546,6 +2546,11 @@ PML_API float pml_dot(const float *a, const float *b, size_t n);
    a row outside 0 … n_out-1 is PML_E_USAGE. */
 PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row);
 
+/* n elements of type F32, F16 or BF16, else PML_E_UNSUPPORTED.  To f32 is exact; from f32 the bits are those
+   of pml_f32_to_f16 and pml_f32_to_bf16 (§ 8): nearest, ties to even, subnormals kept.  x and y do not overlap. */
+PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n);
+PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n);
+
 /* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL), W of type F32, F16
    or BF16.  Each output is pml_dot of a row of x and a row of W, plus the bias,
    whatever `rows` and the number of threads are.  y overlaps nothing.  Runs on all
@@ -2635,6 +2640,7 @@ typedef struct {
   void (*matvec)(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin, size_t end);
   void (*tile)(const pml__tile *t);
   void (*expand)(float *y, const void *w, pml_dtype type, size_t n);          /* to f32 */
+  void (*shrink)(void *y, const float *x, pml_dtype type, size_t n);          /* from f32 */
   float (*max)(const float *x, size_t n);                                     /* -inf for n = 0 */
   float (*sum)(const float *x, size_t n);
   float (*sum_sq)(const float *x, size_t n, float mean);                      /* Σ (x - mean)² */
@@ -2658,6 +2664,15 @@ typedef struct {
 #define PML__UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* One function for each level and mode; the type is chosen once per call. */
+#define PML__MATVEC(name, target, body, strict)                                                          \
+  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
+                           size_t end) {                                                                 \
+    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
+    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
+    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
+  }
+
 /* ── the definitions, in plain C ── */
 
 /* @tree */
@@ -2673,6 +2688,13 @@ PML__FN void pml__expand_scalar(float *y, const void *w, pml_dtype type, size_t 
   if (type == PML_F32 && n) memcpy(y, w, n * sizeof(float));
   if (type == PML_F16) for (size_t i = 0; i < n; i++) y[i] = pml_f16_to_f32(h[i]);
   if (type == PML_BF16) for (size_t i = 0; i < n; i++) y[i] = pml_bf16_to_f32(h[i]);
+}
+
+PML__FN void pml__shrink_scalar(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  if (type == PML_F32 && n) memcpy(y, x, n * sizeof(float));
+  if (type == PML_F16) for (size_t i = 0; i < n; i++) h[i] = pml_f32_to_f16(x[i]);
+  if (type == PML_BF16) for (size_t i = 0; i < n; i++) h[i] = pml_f32_to_bf16(x[i]);
 }
 
 /* @dot */
@@ -2891,14 +2913,6 @@ PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat 
   }
 }
 
-/* One function for each level and mode; the type is chosen once per call. */
-#define PML__MATVEC(name, target, body, strict)                                                          \
-  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
-                           size_t end) {                                                                 \
-    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
-    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
-    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
-  }
 PML__MATVEC(pml__matvec_avx2, PML__AVX2, pml__matvec8, false)
 PML__MATVEC(pml__matvec_avx2_strict, PML__AVX2, pml__matvec8, true)
 
@@ -2964,6 +2978,30 @@ PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type,
       _mm256_storeu_ps(y + i, type == PML_F16 ? pml__load8(h + i, PML_F16) : pml__load8(h + i, PML_BF16));
     }
   pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+/* bf16 in integers: AVX-512's own instruction takes a subnormal for 0. */
+PML__AVX2 PML__INLINE __m256i pml__bf16_8(const float *x) {
+  __m256i u = _mm256_castps_si256(_mm256_loadu_ps(x)), high = _mm256_srli_epi32(u, 16);
+  __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7FFF), _mm256_and_si256(high, _mm256_set1_epi32(1)));
+  __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, up), 16);
+  __m256i nan = _mm256_cmpgt_epi32(_mm256_and_si256(u, _mm256_set1_epi32(0x7FFFFFFF)),
+                                   _mm256_set1_epi32(0x7F800000));
+  return _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+}
+
+PML__AVX2 PML__FN void pml__shrink_avx2(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  size_t i = 0;
+  if (type == PML_F16)
+    for (; i + 8 <= n; i += 8)
+      _mm_storeu_si128((__m128i *)(void *)(h + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0)); /* 0: nearest, ties even */
+  if (type == PML_BF16)
+    for (; i + 16 <= n; i += 16) {
+      __m256i v = _mm256_packus_epi32(pml__bf16_8(x + i), pml__bf16_8(x + i + 8)); /* 0-3 8-11 4-7 12-15 */
+      _mm256_storeu_si256((__m256i *)(void *)(h + i), _mm256_permute4x64_epi64(v, 0xD8));
+    }
+  pml__shrink_scalar(h + i, x + i, type, n - i);
 }
 
 PML__AVX2 PML__FN float pml__max_avx2(const float *x, size_t n) {
@@ -3377,16 +3415,422 @@ PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *pr
 
 #endif /* PML__X86 */
 
+#if defined(PML__ARM) || defined(PML__WASM_SIMD)
+
+/* ── 128 bits, NEON and WASM SIMD128: the sixteen lanes are four registers, v[0] = lanes 0-3 …
+   gcc and clang let +, -, ·, / and < work on a vector type and choose the instruction; names of
+   instructions stand only where the two machines differ. ── */
+
+#define PML__SIMD4 1
+typedef float pml__f4 __attribute__((vector_size(16)));
+typedef float pml__f4_in_memory __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t pml__i4 __attribute__((vector_size(16)));
+typedef uint32_t pml__u4 __attribute__((vector_size(16)));
+
+/* Element i of the result is element i of a ++ b. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define PML__SHUFFLE4(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define PML__SHUFFLE4(a, b, i, j, k, l) __builtin_shuffle(a, b, (pml__i4){i, j, k, l})
+#endif
+
+PML__INLINE pml__f4 pml__load4(const float *p) { return *(const pml__f4_in_memory *)p; }
+PML__INLINE void pml__store4(float *p, pml__f4 v) { *(pml__f4_in_memory *)p = v; }
+PML__INLINE pml__f4 pml__set4(float f) { return (pml__f4){f, f, f, f}; }
+PML__INLINE pml__f4 pml__pick4(pml__i4 mask, pml__f4 yes, pml__f4 no) {
+  return (pml__f4)((mask & (pml__i4)yes) | (~mask & (pml__i4)no));
+}
+
+/* WASM has no fused multiply-add: its default mode equals strict. */
+PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
+#if defined(PML__ARM)
+  if (!strict) return (pml__f4)vfmaq_f32((float32x4_t)acc, (float32x4_t)a, (float32x4_t)b);
+#endif
+  (void)strict;
+  return acc + a * b;
+}
+
+/* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
+   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+/* @f16_4 */
+PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
+  if (type == PML_F32) return pml__load4((const float *)p);
+#if defined(PML__ARM)
+  uint16x4_t h = vld1_u16((const uint16_t *)p);
+  if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
+  return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
+#else
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  if (type == PML_BF16) return (pml__f4)(h << 16);
+  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
+  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
+  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
+  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+#endif
+}
+/* @end */
+
+/* The tree for four sums at once; a, b, c, d are the lanes of one sum each. */
+PML__INLINE pml__f4 pml__tree4(const pml__f4 *a, const pml__f4 *b, const pml__f4 *c, const pml__f4 *d) {
+  pml__f4 s = (a[0] + a[2]) + (a[1] + a[3]), t = (b[0] + b[2]) + (b[1] + b[3]);
+  pml__f4 u = (c[0] + c[2]) + (c[1] + c[3]), v = (d[0] + d[2]) + (d[1] + d[3]);
+  s = PML__SHUFFLE4(s, t, 0, 1, 4, 5) + PML__SHUFFLE4(s, t, 2, 3, 6, 7);
+  u = PML__SHUFFLE4(u, v, 0, 1, 4, 5) + PML__SHUFFLE4(u, v, 2, 3, 6, 7);
+  return PML__SHUFFLE4(s, u, 0, 2, 4, 6) + PML__SHUFFLE4(s, u, 1, 3, 5, 7);
+}
+
+PML__INLINE float pml__dot4(const float *a, const float *b, size_t n, bool strict) {
+  pml__f4 lane[4] = {{0}};
+  float ta[16] = {0}, tb[16] = {0};
+  for (size_t i = 0; i < n; i += 16, a += 16, b += 16) {
+    if (n - i < 16) { /* the missing end counts as 0·0 */
+      memcpy(ta, a, (n - i) * sizeof(float));
+      memcpy(tb, b, (n - i) * sizeof(float));
+      a = ta, b = tb;
+    }
+    PML__UNROLL for (int q = 0; q < 4; q++)
+      lane[q] = pml__madd4(pml__load4(a + 4 * q), pml__load4(b + 4 * q), lane[q], strict);
+  }
+  return pml__tree4(lane, lane, lane, lane)[0];
+}
+
+/* ARM64 has 32 registers, a processor that runs WASM often 16: four sums side by side, or two. */
+#if defined(PML__ARM)
+#define PML__ROWS4 4
+#define PML__OUTS4 2
+#else
+#define PML__ROWS4 2
+#define PML__OUTS4 1
+#endif
+
+PML__INLINE void pml__matvec4(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,
+                              size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += PML__ROWS4) {
+    const unsigned char *row[PML__ROWS4]; /* past the end the last row is computed again and dropped */
+    pml__f4 lane[PML__ROWS4][4];
+    PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      PML__UNROLL for (int q = 0; q < 4; q++) lane[r][q] = pml__set4(0);
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16)
+      PML__UNROLL for (size_t q = 0; q < 4; q++) {
+        pml__f4 v = pml__load4(x + k + 4 * q);
+        PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++)
+          lane[r][q] = pml__madd4(pml__load4_as(row[r] + (k + 4 * q) * size, type), v, lane[r][q], strict);
+      }
+    if (k < n) {
+      float tx[16] = {0};
+      memcpy(tx, x + k, (n - k) * sizeof(float));
+      PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++) {
+        unsigned char tw[64] = {0};
+        memcpy(tw, row[r] + k * size, (n - k) * size);
+        PML__UNROLL for (size_t q = 0; q < 4; q++)
+          lane[r][q] = pml__madd4(pml__load4_as(tw + 4 * q * size, type), pml__load4(tx + 4 * q), lane[r][q],
+                                  strict);
+      }
+    }
+    float sum[4];
+    pml__store4(sum, pml__tree4(lane[0], lane[1], lane[PML__ROWS4 - 2], lane[PML__ROWS4 - 1]));
+    for (size_t r = 0; r < PML__ROWS4 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+
+/* Up to 3 rows × 2 outputs (WASM: 1), whose lanes are 24 (12) registers. */
+PML__INLINE void pml__tile4(const pml__tile *t, int R, bool strict) {
+  for (int o = 0; o < 4; o += PML__OUTS4) {
+    pml__f4 lane[3][PML__OUTS4][4];
+    PML__UNROLL for (int i = 0; i < R * PML__OUTS4; i++)
+      PML__UNROLL for (int q = 0; q < 4; q++) {
+        int r = i / PML__OUTS4, c = i % PML__OUTS4;
+        lane[r][c][q] = t->first ? pml__set4(0) : pml__load4(t->acc + (r * 4 + o + c) * 16 + q * 4);
+      }
+    float tx[3][16] = {{0}}, tw[2][16] = {{0}};
+    const float *x = t->x, *w0 = t->w[o], *w1 = t->w[o + PML__OUTS4 - 1];
+    size_t ldx = t->ldx;
+    for (size_t k = 0; k < t->k; k += 16, x += 16, w0 += 16, w1 += 16) {
+      size_t rest = t->k - k;
+      if (rest < 16) { /* the missing end counts as 0·0 */
+        for (int r = 0; r < R; r++) memcpy(tx[r], x + (size_t)r * ldx, rest * sizeof(float));
+        memcpy(tw[0], w0, rest * sizeof(float));
+        memcpy(tw[1], w1, rest * sizeof(float));
+        x = tx[0], ldx = 16, w0 = tw[0], w1 = tw[1];
+      }
+      PML__UNROLL for (int q = 0; q < 4; q++) {
+        pml__f4 a = pml__load4(w0 + 4 * q), b = pml__load4(w1 + 4 * q);
+        PML__UNROLL for (int r = 0; r < R; r++) {
+          pml__f4 v = pml__load4(x + (size_t)r * ldx + 4 * q);
+          lane[r][0][q] = pml__madd4(a, v, lane[r][0][q], strict);
+          if (PML__OUTS4 > 1)
+            lane[r][PML__OUTS4 - 1][q] = pml__madd4(b, v, lane[r][PML__OUTS4 - 1][q], strict);
+        }
+      }
+    }
+    PML__UNROLL for (int r = 0; r < R; r++) {
+      if (t->last) {
+        float sum[4];
+        pml__f4 *first = lane[r][0], *second = lane[r][PML__OUTS4 - 1];
+        pml__store4(sum, pml__tree4(first, second, first, second));
+        for (int c = 0; c < PML__OUTS4 && o + c < t->n_out; c++)
+          t->y[(size_t)r * t->ldy + (size_t)(o + c)] = t->bias ? sum[c] + t->bias[o + c] : sum[c];
+      } else {
+        PML__UNROLL for (int i = 0; i < 4 * PML__OUTS4; i++)
+          pml__store4(t->acc + (r * 4 + o + i / 4) * 16 + i % 4 * 4, lane[r][i / 4][i % 4]);
+      }
+    }
+  }
+}
+
+/* The versions for one mode: dot, matvec, tile. */
+#define PML__MODE4(suffix, strict)                                                                       \
+  PML__FN float pml__dot_##suffix(const float *a, const float *b, size_t n) {                            \
+    return pml__dot4(a, b, n, strict);                                                                   \
+  }                                                                                                      \
+  PML__MATVEC(pml__matvec_##suffix, , pml__matvec4, strict)                                              \
+  PML__FN void pml__tile_##suffix(const pml__tile *t) {                                                  \
+    if (t->rows == 3) pml__tile4(t, 3, strict);                                                          \
+    else if (t->rows == 2) pml__tile4(t, 2, strict);                                                     \
+    else pml__tile4(t, 1, strict);                                                                       \
+  }
+PML__MODE4(simd4_strict, true)
+#if defined(PML__ARM)
+PML__MODE4(neon, false)
+#endif
+
+PML__FN void pml__expand_simd4(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4_as(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4_as(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__INLINE void pml__shrink4_as(uint16_t *y, const float *x, pml_dtype type) {
+  pml__f4 f = pml__load4(x);
+  pml__u4 u = (pml__u4)f, a = u & 0x7FFFFFFF, nan = (pml__u4)(a > 0x7F800000), r;
+#if defined(PML__ARM)
+  if (type == PML_F16) {
+    vst1_u16(y, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)f)));
+    return;
+  }
+#endif
+  if (type == PML_BF16) {
+    pml__u4 rounded = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+    r = (rounded & ~nan) | ((u >> 16 | 0x40) & nan);
+  } else { /* a sum with 0.5 has steps of 2^-24, those of a subnormal f16: the addition rounds */
+    pml__u4 small = (pml__u4)((pml__f4)a + 0.5f) - 0x3F000000, normal = a - (112u << 23);
+    normal = (normal + 0xFFF + ((normal >> 13) & 1)) >> 13;
+    pml__u4 tiny = (pml__u4)(a < 0x38800000), big = (pml__u4)(a >= 0x47800000) & ~nan;
+    r = (small & tiny) | (normal & ~(tiny | big | nan)) | (0x7C00 & big);
+    r |= (0x7E00 | ((a >> 13) & 0x3FF)) & nan;
+    r |= (u >> 16) & 0x8000;
+  }
+#if defined(PML__ARM)
+  vst1_u16(y, vmovn_u32((uint32x4_t)r));
+#else
+  wasm_v128_store64_lane(y, wasm_u16x8_narrow_i32x4((v128_t)r, (v128_t)r), 0);
+#endif
+}
+
+PML__FN void pml__shrink_simd4(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 4 <= n; i += 4) pml__shrink4_as(h + i, x + i, PML_F16);
+  if (type == PML_BF16) for (; i + 4 <= n; i += 4) pml__shrink4_as(h + i, x + i, PML_BF16);
+  pml__shrink_scalar(h + i, x + i, type, n - i);
+}
+
+PML__FN float pml__max_simd4(const float *x, size_t n) {
+  float lane[16];
+  pml__f4 m[4];
+  size_t i = 0;
+  PML__UNROLL for (int q = 0; q < 4; q++) m[q] = pml__set4(-HUGE_VALF);
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 v = pml__load4(x + i + 4 * q);
+      m[q] = pml__pick4((pml__i4)(v > m[q]), v, m[q]); /* NaN is never greater */
+    }
+  PML__UNROLL for (int q = 0; q < 4; q++) pml__store4(lane + 4 * q, m[q]);
+  float most = pml__max_scalar(lane, 16), rest = pml__max_scalar(x + i, n - i);
+  return rest > most ? rest : most;
+}
+
+/* The lanes as an array, the last n elements added, and the tree. */
+PML__INLINE float pml__finish4(const pml__f4 v[4], const float *x, size_t n) {
+  float lane[16];
+  PML__UNROLL for (int q = 0; q < 4; q++) pml__store4(lane + 4 * q, v[q]);
+  for (size_t j = 0; j < n; j++) lane[j] += x[j];
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__sum_simd4(const float *x, size_t n) {
+  pml__f4 lane[4] = {{0}};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) lane[q] += pml__load4(x + i + 4 * q);
+  return pml__finish4(lane, x + i, n - i);
+}
+
+PML__FN float pml__sum_sq_simd4(const float *x, size_t n, float mean) {
+  pml__f4 lane[4] = {{0}};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 v = pml__load4(x + i + 4 * q) - pml__set4(mean);
+      lane[q] += v * v;
+    }
+  float rest[16];
+  for (size_t j = 0; i + j < n; j++) rest[j] = (x[i + j] - mean) * (x[i + j] - mean);
+  return pml__finish4(lane, rest, n - i);
+}
+
+/* pml_expf (§ 8), operation by operation, on 4 numbers. */
+/* @exp4 */
+PML__INLINE pml__f4 pml__exp4(pml__f4 x) {
+  const pml__f4 round = pml__set4(PML__EXP_ROUND), low = pml__set4(-104.0f), high = pml__set4(89.0f);
+  x = pml__pick4((pml__i4)(low > x), low, x);
+  x = pml__pick4((pml__i4)(high < x), high, x);
+  pml__f4 t = x * PML__EXP_LOG2E + round, n = t - round;
+  pml__f4 r = x - n * PML__EXP_LN2_HI;
+  r = r - n * PML__EXP_LN2_LO;
+  pml__f4 p = pml__set4(PML__EXP_C6);
+  p = p * r + PML__EXP_C5;
+  p = p * r + PML__EXP_C4;
+  p = p * r + PML__EXP_C3;
+  p = p * r + PML__EXP_C2;
+  p = p * (r * r) + r;
+  p = p + 1.0f;
+  pml__i4 k = (pml__i4)((pml__u4)t - (pml__u4)round), k1 = k >> 1, k2 = k - k1;
+  return p * (pml__f4)((pml__u4)(k1 + 127) << 23) * (pml__f4)((pml__u4)(k2 + 127) << 23);
+}
+/* @end */
+
+PML__FN float pml__exp_sum_simd4(float *x, size_t n, float max) {
+  pml__f4 lane[4] = {{0}}, m = pml__set4(max);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 e = pml__exp4(pml__load4(x + i + 4 * q) - m);
+      pml__store4(x + i + 4 * q, e);
+      lane[q] += e;
+    }
+  float rest[16] = {0};
+  if (i < n) memcpy(rest, x + i, (n - i) * sizeof(float));
+  for (size_t q = 0; q < 16; q += 4) pml__store4(rest + q, pml__exp4(pml__load4(rest + q) - m));
+  if (i < n) memcpy(x + i, rest, (n - i) * sizeof(float));
+  return pml__finish4(lane, rest, n - i);
+}
+
+PML__FN void pml__norm_simd4(float *y, const float *x, const float *w, const float *b, size_t n, float mean,
+                             float inv) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 v = (pml__load4(x + i) - mean) * inv * pml__load4(w + i);
+    if (b) v = v + pml__load4(b + i);
+    pml__store4(y + i, v);
+  }
+  pml__norm_scalar(y + i, x + i, w + i, b ? b + i : NULL, n - i, mean, inv);
+}
+
+PML__INLINE pml__f4 pml__sigmoid4(pml__f4 x) {
+  pml__f4 one = pml__set4(1.0f), e = pml__exp4((pml__f4)((pml__u4)x | 0x80000000u));
+  return pml__pick4((pml__i4)(x < pml__set4(0)), e, one) / (one + e);
+}
+
+PML__FN void pml__act_simd4(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 v = pml__load4(x + i), u = v;
+    if (kind == PML__GELU) u = PML__GELU_A * (v + PML__GELU_B * (v * v * v));
+    v = v * pml__sigmoid4(u);
+    if (kind == PML__SWIGLU) v = v * pml__load4(up + i);
+    pml__store4(y + i, v);
+  }
+  pml__act_scalar(y + i, x + i, up ? up + i : NULL, n - i, kind);
+}
+
+PML__FN void pml__axpy_simd4(float *y, float a, const float *x, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4(y + i) + a * pml__load4(x + i));
+  pml__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+PML__FN void pml__scale_simd4(float *y, float a, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4(y + i) * a);
+  pml__scale_scalar(y + i, a, n - i);
+}
+
+PML__FN void pml__rope_simd4(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 c = pml__load4(cos + i), s = pml__load4(sin + i);
+    if (b) {
+      pml__f4 u = pml__load4(a + i), v = pml__load4(b + i);
+      pml__store4(a + i, u * c - v * s);
+      pml__store4(b + i, u * s + v * c);
+    } else { /* side by side: the even and the odd places apart, and together again */
+      pml__f4 lo = pml__load4(a + 2 * i), hi = pml__load4(a + 2 * i + 4);
+      pml__f4 u = PML__SHUFFLE4(lo, hi, 0, 2, 4, 6), v = PML__SHUFFLE4(lo, hi, 1, 3, 5, 7);
+      pml__f4 even = u * c - v * s, odd = u * s + v * c;
+      pml__store4(a + 2 * i, PML__SHUFFLE4(even, odd, 0, 4, 1, 5));
+      pml__store4(a + 2 * i + 4, PML__SHUFFLE4(even, odd, 2, 6, 3, 7));
+    }
+  }
+  pml__rope_scalar(a + (b ? i : 2 * i), b ? b + i : NULL, cos + i, sin + i, n - i);
+}
+
+/* N heads × 8 components stay in registers while the positions pass. */
+PML__INLINE void pml__mix4(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                           size_t n_pos, int heads, size_t dim, int N) {
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    pml__f4 acc[8][2];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h][0] = pml__load4(out + row * ldo + i);
+      acc[h][1] = pml__load4(out + row * ldo + i + 4);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      pml__f4 x0 = pml__load4(v[p] + i), x1 = pml__load4(v[p] + i + 4);
+      PML__UNROLL for (int h = 0; h < N; h++) {
+        acc[h][0] += pr[h][p] * x0;
+        acc[h][1] += pr[h][p] * x1;
+      }
+    }
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      if (h >= heads) break;
+      pml__store4(out + (size_t)h * ldo + i, acc[h][0]);
+      pml__store4(out + (size_t)h * ldo + i + 4, acc[h][1]);
+    }
+  }
+  for (int h = 0; h < heads && i < dim; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t j = i; j < dim; j++) out[(size_t)h * ldo + j] += prob[(size_t)h * ldp + p] * v[p][j];
+}
+PML__FN void pml__mix_simd4(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                            size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+#endif /* PML__ARM or PML__WASM_SIMD */
+
 /* ── the table, and what the rest of the library calls ── */
 
 #define PML__KERNELS_AVX2                                                                              \
-  .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
+  .shrink = pml__shrink_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
   .axpy = pml__axpy_avx2, .scale = pml__scale_avx2, .rope = pml__rope_avx2
 
 /* Read on each public call, so that the level and the mode can change between calls. */
 PML__FN const pml__kernels *pml__kernels_now(void) {
   static const pml__kernels scalar = {
-      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__max_scalar,
+      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__shrink_scalar, pml__max_scalar,
       pml__sum_scalar, pml__sum_sq_scalar, pml__exp_sum_scalar, pml__norm_scalar, pml__act_scalar,
       pml__axpy_scalar, pml__scale_scalar, pml__rope_scalar, pml__mix_scalar};
 #if defined(PML__X86)
@@ -3407,19 +3851,37 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
   pml_cpu_level_t level = pml_cpu_level();
   if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
   if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
+#elif defined(PML__SIMD4)
+#define PML__KERNELS_SIMD4                                                                               \
+  .tile_rows = 3, .expand = pml__expand_simd4, .shrink = pml__shrink_simd4, .max = pml__max_simd4,       \
+  .sum = pml__sum_simd4, .sum_sq = pml__sum_sq_simd4, .exp_sum = pml__exp_sum_simd4,                     \
+  .norm = pml__norm_simd4, .act = pml__act_simd4, .axpy = pml__axpy_simd4, .scale = pml__scale_simd4,    \
+  .rope = pml__rope_simd4, .mix = pml__mix_simd4
+  static const pml__kernels simd4_strict = {.dot = pml__dot_simd4_strict, .matvec = pml__matvec_simd4_strict,
+                                            .tile = pml__tile_simd4_strict, PML__KERNELS_SIMD4};
+#if defined(PML__ARM)
+  static const pml__kernels neon = {.dot = pml__dot_neon, .matvec = pml__matvec_neon, .tile = pml__tile_neon,
+                                    PML__KERNELS_SIMD4};
+  if (pml_cpu_level() == PML_CPU_NEON && !pml_strict()) return &neon;
+#endif
+  if (pml_cpu_level() != PML_CPU_SCALAR) return &simd4_strict;
 #endif
   return &scalar;
 }
 
 PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__kernels_now()->dot(a, b, n); }
 
+PML__FN pml_status pml__type_check(pml_dtype type, const char *who) {
+  if (type == PML_F32 || type == PML_F16 || type == PML_BF16) return PML_OK;
+  const pml_dtype_info_t *info = pml_dtype_info((int)type);
+  return pml_fail(PML_E_UNSUPPORTED,
+                  "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16", who,
+                  info ? info->name : "unknown", (int)type);
+}
+
 PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
-  if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
-    const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
-    return pml_fail(PML_E_UNSUPPORTED,
-                    "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16",
-                    who, info ? info->name : "unknown", (int)w->type);
-  }
+  pml_status st = pml__type_check(w->type, who);
+  if (st != PML_OK) return st;
   if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
     return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
                     w->n_out, w->n_in);
@@ -3434,6 +3896,18 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
   size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
   pml__kernels_now()->expand(y, (const unsigned char *)w->data + (size_t)row * n * size, w->type, n);
   return PML_OK;
+}
+
+PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n) {
+  pml_status st = pml__type_check(type, "pml_to_f32");
+  if (st == PML_OK) pml__kernels_now()->expand(y, x, type, n);
+  return st;
+}
+
+PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n) {
+  pml_status st = pml__type_check(type, "pml_from_f32");
+  if (st == PML_OK) pml__kernels_now()->shrink(y, x, type, n);
+  return st;
 }
 
 #define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 1024 · 4 bytes stay in the second cache */
@@ -3650,7 +4124,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 12  MATRIX MULTIPLICATION                             needs § 1 § 2 § 4 § 5 § 8
+   § 12  MATRIX MULTIPLICATION                        needs § 1 § 2 § 4 § 5 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    Nine tenths of a training step are products of two matrices.  The definition
    is three loops:
@@ -3954,6 +4428,77 @@ PML__GEMM_AVX2 PML__FN void pml__gemm_copy_avx2(float *dst, size_t stride, const
 }
 #endif /* PML__X86 */
 
+#if defined(PML__SIMD4)
+/* The tile on registers of 4 (§ 11).  ARM64: 8 × 12 numbers, 24 of 32 registers; one step of k loads 3
+   registers of B and 2 of A for 24 multiply-adds.  WASM: 4 × 8, since its processor may have 16. */
+#if defined(PML__ARM)
+#define PML__GEMM_MR4 8
+#define PML__GEMM_NR4 12
+#else
+#define PML__GEMM_MR4 4
+#define PML__GEMM_NR4 8
+#endif
+
+/* @gemm_tile_4 */
+PML__GEMM_INLINE void pml__gemm_tile_4(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                       bool load, bool strict) {
+  enum { M = PML__GEMM_MR4, V = PML__GEMM_NR4 / 4 };
+  pml__f4 acc[M][V];
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++)
+      acc[m][v] = load ? pml__load4(c + m * ldc + 4 * v) : pml__set4(0);
+  for (size_t k = 0; k < kc; k++, a += M, b += 4 * V) {
+    pml__f4 ak[M / 4], bk[V];
+    PML__GEMM_UNROLL for (size_t m = 0; m < M / 4; m++) ak[m] = pml__load4(a + 4 * m);
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) bk[v] = pml__load4(b + 4 * v);
+    PML__GEMM_UNROLL for (size_t m = 0; m < M; m++) {
+      pml__f4 am = pml__set4(ak[m / 4][m % 4]); /* ARM multiplies by one lane of a register */
+      PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) acc[m][v] = pml__madd4(am, bk[v], acc[m][v], strict);
+    }
+  }
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) pml__store4(c + m * ldc + 4 * v, acc[m][v]);
+}
+/* @end */
+
+PML__FN void pml__gemm_4(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, false);
+}
+PML__FN void pml__gemm_4_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, true);
+}
+
+/* Turns 4 × 4 blocks in registers; stride is a multiple of 4. */
+PML__FN void pml__gemm_turn_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t r = 0; r < stride; r += 4) {
+    size_t have = r >= rows ? 0 : rows - r < 4 ? rows - r : 4, k = 0;
+    for (; k + 4 <= kc; k += 4) {
+      pml__f4 v[4];
+      PML__GEMM_UNROLL for (size_t i = 0; i < 4; i++)
+        v[i] = i < have ? pml__load4(src + (r + i) * ld + k) : pml__set4(0);
+      pml__f4 p = PML__SHUFFLE4(v[0], v[1], 0, 4, 1, 5), q = PML__SHUFFLE4(v[2], v[3], 0, 4, 1, 5);
+      pml__f4 s = PML__SHUFFLE4(v[0], v[1], 2, 6, 3, 7), t = PML__SHUFFLE4(v[2], v[3], 2, 6, 3, 7);
+      float *to = dst + k * stride + r;
+      pml__store4(to, PML__SHUFFLE4(p, q, 0, 1, 4, 5));
+      pml__store4(to + stride, PML__SHUFFLE4(p, q, 2, 3, 6, 7));
+      pml__store4(to + 2 * stride, PML__SHUFFLE4(s, t, 0, 1, 4, 5));
+      pml__store4(to + 3 * stride, PML__SHUFFLE4(s, t, 2, 3, 6, 7));
+    }
+    for (; k < kc; k++)
+      for (size_t i = 0; i < 4; i++) dst[k * stride + r + i] = i < have ? src[(r + i) * ld + k] : 0.0f;
+  }
+}
+
+/* Four at a time while four are there: what is missing is not read. */
+PML__FN void pml__gemm_copy_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++, src += ld, dst += stride) {
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4) pml__store4(dst + r, pml__load4(src + r));
+    for (; r < stride; r++) dst[r] = r < rows ? src[r] : 0.0f;
+  }
+}
+#endif /* PML__SIMD4 */
+
 PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
 #if defined(PML__X86)
   if (level == PML_CPU_AVX512)
@@ -3962,6 +4507,10 @@ PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
   if (level == PML_CPU_AVX2)
     return (pml__gemm_kernel){6, 16, 8, strict ? pml__gemm_avx2_strict : pml__gemm_avx2,
                               pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+#elif defined(PML__SIMD4)
+  if (level != PML_CPU_SCALAR)
+    return (pml__gemm_kernel){PML__GEMM_MR4, PML__GEMM_NR4, PML__GEMM_MR4,
+                              strict ? pml__gemm_4_strict : pml__gemm_4, pml__gemm_turn_4, pml__gemm_copy_4};
 #endif
   (void)level;
   return (pml__gemm_kernel){4, 8, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
