@@ -58,7 +58,7 @@
        § 1   Status and errors            what failed, where, what to do
        § 2   Memory                       checked sizes, counted allocation, arenas
        § 3   Clock and random numbers     monotonic time, a documented generator
-       § 4   Hardware                     which kernels this processor can run
+       § 4   Hardware                     what this machine is and may use
        § 5   Threads                      a pool that spins, then sleeps
        § 6   Files and bytes              mapping, atomic writes, a bounded reader
        § 7   Checksums and identifiers    CRC-32, SHA-256, UUID version 5
@@ -239,6 +239,13 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#endif
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
 #endif
 #if defined(__x86_64__)
 #include <cpuid.h>
@@ -692,10 +699,11 @@ PML_API pml_rng pml_rng_split(pml_rng *r) { return pml_rng_seed(pml_rng_next(r))
 #endif /* § 3 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 4  HARDWARE                                                          needs § 1
+   § 4  HARDWARE                                                      needs § 1 § 2
    ─────────────────────────────────────────────────────────────────────────────
-   One binary runs on every x86-64: each kernel exists in several versions, and
-   the processor is asked once which of them it can execute.  The levels:
+   One binary runs on every x86-64, another on every ARM64: each kernel exists in
+   several versions, and the processor is asked once which of them it can execute.
+   A level is a family of versions:
 
      PML_CPU_SCALAR   plain C, the definition
      PML_CPU_AVX2     AVX2 + FMA + F16C:  8 floats per register, 16 registers
@@ -703,14 +711,40 @@ PML_API pml_rng pml_rng_split(pml_rng *r) { return pml_rng_seed(pml_rng_next(r))
      PML_CPU_NEON     ARM64: 4 floats per register, 32 registers
      PML_CPU_SIMD128  WebAssembly compiled with -msimd128: 4 floats per register
 
-   The environment variable PML_CPU=scalar|avx2|avx512|neon|simd128 lowers the level, so that
-   every path can be tested on one machine.  Asking for more than the machine
-   has is refused by pml_cpu_level_set with a sentence; the variable is then
-   ignored and a warning is logged.
+   Below a level stand features, one bit each: instructions that some processors of
+   the level have and others lack, such as the 8-bit dot product (avx512_vnni,
+   avx_vnni, dotprod).  pml_cpu_feature_about says what each is good for.
 
-   The trap: CPUID alone is not enough.  The operating system must also save the
-   wide registers on a context switch (XGETBV); __builtin_cpu_supports checks
-   both.
+   Three must agree before a feature is used.  The processor announces it: CPUID on
+   x86-64, a word of bits from the kernel (HWCAP) on ARM64.  The operating system
+   saves its registers when it switches threads: XCR0, read by XGETBV, has a bit per
+   register file, and a kernel that does not know the 512-bit registers would mix
+   those of two programs.  And the user has not masked it:
+
+     PML_CPU=avx2             no higher level than this one
+     PML_CPU=avx512,-vnni     without the features whose name contains "vnni"
+     PML_CPU=vnni             insists on one of them
+
+   What is asked for and missing is refused with a sentence (pml_cpu_level_check),
+   or a test of one path would silently run another.
+
+   The rest of a machine matters as much.  A weight is used once per token, so the
+   time of a token is the time to read all weights: caches and memory decide.  The
+   cores that a process may use are not those of the machine: a container has an
+   affinity mask and a quota (1.5 cores are 150 ms of time in each 100 ms), and a
+   pool of 64 threads under a quota of 2 spends its time being stopped.  Its memory
+   limit is in the same place, the cgroup files, and the limit of every directory
+   above counts too.
+
+   Cost: a few hundred small files, 2 ms on two cores; pml_cpu_count about 0.1 ms.
+   The trap: a hypervisor invents the topology.  A virtual machine of two cores may
+   report the 260 MiB cache of its host, shared with strangers.  What counts is
+   measured (§ 48).
+   The trap: a file of /sys or /proc that is missing, empty or odd.  Everything here
+   then falls back: to CPUID, to sysconf, to 1 core, to 0 for "unknown".
+   Source: Intel 2024, Software Developer's Manual, volume 2A, CPUID; AMD 2024,
+   APM volume 3, appendix E; Linux 6, Documentation/arch/arm64/elf_hwcaps.rst and
+   Documentation/admin-guide/cgroup-v2.rst.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* The numbers order the levels of one architecture only: whether a level can run
@@ -722,42 +756,427 @@ typedef enum {
 enum { PML_CPU_LEVELS = 5 };
 
 PML_API pml_cpu_level_t pml_cpu_level(void);  /* the level kernels use now */
-PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best this machine can do */
+PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best that the machine and PML_CPU allow */
 PML_API bool pml_cpu_supports(pml_cpu_level_t level);
+/* PML_E_UNSUPPORTED with a sentence when the machine (or the mask) lacks the level. */
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level);
-PML_API const char *pml_cpu_level_name(pml_cpu_level_t level);
-PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "unknown" */
-PML_API int pml_cpu_count(void);              /* cores this process may use, >= 1 */
+PML_API const char *pml_cpu_level_name(pml_cpu_level_t level); /* "avx2" */
+
+/* One bit per feature.  Names are those of Linux (lscpu) where it has one. */
+typedef enum {
+  PML_FEATURE_SSE2 = 0, PML_FEATURE_SSE3, PML_FEATURE_SSSE3, PML_FEATURE_SSE4_1, PML_FEATURE_SSE4_2,
+  PML_FEATURE_AVX, PML_FEATURE_F16C, PML_FEATURE_FMA, PML_FEATURE_AVX2, PML_FEATURE_AVX_VNNI,
+  PML_FEATURE_AVX512F, PML_FEATURE_AVX512BW, PML_FEATURE_AVX512DQ, PML_FEATURE_AVX512VL,
+  PML_FEATURE_AVX512_VNNI, PML_FEATURE_AVX512_BF16, PML_FEATURE_AVX512_FP16, PML_FEATURE_AVX512_VBMI,
+  PML_FEATURE_AVX512_VBMI2, PML_FEATURE_AVX512_BITALG, PML_FEATURE_AVX512_VPOPCNTDQ,
+  PML_FEATURE_AMX_TILE, PML_FEATURE_AMX_INT8, PML_FEATURE_AMX_BF16, PML_FEATURE_SHA_NI,
+  PML_FEATURE_NEON, PML_FEATURE_FP16, PML_FEATURE_DOTPROD, PML_FEATURE_I8MM, PML_FEATURE_BF16,
+  PML_FEATURE_SVE, PML_FEATURE_SVE2, PML_FEATURE_SHA2,
+  PML_FEATURE_SIMD128,
+  PML_CPU_FEATURES /* how many there are */
+} pml_cpu_feature;
+
+/* true when kernels may use it: the processor has it, the operating system allows it,
+   PML_CPU does not mask it. */
+PML_API bool pml_cpu_has(pml_cpu_feature f);
+PML_API const char *pml_cpu_feature_name(pml_cpu_feature f);  /* "avx512_vnni" */
+PML_API const char *pml_cpu_feature_about(pml_cpu_feature f); /* what it is good for, a few words */
+
+/* Does what the variable PML_CPU would do, now: NULL or "" takes every mask away and
+   chooses the best level.  PML_E_USAGE for an unknown word, PML_E_UNSUPPORTED for a
+   level or feature that is missing; nothing is changed then.  Not while kernels run. */
+PML_API pml_status pml_cpu_select(const char *text);
+/* Programs call this first: whether the variable PML_CPU can be obeyed.  Without the
+   call a wrong value is logged and obeyed as far as possible. */
+PML_API pml_status pml_cpu_level_check(void);
+
+PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "Neoverse-N1", "unknown" */
+/* Cores this process may use, >= 1: online, in the affinity mask, and no more than the
+   cgroup's quota rounded up. */
+PML_API int pml_cpu_count(void);
 PML_API size_t pml_ram_bytes(void);           /* of the machine; 0 if unknown */
+
+/* Caches of one kind: L1 data caches of 48 KiB, say. */
+typedef struct {
+  int level;        /* 1 is nearest to the core */
+  char type;        /* 'd' data, 'i' instructions, 'u' both */
+  uint64_t bytes;   /* of one of them */
+  int line, ways;   /* bytes per line, associativity; 0: unknown */
+  int threads;      /* hardware threads that share one */
+  int instances;    /* how many the machine has */
+} pml_cache;
+
+typedef struct {
+  char name[96];        /* "NVIDIA H200" */
+  int major, minor;     /* compute capability, 9.0 */
+  uint64_t memory;      /* bytes */
+  int multiprocessors;
+  double bandwidth;     /* bytes per second from clock and bus width; 0: unknown */
+} pml_gpu;
+
+/* All that § 4 can find out.  0, "" or "unknown" stand for what it could not. */
+typedef struct {
+  char arch[16];             /* "x86_64", "aarch64", "wasm32" */
+  char vendor[32];           /* "GenuineIntel", "ARM" */
+  char model[128];
+  int family, model_id, stepping; /* x86-64: display family and model; ARM64: implementer, part, revision */
+  uint64_t features;         /* bit f: usable, before PML_CPU's mask */
+  uint64_t blocked;          /* bit f: the processor has it, the operating system withholds it */
+  pml_cpu_level_t level;     /* kernels in use */
+
+  int packages, cores, threads, nodes; /* sockets, cores, hardware threads online, NUMA nodes; >= 1 */
+  int allowed;               /* hardware threads in the affinity mask */
+  double quota;              /* cores' worth of time from the cgroup; 0: none */
+  int usable;                /* min(allowed, quota rounded up), >= 1 */
+
+  pml_cache cache[12];       /* nearest first */
+  int n_caches;
+
+  uint64_t ram, ram_available, swap, swap_free;   /* bytes */
+  uint64_t memory_limit, memory_used;             /* of the cgroup; limit 0: none */
+  uint64_t page, huge_page;                       /* bytes; huge_page 0: the kernel has none */
+  uint64_t huge_pages, huge_pages_free;           /* reserved ones (hugetlb) */
+  char thp[16];              /* transparent huge pages: "always", "madvise", "never" */
+
+  char hypervisor[32];       /* "KVM"; "" none seen */
+  bool container;            /* docker or podman left its mark */
+
+  pml_gpu gpu[16];           /* NVIDIA, by the driver */
+  int n_gpus;
+  int cuda;                  /* what the driver speaks: 12040 is CUDA 12.4; 0: no driver */
+  char gpu_state[96];        /* "1 device", "none: no NVIDIA driver (libcuda.so.1)" … */
+} pml_hardware;
+
+/* Another machine, as recorded: tests and bug reports.  root stands in front of /proc
+   and /sys.  On x86-64 a CPUID leaf that is not among the rows reads as zeros. */
+typedef struct {
+  uint32_t leaf, sub, eax, ebx, ecx, edx;
+} pml_cpuid_row;
+typedef struct {
+  const char *root;
+  const char *arch; /* "x86_64" or "aarch64" */
+  const pml_cpuid_row *cpuid;
+  int n_cpuid;
+  uint64_t xcr0;          /* x86-64: register files the kernel saves */
+  uint64_t hwcap, hwcap2; /* ARM64 */
+  uint32_t midr;          /* ARM64: implementer and part; 0: from the files */
+} pml_hardware_source;
+
+/* Fills *hw.  source NULL is this machine; with one, neither this processor nor its GPU
+   is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
+   up to a second where there is one. */
+PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Appends some twenty lines for people, or one JSON object. */
+PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
+PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
+/* "48 KiB", "2 MiB", "25.3 GB" (memory is sold in powers of two, disks and links are not:
+   binary units where the number is whole, else decimal ones). */
+PML_API void pml_bytes_text(char out[32], uint64_t bytes);
 
 #ifdef PML__IMPL
 
-static atomic_int pml__cpu_level = -1;
+/* ── Features: one table, read by the processor's own numbering ─────────────── */
 
-PML_API pml_cpu_level_t pml_cpu_best(void) {
-#ifdef PML__X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("fma"))
-    return PML_CPU_AVX512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PML_CPU_AVX2;
-#elif defined(PML__ARM)
-  return PML_CPU_NEON; /* part of the base architecture */
-#elif defined(__wasm_simd128__)
-  return PML_CPU_SIMD128; /* fixed when the module was compiled */
-#endif
-  return PML_CPU_SCALAR;
+enum { PML__EAX, PML__EBX, PML__ECX, PML__EDX };
+enum { PML__XCR0_AVX = 0x6, PML__XCR0_AVX512 = 0xE6, PML__XCR0_AMX = 0x60000 };
+
+/* x86-64: CPUID leaf, sub-leaf, register, bit, and the register files that the kernel
+   must save.  ARM64 ('a'): leaf 1 is HWCAP, leaf 2 HWCAP2. */
+/* @features */
+static const struct {
+  const char *name, *about;
+  char arch;
+  uint8_t leaf, sub, reg, bit;
+  uint32_t xcr0;
+} pml__feature[PML_CPU_FEATURES] PML__UNUSED = {
+    [PML_FEATURE_SSE2] = {"sse2", "4 floats a register: every x86-64 has it", 'x', 1, 0, PML__EDX, 26, 0},
+    [PML_FEATURE_SSE3] = {"sse3", "sums of neighbours", 'x', 1, 0, PML__ECX, 0, 0},
+    [PML_FEATURE_SSSE3] = {"ssse3", "byte shuffle: small look-up tables, 4-bit weights", 'x', 1, 0, PML__ECX, 9, 0},
+    [PML_FEATURE_SSE4_1] = {"sse4_1", "8 to 32 bits in one step", 'x', 1, 0, PML__ECX, 19, 0},
+    [PML_FEATURE_SSE4_2] = {"sse4_2", "CRC-32C, text search", 'x', 1, 0, PML__ECX, 20, 0},
+    [PML_FEATURE_AVX] = {"avx", "8 floats a register", 'x', 1, 0, PML__ECX, 28, PML__XCR0_AVX},
+    [PML_FEATURE_F16C] = {"f16c", "half floats to floats and back: f16 weights", 'x', 1, 0, PML__ECX, 29, PML__XCR0_AVX},
+    [PML_FEATURE_FMA] = {"fma", "a*b+c in one step: twice the f32 peak", 'x', 1, 0, PML__ECX, 12, PML__XCR0_AVX},
+    [PML_FEATURE_AVX2] = {"avx2", "32 bytes of integers: quantised weights", 'x', 7, 0, PML__EBX, 5, PML__XCR0_AVX},
+    [PML_FEATURE_AVX_VNNI] = {"avx_vnni", "8-bit dot products, 32 bytes a step", 'x', 7, 1, PML__EAX, 4, PML__XCR0_AVX},
+    [PML_FEATURE_AVX512F] = {"avx512f", "16 floats a register, 32 registers, masks", 'x', 7, 0, PML__EBX, 16, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512BW] = {"avx512bw", "bytes and words in 64-byte registers", 'x', 7, 0, PML__EBX, 30, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512DQ] = {"avx512dq", "64-bit integers, bit operations on floats", 'x', 7, 0, PML__EBX, 17, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512VL] = {"avx512vl", "the new instructions on short registers", 'x', 7, 0, PML__EBX, 31, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VNNI] = {"avx512_vnni", "8-bit dot products, 64 bytes a step", 'x', 7, 0, PML__ECX, 11, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_BF16] = {"avx512_bf16", "bf16 dot products and conversion", 'x', 7, 1, PML__EAX, 5, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_FP16] = {"avx512_fp16", "arithmetic on half floats, 32 a register", 'x', 7, 0, PML__EDX, 23, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VBMI] = {"avx512_vbmi", "64-byte look-up tables: 4- to 6-bit weights", 'x', 7, 0, PML__ECX, 1, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VBMI2] = {"avx512_vbmi2", "packing bytes, shifts across words", 'x', 7, 0, PML__ECX, 6, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_BITALG] = {"avx512_bitalg", "counting bits in bytes and words", 'x', 7, 0, PML__ECX, 12, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VPOPCNTDQ] = {"avx512_vpopcntdq", "counting bits: 1-bit weights", 'x', 7, 0, PML__ECX, 14, PML__XCR0_AVX512},
+    [PML_FEATURE_AMX_TILE] = {"amx_tile", "registers of 1 KiB, two-dimensional", 'x', 7, 0, PML__EDX, 24, PML__XCR0_AMX},
+    [PML_FEATURE_AMX_INT8] = {"amx_int8", "8-bit matrix products on tiles", 'x', 7, 0, PML__EDX, 25, PML__XCR0_AMX},
+    [PML_FEATURE_AMX_BF16] = {"amx_bf16", "bf16 matrix products on tiles", 'x', 7, 0, PML__EDX, 22, PML__XCR0_AMX},
+    [PML_FEATURE_SHA_NI] = {"sha_ni", "SHA-256, five times as fast", 'x', 7, 0, PML__EBX, 29, 0},
+    [PML_FEATURE_NEON] = {"neon", "4 floats a register: every ARM64 has it", 'a', 1, 0, 0, 1, 0},
+    [PML_FEATURE_FP16] = {"fp16", "arithmetic on half floats, 8 a register", 'a', 1, 0, 0, 10, 0},
+    [PML_FEATURE_DOTPROD] = {"dotprod", "8-bit dot products, 16 bytes a step", 'a', 1, 0, 0, 20, 0},
+    [PML_FEATURE_I8MM] = {"i8mm", "8-bit products of 2x8 matrices", 'a', 2, 0, 0, 13, 0},
+    [PML_FEATURE_BF16] = {"bf16", "bf16 dot products and 2x4 matrices", 'a', 2, 0, 0, 14, 0},
+    [PML_FEATURE_SVE] = {"sve", "registers of 16 to 256 bytes", 'a', 1, 0, 0, 22, 0},
+    [PML_FEATURE_SVE2] = {"sve2", "integers in them too", 'a', 2, 0, 0, 1, 0},
+    [PML_FEATURE_SHA2] = {"sha2", "SHA-256, several times as fast", 'a', 1, 0, 0, 6, 0},
+    [PML_FEATURE_SIMD128] = {"simd128", "4 floats a register, fixed when the module was compiled", 'w', 0, 0, 0, 0, 0}};
+/* @end */
+
+PML_API const char *pml_cpu_feature_name(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES ? pml__feature[f].name : "unknown";
 }
 
-PML_API bool pml_cpu_supports(pml_cpu_level_t level) {
-  pml_cpu_level_t best = pml_cpu_best();
-  return level == PML_CPU_SCALAR || level == best || (level == PML_CPU_AVX2 && best == PML_CPU_AVX512);
+PML_API const char *pml_cpu_feature_about(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES ? pml__feature[f].about : "unknown";
+}
+
+/* ── CPUID and HWCAP ──────────────────────────────────────────────────────── */
+
+PML__FN void pml__cpuid_live(uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  memset(r, 0, 4 * sizeof r[0]);
+#ifdef PML__X86
+  uint32_t most, range = leaf & 0xC0000000u;
+  __asm__ volatile("cpuid" : "=a"(most) : "a"(range), "c"(0) : "ebx", "edx");
+  if (leaf < range || leaf > most) return; /* an unknown leaf would repeat the last known one */
+  __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+#else
+  (void)leaf, (void)sub;
+#endif
+}
+
+PML__FN void pml__cpuid(const pml_hardware_source *s, uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  if (!s) {
+    pml__cpuid_live(leaf, sub, r);
+    return;
+  }
+  memset(r, 0, 4 * sizeof r[0]);
+  for (int i = 0; i < s->n_cpuid; i++) {
+    const pml_cpuid_row *x = &s->cpuid[i];
+    if (x->leaf == leaf && x->sub == sub) r[0] = x->eax, r[1] = x->ebx, r[2] = x->ecx, r[3] = x->edx;
+  }
+}
+
+/* The register files that the kernel saves: bit 1 SSE, 2 AVX, 5 to 7 AVX-512, 17 and 18
+   AMX.  A program must ask Linux for the AMX tiles; whether it would get them is asked
+   here without taking them. */
+/* @xcr0 */
+PML__FN uint64_t pml__xcr0(const pml_hardware_source *s) {
+  uint32_t r[4];
+  pml__cpuid(s, 1, 0, r);
+  if (!(r[PML__ECX] >> 27 & 1)) return 0; /* OSXSAVE: the kernel has not switched XGETBV on */
+  if (s) return s->xcr0;
+  uint64_t mask = 0;
+#ifdef PML__X86
+  uint32_t lo, hi;
+  __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  mask = (uint64_t)hi << 32 | lo;
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  uint64_t permitted = 0; /* ARCH_GET_XCOMP_SUPP */
+  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1)) mask &= ~(uint64_t)PML__XCR0_AMX;
+#elif defined(__APPLE__)
+  int wide = 0; /* macOS turns the 512-bit registers on when they are first used */
+  size_t size = sizeof wide;
+  if (sysctlbyname("hw.optional.avx512f", &wide, &size, NULL, 0) == 0 && wide) mask |= PML__XCR0_AVX512;
+#endif
+#endif
+  return mask;
+}
+/* @end */
+
+PML__FN bool pml__is_arch(const pml_hardware_source *s, const char *arch) {
+  const char *is = "other";
+#if defined(PML__X86)
+  is = "x86_64";
+#elif defined(PML__ARM)
+  is = "aarch64";
+#elif defined(__wasm__)
+  is = "wasm32";
+#endif
+  return strcmp(s ? (s->arch ? s->arch : "") : is, arch) == 0;
+}
+
+#if defined(__APPLE__)
+PML__FN int64_t pml__sysctl(const char *name) {
+  int64_t value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, NULL, 0) == 0 ? value : 0; /* 4-byte values too: little-endian */
+}
+#endif
+
+/* word 1: HWCAP, word 2: HWCAP2. */
+PML__FN uint64_t pml__hwcap(const pml_hardware_source *s, int word) {
+  if (s) return word == 1 ? s->hwcap : s->hwcap2;
+#if defined(__linux__)
+  return getauxval(word == 1 ? AT_HWCAP : AT_HWCAP2);
+#elif defined(__APPLE__) && defined(PML__ARM)
+  uint64_t one = (uint64_t)1 << 1 | (uint64_t)1 << 6; /* every Apple core has NEON and SHA-2 */
+  if (pml__sysctl("hw.optional.arm.FEAT_FP16")) one |= (uint64_t)1 << 10;
+  if (pml__sysctl("hw.optional.arm.FEAT_DotProd")) one |= (uint64_t)1 << 20;
+  uint64_t two = pml__sysctl("hw.optional.arm.FEAT_I8MM") ? (uint64_t)1 << 13 : 0;
+  if (pml__sysctl("hw.optional.arm.FEAT_BF16")) two |= (uint64_t)1 << 14;
+  return word == 1 ? one : two;
+#else
+  return (uint64_t)(word == 1) << 1; /* NEON is part of ARM64 */
+#endif
+}
+
+/* Bits of what can be used; *blocked gets those that only the operating system withholds. */
+/* @detect */
+PML__FN uint64_t pml__features(const pml_hardware_source *s, uint64_t *blocked) {
+  bool x86 = pml__is_arch(s, "x86_64"), arm = pml__is_arch(s, "aarch64");
+  uint64_t usable = 0, xcr0 = x86 ? pml__xcr0(s) : 0;
+  uint32_t r[4] = {0}, asked = 0; /* a hypervisor stops the program at each CPUID: ask once per leaf */
+  *blocked = 0;
+  for (int f = 0; f < PML_CPU_FEATURES; f++) {
+    uint64_t bit = (uint64_t)1 << f;
+    if (x86 && pml__feature[f].arch == 'x') {
+      uint32_t leaf = pml__feature[f].leaf, sub = pml__feature[f].sub;
+      if (asked != (leaf << 8 | sub)) pml__cpuid(s, leaf, sub, r);
+      asked = leaf << 8 | sub;
+      if (!(r[pml__feature[f].reg] >> pml__feature[f].bit & 1)) continue;
+      if ((xcr0 & pml__feature[f].xcr0) == pml__feature[f].xcr0) usable |= bit;
+      else *blocked |= bit;
+    }
+    if (arm && pml__feature[f].arch == 'a' && (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1)) usable |= bit;
+  }
+#ifdef __wasm_simd128__
+  if (!s) usable |= (uint64_t)1 << PML_FEATURE_SIMD128;
+#endif
+  return usable;
+}
+/* @end */
+
+/* ── Levels and the mask ──────────────────────────────────────────────────── */
+
+static atomic_int pml__cpu_level = -1;
+static atomic_uint_least64_t pml__cpu_masked;
+
+/* This machine's, asked once; bit 63 says that it was. */
+PML__FN uint64_t pml__cpu_features(void) {
+  static atomic_uint_least64_t known;
+  uint64_t bits = atomic_load_explicit(&known, memory_order_relaxed), blocked;
+  if (!bits) {
+    bits = pml__features(NULL, &blocked) | (uint64_t)1 << 63;
+    atomic_store_explicit(&known, bits, memory_order_relaxed);
+  }
+  return bits & ~((uint64_t)1 << 63);
+}
+
+PML__FN bool pml__level_in(pml_cpu_level_t level, uint64_t features) {
+  static const uint64_t avx2 = (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
+  static const uint64_t avx512 = (uint64_t)1 << PML_FEATURE_AVX512F | (uint64_t)1 << PML_FEATURE_AVX512BW |
+                                 (uint64_t)1 << PML_FEATURE_AVX512DQ | (uint64_t)1 << PML_FEATURE_AVX512VL;
+  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON, (uint64_t)1 << PML_FEATURE_SIMD128};
+  return (size_t)level < PML_CPU_LEVELS && (features & need[level]) == need[level];
+}
+
+PML__FN pml_cpu_level_t pml__level_best(uint64_t features) {
+  for (int level = PML_CPU_LEVELS - 1; level > 0; level--)
+    if (pml__level_in((pml_cpu_level_t)level, features)) return (pml_cpu_level_t)level;
+  return PML_CPU_SCALAR;
 }
 
 PML_API const char *pml_cpu_level_name(pml_cpu_level_t level) {
   static const char *const names[PML_CPU_LEVELS] = {"scalar", "avx2", "avx512", "neon", "simd128"};
   return (size_t)level < PML_CPU_LEVELS ? names[level] : "unknown";
 }
+
+/* Features whose name contains word[len]. */
+PML__FN uint64_t pml__features_named(const char *word, size_t len) {
+  uint64_t bits = 0;
+  for (int f = 0; f < PML_CPU_FEATURES && len; f++)
+    for (const char *s = pml__feature[f].name; strlen(s) >= len; s++)
+      if (strncmp(s, word, len) == 0) {
+        bits |= (uint64_t)1 << f;
+        break;
+      }
+  return bits;
+}
+
+/* Reads "avx512,-vnni".  *masked and *level are set as far as the text can be obeyed;
+   why[] is empty when all of it can. */
+PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_level_t *level, char why[256]) {
+  uint64_t has = pml__cpu_features(), wanted[8];
+  int n_wanted = 0, asked = -1;
+  pml_status st = PML_OK;
+  *masked = 0;
+  *why = 0;
+  for (const char *w = text ? text : ""; *w;) {
+    size_t len = strcspn(w, ", "), skip = *w == '-' || *w == '+';
+    int named = -1;
+    uint64_t bits = pml__features_named(w + skip, len - (skip && len));
+    for (int i = 0; i < PML_CPU_LEVELS && !skip; i++)
+      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len && !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len)) named = i;
+    if (named >= 0) asked = named;
+    else if (len && *w == '-' && bits) *masked |= bits;
+    else if (len && bits && n_wanted < 8) wanted[n_wanted++] = bits;
+    else if (len && st == PML_OK) {
+      st = PML_E_USAGE;
+      snprintf(why, 256, "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or simd128, "
+               "then perhaps -NAME", text, w);
+    }
+    w += len + (w[len] != 0);
+  }
+  *level = pml__level_best(has & ~*masked);
+  for (int i = 0; i < n_wanted && st == PML_OK; i++)
+    if (!(wanted[i] & has & ~*masked)) {
+      int f = 0;
+      while (!(wanted[i] >> f & 1)) f++;
+      st = PML_E_UNSUPPORTED;
+      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text, pml__feature[f].name, pml__feature[f].about);
+    }
+  if (asked >= 0 && pml__level_in((pml_cpu_level_t)asked, has & ~*masked)) *level = (pml_cpu_level_t)asked;
+  else if (asked >= 0 && st == PML_OK) {
+    st = PML_E_UNSUPPORTED;
+    snprintf(why, 256, "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less", text,
+             pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "", pml_cpu_level_name(*level));
+  }
+  return st;
+}
+
+PML_API pml_status pml_cpu_select(const char *text) {
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  pml_status st = pml__cpu_parse(text, &masked, &level, why);
+  if (st != PML_OK) return pml_fail(st, "%s", why);
+  atomic_store(&pml__cpu_masked, masked);
+  atomic_store(&pml__cpu_level, (int)level);
+  return PML_OK;
+}
+
+PML_API pml_status pml_cpu_level_check(void) {
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  pml_status st = pml__cpu_parse(getenv("PML_CPU"), &masked, &level, why);
+  return st == PML_OK ? PML_OK : pml_fail(st, "%s", why);
+}
+
+PML_API pml_cpu_level_t pml_cpu_level(void) {
+  int known = atomic_load_explicit(&pml__cpu_level, memory_order_acquire);
+  if (known >= 0) return (pml_cpu_level_t)known;
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  if (pml__cpu_parse(getenv("PML_CPU"), &masked, &level, why) != PML_OK)
+    pml_log(2, "%s; using %s", why, pml_cpu_level_name(level));
+  atomic_store(&pml__cpu_masked, masked);
+  atomic_store(&pml__cpu_level, (int)level);
+  return level;
+}
+
+PML__FN uint64_t pml__cpu_usable(void) {
+  pml_cpu_level(); /* reads PML_CPU */
+  return pml__cpu_features() & ~atomic_load_explicit(&pml__cpu_masked, memory_order_relaxed);
+}
+
+PML_API bool pml_cpu_has(pml_cpu_feature f) { return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1); }
+PML_API bool pml_cpu_supports(pml_cpu_level_t level) { return pml__level_in(level, pml__cpu_usable()); }
+PML_API pml_cpu_level_t pml_cpu_best(void) { return pml__level_best(pml__cpu_usable()); }
 
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
   if (!pml_cpu_supports(level))
@@ -768,31 +1187,221 @@ PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
   return PML_OK;
 }
 
-PML_API pml_cpu_level_t pml_cpu_level(void) {
-  int level = atomic_load_explicit(&pml__cpu_level, memory_order_relaxed);
-  if (level >= 0) return (pml_cpu_level_t)level;
-  pml_cpu_level_t chosen = pml_cpu_best();
-  const char *env = getenv("PML_CPU");
-  if (env && *env) {
-    int i = 0;
-    while (i < PML_CPU_LEVELS && strcmp(env, pml_cpu_level_name((pml_cpu_level_t)i)) != 0) i++;
-    if (pml_cpu_supports((pml_cpu_level_t)i)) chosen = (pml_cpu_level_t)i;
-    else pml_log(2, "PML_CPU=%s is not available here, using %s", env, pml_cpu_level_name(chosen));
+/* ── Small files and lists ────────────────────────────────────────────────── */
+
+enum { PML__SYS_PATH = 640, PML__SYS_LINE = 4096, PML__SYS_CPUS = 65536 };
+
+/* root + a path with numbers in it; NULL when it is not there. */
+PML__FN FILE *pml__sys_open(const pml_hardware_source *s, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN FILE *pml__sys_open(const pml_hardware_source *s, const char *fmt, ...) {
+  char path[PML__SYS_PATH];
+  int at = snprintf(path, sizeof path, "%s", s && s->root ? s->root : "");
+  va_list ap;
+  va_start(ap, fmt);
+  int n = at >= 0 && at < (int)sizeof path ? vsnprintf(path + at, sizeof path - (size_t)at, fmt, ap) : -1;
+  va_end(ap);
+  return n >= 0 && at + n < (int)sizeof path ? fopen(path, "re") : NULL;
+}
+
+/* The next line without its end; what does not fit is dropped.  false at the end. */
+PML__FN bool pml__sys_line(FILE *f, char *line, size_t size) {
+  if (!fgets(line, (int)size, f)) return false;
+  size_t n = strcspn(line, "\n");
+  if (!line[n])
+    for (int c = getc(f); c != EOF && c != '\n';) c = getc(f);
+  line[n] = 0;
+  return true;
+}
+
+/* The first line of a file, "" when there is none; closes f, which may be NULL. */
+PML__FN bool pml__sys_first(FILE *f, char *line, size_t size) {
+  *line = 0;
+  bool ok = f && pml__sys_line(f, line, size) && *line;
+  if (f) fclose(f);
+  return ok;
+}
+
+/* A number with an optional K, M or G; 0 for anything else.  f may be NULL. */
+PML__FN uint64_t pml__sys_number(FILE *f) {
+  char line[64], *end;
+  if (!pml__sys_first(f, line, sizeof line) || *line == '-') return 0;
+  errno = 0;
+  unsigned long long v = strtoull(line, &end, 10);
+  if (errno || end == line) return 0;
+  int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+  return v > UINT64_MAX >> shift ? 0 : (uint64_t)v << shift;
+}
+
+PML__FN int pml__sys_int(FILE *f) {
+  uint64_t v = pml__sys_number(f);
+  return v < INT_MAX ? (int)v : 0;
+}
+
+/* One range of "0-3,8,10-11": moves *p behind it.  false at the end or at nonsense. */
+PML__FN bool pml__cpulist_next(const char **p, int *lo, int *hi) {
+  char *end;
+  if (**p < '0' || **p > '9') return false;
+  long a = strtol(*p, &end, 10), b = a;
+  if (*end == '-' && end[1] >= '0' && end[1] <= '9') b = strtol(end + 1, &end, 10);
+  if (a < 0 || b < a || b >= PML__SYS_CPUS) return false;
+  *p = *end == ',' ? end + 1 : end;
+  *lo = (int)a;
+  *hi = (int)b;
+  return true;
+}
+
+/* How many a list names, and the first of them (-1: none). */
+PML__FN int pml__cpulist_count(const char *list, int *first) {
+  int n = 0, lo, hi;
+  *first = -1;
+  for (const char *p = list; pml__cpulist_next(&p, &lo, &hi); n += hi - lo + 1)
+    if (*first < 0) *first = lo;
+  return n;
+}
+
+/* ── cgroup limits ────────────────────────────────────────────────────────── */
+
+/* Whether a comma-separated list holds the word. */
+PML__FN bool pml__list_has(const char *list, const char *word) {
+  size_t n = strlen(word);
+  for (const char *s = list;;) {
+    if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
+    s = strchr(s, ',');
+    if (!s++) return false;
   }
-  atomic_store(&pml__cpu_level, (int)chosen);
-  return chosen;
+}
+
+/* Where a hierarchy is mounted, and which of its directories is visible there.
+   controller "" is version 2.  A line of mountinfo:
+     36 35 98:0 /root /mount/point rw,… shared:1 - cgroup source rw,cpu,cpuacct */
+PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top, size_t size) {
+  FILE *f = pml__sys_open(s, "/proc/self/mountinfo");
+  char line[PML__SYS_LINE], root[512], point[512], type[32], source[128], options[512];
+  bool found = false;
+  while (f && !found && pml__sys_line(f, line, sizeof line)) {
+    const char *dash = strstr(line, " - ");
+    if (!dash || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2) continue;
+    if (sscanf(dash + 3, "%31s %127s %511s", type, source, options) != 3) continue;
+    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller) : !strcmp(type, "cgroup2");
+  }
+  if (f) fclose(f);
+  else { /* no mountinfo: the usual places */
+    found = true;
+    strcpy(root, "/");
+    snprintf(point, sizeof point, "/sys/fs/cgroup%s%s", *controller ? "/" : "", controller);
+  }
+  return found && snprintf(mount, size, "%s", point) < (int)size && snprintf(top, size, "%s", root) < (int)size;
+}
+
+/* The two numbers of "150000 100000" or of two files: cores' worth of time, 0: none. */
+PML__FN double pml__cgroup_quota(const pml_hardware_source *s, const char *dir, bool v2) {
+  char line[64];
+  double quota = 0, period = 0;
+  if (v2) {
+    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) && sscanf(line, "%lf %lf", &quota, &period) != 2)
+      return 0; /* "max 100000" */
+  } else {
+    quota = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_quota_us", dir)); /* -1 reads as 0 */
+    period = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_period_us", dir));
+  }
+  double cores = quota > 0 && period > 0 ? quota / period : 0;
+  return cores < 65536 ? cores : 0;
+}
+
+typedef struct {
+  double quota;
+  uint64_t memory, used;
+} pml__cgroup;
+
+/* One hierarchy: from this process's directory up to the mount point, the tightest wins. */
+PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path, bool cpu, bool memory, pml__cgroup *c) {
+  char mount[512], top[512], dir[PML__SYS_PATH];
+  bool v2 = !*controller, first = true;
+  if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
+  size_t skip = strcmp(top, "/") ? strlen(top) : 0, stop = strlen(mount);
+  if (strstr(path, "..")) path = "";                      /* outside of this namespace */
+  else if (strncmp(path, top, skip) == 0) path += skip;
+  else path = "";
+  snprintf(dir, sizeof dir, "%s%s", mount, path);
+  for (;;) {
+    while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
+    double quota = cpu ? pml__cgroup_quota(s, dir, v2) : 0;
+    if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
+    uint64_t limit = memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes")) : 0;
+    if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
+    uint64_t used = memory && first ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes")) : 0;
+    if (used) c->used = used; /* a hierarchy without this controller has no such file */
+    first = false;
+    char *slash = strrchr(dir, '/');
+    if (!slash || (size_t)(slash - dir) < stop) return;
+    *slash = 0;
+  }
+}
+
+/* @cgroup */
+PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
+  pml__cgroup c = {0};
+  char line[PML__SYS_LINE];
+  FILE *f = pml__sys_open(s, "/proc/self/cgroup");
+  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…", or "0::/user.slice" in version 2 */
+    char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+    if (!path) continue;
+    *list++ = 0;
+    *path++ = 0;
+    if (!*list) pml__cgroup_walk(s, "", path, true, true, &c);
+    if (pml__list_has(list, "cpu")) pml__cgroup_walk(s, "cpu", path, true, false, &c);
+    if (pml__list_has(list, "memory")) pml__cgroup_walk(s, "memory", path, false, true, &c);
+  }
+  if (f) fclose(f);
+  return c;
+}
+/* @end */
+
+/* ── Cores ────────────────────────────────────────────────────────────────── */
+
+/* The value behind "key :" in a file like /proc/cpuinfo or /proc/meminfo. */
+PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out, size_t size) {
+  FILE *f = pml__sys_open(s, "%s", path);
+  char line[PML__SYS_LINE];
+  bool found = false;
+  while (f && !found && pml__sys_line(f, line, sizeof line)) {
+    size_t n = strlen(key);
+    if (strncmp(line, key, n) != 0) continue;
+    const char *colon = line + n + strspn(line + n, " \t");
+    if (*colon != ':') continue;
+    found = true;
+    snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " \t"));
+  }
+  if (f) fclose(f);
+  return found;
+}
+
+/* Hardware threads that the affinity mask allows; 0: unknown. */
+PML__FN int pml__cpu_allowed(const pml_hardware_source *s) {
+  int first;
+#if defined(__linux__) && defined(CPU_COUNT)
+  cpu_set_t set;
+  if (!s && sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+  char list[PML__SYS_LINE]; /* more than 1024 of them do not fit a cpu_set_t */
+  if (!pml__sys_field(s, "/proc/self/status", "Cpus_allowed_list", list, sizeof list)) return 0;
+  return pml__cpulist_count(list, &first);
+}
+
+PML__FN int pml__cpu_online(const pml_hardware_source *s) {
+  long n = s ? 0 : sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 && n < PML__SYS_CPUS ? (int)n : 1;
+}
+
+PML__FN int pml__cpu_usable_count(int allowed, double quota) {
+  if (quota > 0 && quota < allowed) allowed = (int)quota + (quota > (int)quota);
+  return allowed > 1 ? allowed : 1;
 }
 
 PML_API int pml_cpu_count(void) {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    int n = CPU_COUNT(&set);
-    if (n > 0) return n;
-  }
-#endif
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n > 0 && n < INT_MAX ? (int)n : 1;
+  int allowed = pml__cpu_allowed(NULL);
+  if (!allowed) allowed = pml__cpu_online(NULL);
+  return allowed > 1 ? pml__cpu_usable_count(allowed, pml__cgroup_limits(NULL).quota) : 1;
 }
 
 PML_API size_t pml_ram_bytes(void) {
@@ -800,21 +1409,489 @@ PML_API size_t pml_ram_bytes(void) {
   return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
 }
 
-PML_API const char *pml_cpu_model(void) {
-  static char name[128];
-  if (name[0]) return name;
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  char line[256];
-  while (f && fgets(line, sizeof line, f)) {
-    char *colon = strchr(line, ':');
-    if (strncmp(line, "model name", 10) || !colon) continue;
-    colon[strcspn(colon, "\n")] = 0;
-    snprintf(name, sizeof name, "%s", colon + 2);
-    break;
+/* Packages and cores are counted at their first thread: cpu 5 with siblings "1,5" is
+   no new core. */
+PML__FN void pml__topology(pml_hardware *hw, const pml_hardware_source *s) {
+  char online[PML__SYS_LINE], list[PML__SYS_LINE];
+  int lo, hi, first, seen = 0, cores = 0, packages = 0;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/online"), online, sizeof online);
+  hw->threads = pml__cpulist_count(online, &first);
+  for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
+    for (int c = lo; c <= hi; c++) {
+      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c), list, sizeof list)) continue;
+      seen++;
+      cores += pml__cpulist_count(list, &first) > 0 && first == c;
+      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list, sizeof list);
+      packages += pml__cpulist_count(list, &first) > 0 && first == c;
+    }
+  if (hw->threads < 1) { /* no /sys: count the processors that /proc lists */
+    FILE *f = pml__sys_open(s, "/proc/cpuinfo");
+    while (f && pml__sys_line(f, list, sizeof list)) hw->threads += strncmp(list, "processor", 9) == 0;
+    if (f) fclose(f);
   }
-  if (f) fclose(f);
-  if (!name[0]) snprintf(name, sizeof name, "unknown");
-  return name;
+  if (hw->threads < 1) hw->threads = pml__cpu_online(s);
+  uint32_t r[4];
+  pml__cpuid(s, 0xB, 0, r); /* EBX of the first level: threads of a core */
+  int per_core = r[PML__EBX] >= 1 && r[PML__EBX] <= 8 ? (int)r[PML__EBX] : 1;
+  hw->cores = seen ? cores : hw->threads / per_core;
+  hw->packages = packages;
+#if defined(__APPLE__)
+  if (!s) hw->cores = (int)pml__sysctl("hw.physicalcpu"), hw->packages = (int)pml__sysctl("hw.packages");
+#endif
+  if (hw->cores < 1) hw->cores = 1;
+  if (hw->packages < 1) hw->packages = 1;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/node/online"), list, sizeof list);
+  hw->nodes = pml__cpulist_count(list, &first);
+  if (hw->nodes < 1) hw->nodes = 1;
+}
+
+/* ── Caches ───────────────────────────────────────────────────────────────── */
+
+/* One more cache of its kind; kinds stay sorted, nearest first. */
+PML__FN void pml__cache_add(pml_hardware *hw, const pml_cache *c) {
+  int n = hw->n_caches, i = 0;
+  for (i = 0; i < n; i++) {
+    pml_cache *x = &hw->cache[i];
+    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads) continue;
+    x->instances += c->instances;
+    return;
+  }
+  if (n == (int)(sizeof hw->cache / sizeof hw->cache[0])) return;
+  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level || (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type)); i--)
+    hw->cache[i] = hw->cache[i - 1];
+  hw->cache[i] = *c;
+  hw->n_caches++;
+}
+
+PML__FN void pml__caches_sysfs(pml_hardware *hw, const pml_hardware_source *s) {
+  char online[PML__SYS_LINE], list[PML__SYS_LINE], type[32];
+  int lo, hi, first;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/online"), online, sizeof online);
+  for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
+    for (int cpu = lo; cpu <= hi; cpu++)
+      for (int i = 0; i < 10; i++) {
+        pml_cache c = {.instances = 1};
+        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i), type, sizeof type)) break;
+        pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list, sizeof list);
+        c.threads = pml__cpulist_count(list, &first);
+        if (c.threads > 0 && first != cpu) continue; /* counted at its first thread */
+        if (c.threads < 1) c.threads = 1;
+        c.type = *type == 'D' ? 'd' : *type == 'I' ? 'i' : 'u';
+        c.level = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i));
+        c.bytes = pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
+        c.line = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
+        c.ways = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
+        if (c.level >= 1 && c.level <= 9 && c.bytes) pml__cache_add(hw, &c);
+      }
+}
+
+/* CPUID leaf 4 (Intel) and 0x8000001D (AMD) have one form.  The number of sharers is
+   an upper bound there: room for thread numbers, not threads. */
+/* @leaf4 */
+PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
+  for (uint32_t leaf = 4; hw->n_caches == 0 && leaf; leaf = leaf == 4 ? 0x8000001Du : 0)
+    for (uint32_t i = 0; i < 10; i++) {
+      uint32_t r[4], kind;
+      pml__cpuid(s, leaf, i, r);
+      if ((kind = r[PML__EAX] & 31) == 0 || kind > 3) break;
+      pml_cache c = {.level = (int)(r[PML__EAX] >> 5 & 7), .type = kind == 1 ? 'd' : kind == 2 ? 'i' : 'u'};
+      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1, line = (r[PML__EBX] & 0xFFF) + 1;
+      c.bytes = ways * parts * line * ((uint64_t)r[PML__ECX] + 1);
+      c.line = (int)line;
+      c.ways = (int)ways;
+      c.threads = (int)(r[PML__EAX] >> 14 & 0xFFF) + 1;
+      if (c.threads > hw->threads) c.threads = hw->threads;
+      c.instances = (hw->threads + c.threads - 1) / c.threads;
+      if (c.level >= 1) pml__cache_add(hw, &c);
+    }
+}
+/* @end */
+
+#if defined(__APPLE__)
+PML__FN void pml__caches_sysctl(pml_hardware *hw) {
+  static const struct { const char *name; int level; char type; } row[] = {
+      {"hw.perflevel0.l1dcachesize", 1, 'd'}, {"hw.perflevel0.l1icachesize", 1, 'i'}, {"hw.perflevel0.l2cachesize", 2, 'u'},
+      {"hw.l1dcachesize", 1, 'd'}, {"hw.l1icachesize", 1, 'i'}, {"hw.l2cachesize", 2, 'u'}, {"hw.l3cachesize", 3, 'u'}};
+  for (int i = 0; i < 7 && (i != 3 || hw->n_caches == 0); i++) {
+    pml_cache c = {.level = row[i].level, .type = row[i].type, .threads = 1, .instances = 1};
+    c.bytes = (uint64_t)pml__sysctl(row[i].name);
+    c.line = (int)pml__sysctl("hw.cachelinesize");
+    if (c.bytes) pml__cache_add(hw, &c);
+  }
+}
+#endif
+
+/* ── Names ────────────────────────────────────────────────────────────────── */
+
+/* Runs of blanks become one, none at the ends; only printable ASCII stays. */
+PML__FN void pml__tidy(char *s) {
+  char *out = s;
+  for (const char *p = s; *p; p++) {
+    char c = *p > 32 && *p < 127 ? *p : ' ';
+    if (c != ' ' || (out > s && out[-1] != ' ')) *out++ = c;
+  }
+  while (out > s && out[-1] == ' ') out--;
+  *out = 0;
+}
+
+PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
+  uint32_t r[4];
+  pml__cpuid(s, 0, 0, r);
+  memcpy(hw->vendor, &r[PML__EBX], 4);
+  memcpy(hw->vendor + 4, &r[PML__EDX], 4);
+  memcpy(hw->vendor + 8, &r[PML__ECX], 4);
+  pml__tidy(hw->vendor);
+  pml__cpuid(s, 1, 0, r);
+  uint32_t a = r[PML__EAX], family = a >> 8 & 15, model = a >> 4 & 15;
+  hw->model_id = (int)(family == 6 || family == 15 ? model | (a >> 12 & 0xF0) : model);
+  hw->family = (int)(family == 15 ? family + (a >> 20 & 0xFF) : family);
+  hw->stepping = (int)(a & 15);
+  for (uint32_t i = 0; i < 3; i++) {
+    pml__cpuid(s, 0x80000002u + i, 0, r);
+    memcpy(hw->model + 16 * i, r, 16);
+  }
+  pml__tidy(hw->model);
+  pml__cpuid(s, 1, 0, r);
+  if (!(r[PML__ECX] >> 31)) return; /* no hypervisor says that it is one */
+  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"},
+                                         {"XenVMMXenVMM", "Xen"}, {"TCGTCGTCGTCG", "QEMU"}, {"VBoxVBoxVBox", "VirtualBox"},
+                                         {"bhyve bhyve ", "bhyve"}, {"ACRNACRNACRN", "ACRN"}};
+  char id[16] = "";
+  pml__cpuid(s, 0x40000000u, 0, r);
+  memcpy(id, &r[PML__EBX], 12);
+  snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", "unnamed");
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (!strcmp(id, known[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", known[i][1]);
+}
+
+/* MIDR_EL1: implementer in the top byte, part in bits 4 to 15, variant and revision. */
+PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
+  char text[64];
+  if (s && s->midr) return s->midr;
+  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text, sizeof text))
+    return (uint32_t)strtoul(text, NULL, 16);
+  uint32_t midr = 0;
+#ifdef PML__ARM
+  if (!s && (pml__hwcap(s, 1) >> 11 & 1)) { /* the kernel answers a read of this register */
+    uint64_t value;
+    __asm__("mrs %0, midr_el1" : "=r"(value));
+    return (uint32_t)value;
+  }
+#endif
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
+  return midr;
+}
+
+PML__FN void pml__names_arm(pml_hardware *hw, const pml_hardware_source *s) {
+  static const struct { int id; const char *name; } maker[] = {
+      {0x41, "ARM"}, {0x42, "Broadcom"}, {0x43, "Cavium"}, {0x46, "Fujitsu"}, {0x48, "HiSilicon"}, {0x4E, "NVIDIA"},
+      {0x51, "Qualcomm"}, {0x53, "Samsung"}, {0x61, "Apple"}, {0x6D, "Microsoft"}, {0xC0, "Ampere"}};
+  static const struct { int maker, part; const char *name; } part[] = {
+      {0x41, 0xD03, "Cortex-A53"}, {0x41, 0xD05, "Cortex-A55"}, {0x41, 0xD07, "Cortex-A57"}, {0x41, 0xD08, "Cortex-A72"},
+      {0x41, 0xD09, "Cortex-A73"}, {0x41, 0xD0A, "Cortex-A75"}, {0x41, 0xD0B, "Cortex-A76"}, {0x41, 0xD0C, "Neoverse-N1"},
+      {0x41, 0xD0D, "Cortex-A77"}, {0x41, 0xD40, "Neoverse-V1"}, {0x41, 0xD41, "Cortex-A78"}, {0x41, 0xD44, "Cortex-X1"},
+      {0x41, 0xD46, "Cortex-A510"}, {0x41, 0xD47, "Cortex-A710"}, {0x41, 0xD48, "Cortex-X2"}, {0x41, 0xD49, "Neoverse-N2"},
+      {0x41, 0xD4A, "Neoverse-E1"}, {0x41, 0xD4D, "Cortex-A715"}, {0x41, 0xD4E, "Cortex-X3"}, {0x41, 0xD4F, "Neoverse-V2"},
+      {0x41, 0xD80, "Cortex-A520"}, {0x41, 0xD81, "Cortex-A720"}, {0x41, 0xD82, "Cortex-X4"}, {0x41, 0xD84, "Neoverse-V3"},
+      {0x41, 0xD8E, "Neoverse-N3"}, {0x46, 0x001, "A64FX"}, {0x48, 0xD01, "Kunpeng-920"}, {0x6D, 0xD49, "Cobalt-100"},
+      {0xC0, 0xAC3, "Ampere-1"}, {0xC0, 0xAC4, "Ampere-1a"}};
+  uint32_t midr = pml__midr(s);
+  hw->family = (int)(midr >> 24);
+  hw->model_id = (int)(midr >> 4 & 0xFFF);
+  hw->stepping = (int)(midr & 15);
+  for (size_t i = 0; i < sizeof maker / sizeof maker[0]; i++)
+    if (maker[i].id == hw->family) snprintf(hw->vendor, sizeof hw->vendor, "%s", maker[i].name);
+  for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
+    if (part[i].maker == hw->family && part[i].part == hw->model_id) snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
+  if (!*hw->model && midr) snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown", (unsigned)hw->model_id);
+}
+
+PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
+  static const char *const archs[] = {"x86_64", "aarch64", "wasm32"};
+  char line[256];
+  snprintf(hw->arch, sizeof hw->arch, "%s", "unknown");
+  for (int i = 0; i < 3; i++)
+    if (pml__is_arch(s, archs[i])) snprintf(hw->arch, sizeof hw->arch, "%s", archs[i]);
+  if (pml__is_arch(s, "x86_64")) pml__names_x86(hw, s);
+  else if (pml__is_arch(s, "aarch64")) pml__names_arm(hw, s);
+#if defined(__APPLE__)
+  size_t size = sizeof hw->model;
+  if (!s && sysctlbyname("machdep.cpu.brand_string", hw->model, &size, NULL, 0) != 0) *hw->model = 0;
+  if (!s && !*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "Apple");
+#endif
+  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line)) snprintf(hw->model, sizeof hw->model, "%.127s", line);
+  pml__tidy(hw->model);
+  if (!*hw->model) snprintf(hw->model, sizeof hw->model, "%s", "unknown");
+  if (!*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "unknown");
+  if (!*hw->hypervisor && pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
+    static const char *const virtual_[][2] = {{"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"}, {"innotek GmbH", "VirtualBox"},
+                                              {"Xen", "Xen"}, {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
+    for (size_t i = 0; i < sizeof virtual_ / sizeof virtual_[0]; i++)
+      if (!strcmp(line, virtual_[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
+  }
+  FILE *mark[] = {pml__sys_open(s, "/.dockerenv"), pml__sys_open(s, "/run/.containerenv")};
+  for (int i = 0; i < 2; i++)
+    if (mark[i]) hw->container = true, fclose(mark[i]);
+}
+
+static char pml__model_name[128] PML__UNUSED;
+PML__FN void pml__model_read(void) {
+  pml_hardware hw = {.n_gpus = 0};
+  pml__names(&hw, NULL);
+  memcpy(pml__model_name, hw.model, sizeof pml__model_name);
+}
+
+PML_API const char *pml_cpu_model(void) {
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__model_read);
+#else
+  if (!*pml__model_name) pml__model_read();
+#endif
+  return pml__model_name;
+}
+
+/* ── Memory ───────────────────────────────────────────────────────────────── */
+
+/* "MemTotal:       24684092 kB" in bytes. */
+PML__FN uint64_t pml__meminfo(const pml_hardware_source *s, const char *key, uint64_t unit) {
+  char text[64];
+  if (!pml__sys_field(s, "/proc/meminfo", key, text, sizeof text) || *text == '-') return 0;
+  unsigned long long v = strtoull(text, NULL, 10);
+  return v > UINT64_MAX / unit ? 0 : (uint64_t)v * unit;
+}
+
+PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
+  char line[128];
+  hw->ram = pml__meminfo(s, "MemTotal", 1024);
+  hw->ram_available = pml__meminfo(s, "MemAvailable", 1024);
+  hw->swap = pml__meminfo(s, "SwapTotal", 1024);
+  hw->swap_free = pml__meminfo(s, "SwapFree", 1024);
+  hw->huge_page = pml__meminfo(s, "Hugepagesize", 1024);
+  hw->huge_pages = pml__meminfo(s, "HugePages_Total", 1);
+  hw->huge_pages_free = pml__meminfo(s, "HugePages_Free", 1);
+  if (!s && !hw->ram) hw->ram = pml_ram_bytes();
+  if (hw->ram_available > hw->ram) hw->ram_available = hw->ram;
+  long page = s ? 4096 : sysconf(_SC_PAGESIZE);
+  hw->page = page > 0 ? (uint64_t)page : 4096;
+  snprintf(hw->thp, sizeof hw->thp, "%s", "unknown");
+  pml__sys_first(pml__sys_open(s, "/sys/kernel/mm/transparent_hugepage/enabled"), line, sizeof line);
+  const char *open = strchr(line, '['), *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
+  if (close && close - open > 1 && close - open < 16) snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
+  pml__cgroup c = pml__cgroup_limits(s);
+  hw->quota = c.quota;
+  hw->memory_used = c.used;
+  hw->memory_limit = hw->ram && c.memory >= hw->ram ? 0 : c.memory; /* version 1 writes 2^63 for none */
+  if (!hw->ram && c.memory > (uint64_t)1 << 60) hw->memory_limit = 0;
+}
+
+/* ── GPU ──────────────────────────────────────────────────────────────────── */
+
+#if defined(__linux__)
+/* A static program has no loader, and naming dlopen in one draws a warning from the linker.
+   So it is looked up by name, with a dlsym that may be missing too: then both say NULL. */
+#pragma weak dlsym
+
+typedef struct {
+  void *(*open)(const char *, int);
+  int (*init)(unsigned), (*version)(int *), (*count)(int *), (*device)(int *, int), (*name)(char *, int, int);
+  int (*attribute)(int *, int, int), (*memory)(size_t *, int);
+} pml__cuda;
+
+PML__FN bool pml__cuda_load(void *lib, pml__cuda *api) {
+  static const char *const names[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
+                                      "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+  void *fn[7];
+  for (int i = 0; i < 7; i++)
+    if (!(fn[i] = dlsym(lib, names[i]))) return false;
+  memcpy(&api->init, &fn[0], sizeof fn[0]); /* ISO C has no cast from object to function pointer */
+  memcpy(&api->version, &fn[1], sizeof fn[0]);
+  memcpy(&api->count, &fn[2], sizeof fn[0]);
+  memcpy(&api->device, &fn[3], sizeof fn[0]);
+  memcpy(&api->name, &fn[4], sizeof fn[0]);
+  memcpy(&api->attribute, &fn[5], sizeof fn[0]);
+  memcpy(&api->memory, &fn[6], sizeof fn[0]);
+  return true;
+}
+
+/* One device; false when the driver does not answer. */
+PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
+  enum { MULTIPROCESSORS = 16, MEMORY_KHZ = 36, BUS_BITS = 37, MAJOR = 75, MINOR = 76 };
+  int device, khz = 0, bits = 0;
+  size_t bytes = 0;
+  memset(g, 0, sizeof *g);
+  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) || api->memory(&bytes, device)) return false;
+  if (api->attribute(&g->major, MAJOR, device) || api->attribute(&g->minor, MINOR, device)) return false;
+  api->attribute(&g->multiprocessors, MULTIPROCESSORS, device);
+  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 && bits > 0)
+    g->bandwidth = 2e3 * khz * bits / 8; /* two transfers per clock */
+  pml__tidy(g->name);
+  g->memory = bytes;
+  return true;
+}
+
+/* The driver stays loaded: it has threads of its own and does not like to be unloaded. */
+PML__FN void pml__gpus(pml_hardware *hw) {
+  static void *lib;
+  pml__cuda api = {.open = NULL};
+  void *open = dlsym ? dlsym(RTLD_DEFAULT, "dlopen") : NULL;
+  int n = 0, rc;
+  memcpy(&api.open, &open, sizeof open);
+  if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
+  else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
+  else if (!pml__cuda_load(lib, &api)) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
+  else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
+  else {
+    api.version(&hw->cuda);
+    for (int i = 0; i < n && hw->n_gpus < 16; i++) hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
+    if (hw->n_gpus) snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
+    else snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver has no device");
+  }
+}
+#else
+PML__FN void pml__gpus(pml_hardware *hw) { snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system"); }
+#endif
+
+/* ── All of it ────────────────────────────────────────────────────────────── */
+
+PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s) {
+  memset(hw, 0, sizeof *hw);
+  pml__names(hw, s);
+  hw->features = pml__features(s, &hw->blocked);
+  hw->level = s ? pml__level_best(hw->features) : pml_cpu_level();
+  pml__topology(hw, s);
+  pml__caches_sysfs(hw, s);
+  pml__caches_cpuid(hw, s);
+#if defined(__APPLE__)
+  if (!s && hw->n_caches == 0) pml__caches_sysctl(hw);
+#endif
+  pml__memory(hw, s);
+  hw->allowed = pml__cpu_allowed(s);
+  if (hw->allowed < 1) hw->allowed = hw->threads;
+  hw->usable = pml__cpu_usable_count(hw->allowed, hw->quota);
+  if (s) snprintf(hw->gpu_state, sizeof hw->gpu_state, "not asked");
+  else pml__gpus(hw);
+}
+
+PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
+  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"}, *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
+  int b = 0, d = 0;
+  uint64_t whole = bytes;
+  double x = (double)bytes;
+  while (b < 4 && whole >= 1024 && whole % 1024 == 0) whole /= 1024, b++;
+  while (d < 4 && x >= 999.5) x /= 1000, d++;
+  if (whole < 10240 && (b > 0 || bytes < 1000)) snprintf(out, 32, "%" PRIu64 " %s", whole, binary[b]);
+  else snprintf(out, 32, "%.*f %s", d > 2 || (d > 0 && x < 99.95), x, decimal[d]);
+}
+
+PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
+  for (int f = 0, n = 0; f < PML_CPU_FEATURES; f++)
+    if (bits >> f & 1) pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
+}
+
+PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
+  char a[32], b[32];
+  pml_buf_printf(out, "processor   %s (%s, %s %d, model 0x%x, stepping %d), %s\n", hw->model, hw->vendor,
+                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id, hw->stepping, hw->arch);
+  pml_buf_printf(out, "kernels     %s\nfeatures    ", pml_cpu_level_name(hw->level));
+  pml__feature_list(out, hw->features, "", " ");
+  if (hw->blocked) {
+    pml_buf_puts(out, "\n            withheld by the operating system: ");
+    pml__feature_list(out, hw->blocked, "", " ");
+  }
+  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores, hw->cores == 1 ? "" : "s",
+                 hw->threads, hw->threads == 1 ? "" : "s", hw->packages, hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
+  pml_buf_printf(out, "            this process may use %d: %d by affinity, ", hw->usable, hw->allowed);
+  if (hw->quota > 0) pml_buf_printf(out, "a quota of %.2f\n", hw->quota);
+  else pml_buf_puts(out, "no quota\n");
+  for (int i = 0; i < hw->n_caches; i++) {
+    const pml_cache *c = &hw->cache[i];
+    pml_bytes_text(a, c->bytes);
+    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level, c->type == 'u' ? ' ' : c->type, a, c->instances);
+    if (c->line) pml_buf_printf(out, ", lines of %d bytes", c->line);
+    if (c->ways) pml_buf_printf(out, ", %d ways", c->ways);
+    pml_buf_printf(out, ", for %d thread%s\n", c->threads, c->threads == 1 ? "" : "s");
+  }
+  if (!hw->n_caches) pml_buf_puts(out, "caches      unknown\n");
+  pml_bytes_text(a, hw->ram);
+  pml_bytes_text(b, hw->ram_available);
+  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown", hw->ram_available ? b : "unknown");
+  pml_bytes_text(a, hw->memory_limit);
+  pml_bytes_text(b, hw->memory_used);
+  if (hw->memory_limit) pml_buf_printf(out, "; this cgroup: %s of %s used\n", b, a);
+  else pml_buf_puts(out, "; no cgroup limit\n");
+  pml_bytes_text(a, hw->swap);
+  pml_bytes_text(b, hw->swap_free);
+  if (hw->swap) pml_buf_printf(out, "swap        %s, %s free\n", a, b);
+  else pml_buf_puts(out, "swap        none\n");
+  pml_bytes_text(a, hw->page);
+  pml_bytes_text(b, hw->huge_page);
+  pml_buf_printf(out, "pages       %s; transparent huge pages: %s; ", a, hw->thp);
+  if (hw->huge_page) pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free, hw->huge_pages, b);
+  else pml_buf_puts(out, "no huge pages\n");
+  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen", hw->container ? ", in a container" : "");
+  pml_buf_printf(out, "GPU         %s", hw->gpu_state);
+  if (hw->cuda) pml_buf_printf(out, ", CUDA %d.%d", hw->cuda / 1000, hw->cuda % 1000 / 10);
+  pml_buf_puts(out, "\n");
+  for (int i = 0; i < hw->n_gpus; i++) {
+    const pml_gpu *g = &hw->gpu[i];
+    pml_bytes_text(a, g->memory);
+    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major, g->minor, a, g->multiprocessors);
+    if (g->bandwidth > 0) pml_buf_printf(out, ", %.0f GB/s by its data sheet", g->bandwidth / 1e9);
+    pml_buf_puts(out, "\n");
+  }
+}
+
+/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
+PML__FN void pml__json_ascii(pml_buf *out, const char *key, const char *value) {
+  pml_buf_printf(out, "\"%s\":\"", key);
+  for (const char *s = value; *s; s++) {
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
+    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
+    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
+  }
+  pml_buf_puts(out, "\"");
+}
+
+PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
+  const char *text[][2] = {{"arch", hw->arch}, {"vendor", hw->vendor}, {"model", hw->model}, {"level", pml_cpu_level_name(hw->level)},
+                           {"thp", hw->thp}, {"hypervisor", hw->hypervisor}, {"gpu_state", hw->gpu_state}};
+  const struct { const char *key; uint64_t value; } number[] = {
+      {"family", (uint64_t)hw->family}, {"model_id", (uint64_t)hw->model_id}, {"stepping", (uint64_t)hw->stepping},
+      {"packages", (uint64_t)hw->packages}, {"cores", (uint64_t)hw->cores}, {"threads", (uint64_t)hw->threads},
+      {"numa_nodes", (uint64_t)hw->nodes}, {"allowed", (uint64_t)hw->allowed}, {"usable", (uint64_t)hw->usable},
+      {"ram", hw->ram}, {"ram_available", hw->ram_available}, {"swap", hw->swap}, {"swap_free", hw->swap_free},
+      {"memory_limit", hw->memory_limit}, {"memory_used", hw->memory_used}, {"page", hw->page}, {"huge_page", hw->huge_page},
+      {"huge_pages", hw->huge_pages}, {"huge_pages_free", hw->huge_pages_free}, {"cuda", (uint64_t)hw->cuda}};
+  for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
+    pml_buf_puts(out, i ? "," : "{");
+    pml__json_ascii(out, text[i][0], text[i][1]);
+  }
+  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
+  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota, hw->container ? "true" : "false");
+  pml__feature_list(out, hw->features, "\"", ",");
+  pml_buf_puts(out, "],\"withheld\":[");
+  pml__feature_list(out, hw->blocked, "\"", ",");
+  pml_buf_puts(out, "],\"caches\":[");
+  for (int i = 0; i < hw->n_caches; i++) {
+    const pml_cache *c = &hw->cache[i];
+    pml_buf_printf(out, "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64 ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
+                   i ? "," : "", c->level, c->type == 'd' ? "data" : c->type == 'i' ? "instruction" : "unified", c->bytes, c->line, c->ways,
+                   c->threads, c->instances);
+  }
+  pml_buf_puts(out, "],\"gpus\":[");
+  for (int i = 0; i < hw->n_gpus; i++) {
+    const pml_gpu *g = &hw->gpu[i];
+    pml_buf_puts(out, i ? ",{" : "{");
+    pml__json_ascii(out, "name", g->name);
+    pml_buf_printf(out, ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64 ",\"multiprocessors\":%d,\"bandwidth\":%.0f}", g->major,
+                   g->minor, g->memory, g->multiprocessors, g->bandwidth);
+  }
+  pml_buf_puts(out, "]}");
 }
 
 #endif /* § 4 */
@@ -2412,18 +3489,6 @@ PML_API void pml_trace_count(const char *name, int layer, float value) {
   pml__trace_fn(pml__trace_user, &span);
 }
 
-/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
-PML__FN void pml__provenance_text(pml_buf *out, const char *key, const char *value) {
-  pml_buf_printf(out, "\"%s\":\"", key);
-  for (const char *s = value; *s; s++) {
-    unsigned char c = (unsigned char)*s;
-    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
-    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
-    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
-  }
-  pml_buf_puts(out, "\"");
-}
-
 PML__FN const char *pml__compiler(void) {
 #define PML__TEXT_(x) #x
 #define PML__TEXT(x) PML__TEXT_(x)
@@ -2441,12 +3506,12 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
   const char *values[] = {program, PML_VERSION, PML_GIT_SHA, pml__compiler(), PML_CFLAGS};
   for (int i = 0; i < 5; i++) {
     pml_buf_puts(out, i ? "," : "{");
-    pml__provenance_text(out, keys[i], values[i]);
+    pml__json_ascii(out, keys[i], values[i]);
   }
   pml_buf_puts(out, ",\"hardware\":{");
-  pml__provenance_text(out, "cpu", pml_cpu_model());
+  pml__json_ascii(out, "cpu", pml_cpu_model());
   pml_buf_puts(out, ",");
-  pml__provenance_text(out, "level", pml_cpu_level_name(pml_cpu_level()));
+  pml__json_ascii(out, "level", pml_cpu_level_name(pml_cpu_level()));
   pml_buf_printf(out, ",\"cores\":%d,\"ram_bytes\":%zu},\"seed\":%" PRIu64 ",\"strict\":%s}", pml_cpu_count(),
                  pml_ram_bytes(), seed, pml_strict() ? "true" : "false");
 }
@@ -12863,7 +13928,7 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW                      needs § 3 § 4 § 5 § 9 § 25 § 26
+   § 48  BENCHMARKS AND ARROW             needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
    A rate alone says little: 50 tokens per second is slow on one machine and
    impossible on another.  So each rate stands beside its limit, measured in the
@@ -12877,14 +13942,30 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    The bandwidth is that of the model's own pages, read by all threads in the
    order the kernels read them: on virtual machines it depends on where the pages
    happen to lie.  The peak is that of fused multiply-adds in the widest register
-   this processor level has, from a loop in assembly with sixteen independent
+   this processor level has, from a loop in assembly with at least twelve independent
    accumulators: four cycles of latency on two units keep eight in flight, and a
-   compiler's own loop can be half as fast and flatter everyone.
+   compiler's own loop can be half as fast and flatter everyone.  Quantised weights
+   have a peak of their own, that of the 8-bit dot product:
+
+     vpdpbusd    64 multiply-adds in 64 bytes (AVX-512 VNNI), 32 in 32 (AVX-VNNI)
+     vpmaddubsw  with vpmaddwd and vpaddd: 32 in three instructions (AVX2)
+     smmla sdot  32 and 16 in 16 bytes (ARM i8mm, dotprod)
+     smull       with smlal2 and sadalp: 16 in three instructions (NEON alone)
+
+   Bandwidth has a level per cache.  pml_bench_bandwidth reads a set of a given size
+   again and again: while it fits the first cache it is read from there, and the curve
+   over sizes from 16 KiB to 1 GiB is a staircase with one step per cache.
+
+   And a level of kernels has a price.  pml_bench_levels runs one row through a layer
+   of 256 × 2048 weights under each level that can run here.  Before a time counts, the
+   results must agree with plain C: in strict mode bit for bit, else within
+   2·n·2^-24·Σ|w·x|, which is what two orders of adding n products may differ by.
 
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
+   Cost: a peak takes 0.1 to 0.5 s, a bandwidth about 0.1 s.
    The trap: the first pass faults the pages in, so one unmeasured pass goes first.
    And the peak loop must clear its registers: a subnormal left in one makes every
    multiply-add a hundred times slower.
@@ -12920,6 +14001,26 @@ PML_API double pml_bench_read(const void *data, size_t size);
 /* f32 operations per second of all threads: fused multiply-adds where the processor
    level has them, else separate ones. */
 PML_API double pml_bench_peak_f32(void);
+/* The same for 8-bit integers, with the best instruction that level and features allow;
+   its name goes to *how (may be NULL): "vpdpbusd zmm". */
+PML_API double pml_bench_peak_int8(const char **how);
+/* Bytes per second of n_threads threads that each read a set of their own, set_bytes long,
+   again and again for about `seconds`, the best of several rounds.  n_threads 0: all.
+   0 with pml_error when there is no memory for it. */
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds);
+enum { PML_BENCH_SETS = 9, PML_LEVEL_RUNS = 15, PML_LEVEL_OUT = 256, PML_LEVEL_IN = 2048 };
+/* The sizes of the staircase: 16 KiB, 64 KiB … 1 GiB for i = 0 … PML_BENCH_SETS - 1, or 0 where
+   n_threads such sets would take more than a quarter of the memory that is free. */
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw);
+
+typedef struct {
+  bool here;                      /* the level can run */
+  bool equal;                     /* strict mode: the bits of the scalar definition */
+  double worst;                   /* default mode: largest difference / bound; at most 1 */
+  double seconds[PML_LEVEL_RUNS]; /* one row through the layer, default mode, all threads */
+} pml_level_run;
+/* Fills run[PML_CPU_LEVELS].  Level and mode are what they were afterwards. */
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -12954,6 +14055,33 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 }
 #endif
 
+#ifdef PML__X86
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p, size_t n) {
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+  for (; n >= 256; n -= 256, p += 256) {
+    a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
+    b = _mm512_xor_si512(b, _mm512_loadu_si512(p + 64));
+    c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 128));
+    d = _mm512_xor_si512(d, _mm512_loadu_si512(p + 192));
+  }
+  a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+  __m256i x = _mm512_castsi512_si256(a);
+  return (uint64_t)_mm256_extract_epi64(x, 0) ^ (uint64_t)_mm256_extract_epi64(x, 2);
+}
+#elif defined(PML__ARM)
+PML__FN uint64_t pml__walk_neon(const unsigned char *p, size_t n) {
+  uint8x16_t a = vdupq_n_u8(0), b = a, c = a, d = a;
+  for (; n >= 64; n -= 64, p += 64) {
+    a = veorq_u8(a, vld1q_u8(p));
+    b = veorq_u8(b, vld1q_u8(p + 16));
+    c = veorq_u8(c, vld1q_u8(p + 32));
+    d = veorq_u8(d, vld1q_u8(p + 48));
+  }
+  uint64x2_t x = vreinterpretq_u64_u8(veorq_u8(veorq_u8(a, b), veorq_u8(c, d)));
+  return vgetq_lane_u64(x, 0) ^ vgetq_lane_u64(x, 1);
+}
+#endif
+
 PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   uint64_t a = 0, b = 0, x[2];
   for (; n >= 16; n -= 16, p += 16) {
@@ -12964,15 +14092,20 @@ PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   return a ^ b;
 }
 
+/* Reads n bytes with the widest loads of the level; what is returned only says that they were read. */
+PML__FN uint64_t pml__walk_best(const unsigned char *p, size_t n) {
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) return pml__walk_avx512(p, n);
+  if (pml_cpu_level() == PML_CPU_AVX2) return pml__walk_avx2(p, n);
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) return pml__walk_neon(p, n);
+#endif
+  return pml__walk_plain(p, n);
+}
+
 PML__FN void pml__walk_range(void *ctx, size_t begin, size_t end) {
   pml__walk *w = (pml__walk *)ctx;
-  uint64_t x;
-#ifdef PML__X86
-  if (pml_cpu_level() >= PML_CPU_AVX2) x = pml__walk_avx2(w->data + begin, end - begin);
-  else
-#endif
-    x = pml__walk_plain(w->data + begin, end - begin);
-  atomic_fetch_xor(&w->sink, x);
+  atomic_fetch_xor(&w->sink, pml__walk_best(w->data + begin, end - begin));
 }
 
 PML_API double pml_bench_read(const void *data, size_t size) {
@@ -12983,7 +14116,130 @@ PML_API double pml_bench_read(const void *data, size_t size) {
   return t > 0 ? (double)size / t : 0;
 }
 
+typedef struct {
+  unsigned char *data[256];  /* one set per thread */
+  size_t set, passes;
+  atomic_uint_least64_t sink;
+} pml__sets;
+
+PML__FN void pml__sets_range(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  uint64_t x = 0;
+  for (size_t i = begin; i < end; i++)
+    for (size_t pass = 0; pass < s->passes; pass++) x ^= pml__walk_best(s->data[i], s->set);
+  atomic_fetch_xor(&s->sink, x);
+}
+
+/* Each thread writes its set first: the pages then lie near it. */
+PML__FN void pml__sets_fill(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  for (size_t i = begin; i < end; i++) memset(s->data[i], 1, s->set);
+}
+
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds) {
+  pml__sets s = {.set = set_bytes / 256 * 256, .passes = 1};
+  int n = n_threads < 1 || n_threads > pml_threads() ? pml_threads() : n_threads, have = 0;
+  double best = 0, spent = 0;
+  if (s.set == 0) return pml_fail(PML_E_USAGE, "bandwidth of %zu bytes: give at least 256", set_bytes), 0.0;
+  while (have < n && (s.data[have] = (unsigned char *)pml_alloc(s.set))) have++;
+  if (have == n) pml_parallel((size_t)n, 1, pml__sets_fill, &s);
+  for (int round = 0; have == n && (round < 3 || spent < seconds); round++) {
+    double t0 = pml_time();
+    pml_parallel((size_t)n, 1, pml__sets_range, &s);
+    double t = pml_time() - t0;
+    spent += t;
+    if (t > 0) best = fmax(best, (double)n * (double)s.set * (double)s.passes / t);
+    if (t < seconds / 10) s.passes *= 4, round = 0; /* a round of a tenth of the time, or nothing counts */
+  }
+  while (have > 0) pml_free(s.data[--have]);
+  return best;
+}
+
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
+  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
+  if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  return fits ? (size_t)bytes : 0;
+}
+
+/* @levels */
+/* One row through the layer under a level; the pool's threads share its outputs. */
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x, const float *w) {
+  pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
+  pml_status st = pml_cpu_level_set(level);
+  pml_strict_set(strict);
+  return st == PML_OK ? pml_linear(y, x, 1, &m, NULL) : st;
+}
+
+/* want[OUT] is the scalar definition's result, y[OUT] another's: the largest difference as a share of its bound. */
+PML__FN double pml__level_worst(const float *y, const float *want, const float *x, const float *w) {
+  double worst = 0;
+  for (int o = 0; o < PML_LEVEL_OUT; o++) {
+    double size = 0;
+    for (int i = 0; i < PML_LEVEL_IN; i++) size += fabs((double)w[o * PML_LEVEL_IN + i] * (double)x[i]);
+    worst = fmax(worst, fabs((double)y[o] - (double)want[o]) / (2 * PML_LEVEL_IN * 0x1p-24 * size));
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
+  enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN, *y = want + 2 * OUT;
+  pml_cpu_level_t before = pml_cpu_level();
+  bool was_strict = pml_strict();
+  pml_rng rng = pml_rng_seed(seed);
+  pml_status st = w ? PML_OK : PML_E_MEMORY;
+  memset(run, 0, PML_CPU_LEVELS * sizeof *run);
+  for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++) st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    pml_cpu_level_t level = (pml_cpu_level_t)l;
+    if (!(run[l].here = pml_cpu_supports(level))) continue;
+    st = pml__level_layer(level, true, y, x, w);
+    run[l].equal = memcmp(y, want + OUT, OUT * sizeof *y) == 0;
+    if (st == PML_OK) st = pml__level_layer(level, false, y, x, w);
+    run[l].worst = pml__level_worst(y, want, x, w);
+  }
+  for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
+    for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+      double t0 = pml_time();
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++) st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      run[l].seconds[k] = (pml_time() - t0) / 20;
+    }
+  pml_cpu_level_set(before);
+  pml_strict_set(was_strict);
+  pml_free(w);
+  return st;
+}
+/* @end */
+
 enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+
+#ifdef PML__ARM
+/* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
+#define PML__PEAK_ZERO(r) "movi v" r ".16b, #0\n"
+#define PML__PEAK_ZEROS                                                                                          \
+  PML__PEAK_ZERO("0") PML__PEAK_ZERO("1") PML__PEAK_ZERO("2") PML__PEAK_ZERO("3") PML__PEAK_ZERO("4")              \
+  PML__PEAK_ZERO("5") PML__PEAK_ZERO("6") PML__PEAK_ZERO("7") PML__PEAK_ZERO("8") PML__PEAK_ZERO("9")              \
+  PML__PEAK_ZERO("10") PML__PEAK_ZERO("11") PML__PEAK_ZERO("12") PML__PEAK_ZERO("13") PML__PEAK_ZERO("14")         \
+  PML__PEAK_ZERO("15") PML__PEAK_ZERO("16") PML__PEAK_ZERO("17")
+#define PML__PEAK_END "subs %0, %0, #1\n b.ne 1b\n"
+#define PML__FMLA(r) "fmla v" r ".4s, v16.4s, v17.4s\n"
+#define PML__PEAK_FMLA \
+  PML__PEAK_ZEROS "1:\n" PML__FMLA("0") PML__FMLA("1") PML__FMLA("2") PML__FMLA("3") PML__FMLA("4") PML__FMLA("5") \
+  PML__FMLA("6") PML__FMLA("7") PML__FMLA("8") PML__FMLA("9") PML__FMLA("10") PML__FMLA("11") PML__FMLA("12") \
+  PML__FMLA("13") PML__FMLA("14") PML__FMLA("15") PML__PEAK_END
+/* smmla or sdot of v16 and v17 as its number, whose low bits are the accumulator: assemblers
+   refuse the names unless the whole file is compiled for a newer processor. */
+#define PML__INST(code, r) ".inst " code " + " r "\n"
+#define PML__PEAK_ARM_CODE(c) \
+  PML__PEAK_ZEROS "1:\n" PML__INST(c, "0") PML__INST(c, "1") PML__INST(c, "2") PML__INST(c, "3") PML__INST(c, "4") \
+  PML__INST(c, "5") PML__INST(c, "6") PML__INST(c, "7") PML__INST(c, "8") PML__INST(c, "9") PML__INST(c, "10") \
+  PML__INST(c, "11") PML__INST(c, "12") PML__INST(c, "13") PML__INST(c, "14") PML__INST(c, "15") PML__PEAK_END
+#define PML__PEAK_ARM_CLOBBERS                                                                                    \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",     \
+      "v17", "v18", "v19", "v20", "v21"
+#endif
 
 /* One thread's share: returns the operations it did. */
 PML__FN double pml__peak_work(void) {
@@ -13025,6 +14281,11 @@ PML__FN double pml__peak_work(void) {
           "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
   }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    __asm__ volatile(PML__PEAK_FMLA : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 4 * 2;
+  }
 #endif
   volatile float keep;
   float acc[16] = {0}, x = 1.0f + (float)n * 1e-30f, y = 0.5f;
@@ -13041,17 +14302,106 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-PML_API double pml_bench_peak_f32(void) {
+/* The best of five passes on all threads. */
+PML__FN double pml__peak_of(pml_range_fn fn) {
   double ops[256], best = 0;
   size_t n = (size_t)pml_threads();
   for (int pass = 0; pass < 5; pass++) {
     double total = 0, t0 = pml_time();
-    pml_parallel(n, 1, pml__peak_range, ops);
+    pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
     for (size_t i = 0; i < n; i++) total += ops[i];
     if (t > 0 && total / t > best) best = total / t;
   }
   return best;
+}
+
+PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range); }
+
+#ifdef PML__X86
+#define PML__VNNI(a) "vpdpbusd %%zmm14,%%zmm15,%%zmm" a "\n"
+/* The same on ymm registers in its VEX form, byte by byte: assemblers disagree on how to
+   ask for it.  p is 0xC2 for an accumulator below 8, else 0x42; m is 0xC6 + 8 (a mod 8). */
+#define PML__VNNI_VEX(p, m) ".byte 0xC4," p ",0x05,0x50," m "\n"
+#define PML__MADD(a, t)                                                                                          \
+  "vpmaddubsw %%ymm12,%%ymm13,%%ymm" t "\n vpmaddwd %%ymm12,%%ymm" t ",%%ymm" t "\n vpaddd %%ymm" t ",%%ymm" a   \
+  ",%%ymm" a "\n"
+#define PML__PEAK_X86(body)                                                                                      \
+  __asm__ volatile("vzeroall\n 1:\n" body "dec %0\n jnz 1b\n vzeroupper\n"                                     \
+                   : "+r"(n)                                                                                     \
+                   :                                                                                             \
+                   : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",         \
+                     "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+#endif
+
+/* One thread's share of 8-bit multiply-adds: returns the operations it did, two each. */
+PML__FN double pml__peak_int8_work(const char **how) {
+  uint64_t n = PML__PEAK_LOOPS;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512 && pml_cpu_has(PML_FEATURE_AVX512_VNNI)) {
+    *how = "vpdpbusd zmm";
+    PML__PEAK_X86(PML__VNNI("0") PML__VNNI("1") PML__VNNI("2") PML__VNNI("3") PML__VNNI("4") PML__VNNI("5") PML__VNNI("6")
+                  PML__VNNI("7") PML__VNNI("8") PML__VNNI("9") PML__VNNI("10") PML__VNNI("11"));
+    return (double)PML__PEAK_LOOPS * 12 * 64 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR && pml_cpu_has(PML_FEATURE_AVX_VNNI)) {
+    *how = "vpdpbusd ymm";
+    PML__PEAK_X86(PML__VNNI_VEX("0xC2", "0xC6") PML__VNNI_VEX("0xC2", "0xCE") PML__VNNI_VEX("0xC2", "0xD6")
+                  PML__VNNI_VEX("0xC2", "0xDE") PML__VNNI_VEX("0xC2", "0xE6") PML__VNNI_VEX("0xC2", "0xEE")
+                  PML__VNNI_VEX("0xC2", "0xF6") PML__VNNI_VEX("0xC2", "0xFE") PML__VNNI_VEX("0x42", "0xC6")
+                  PML__VNNI_VEX("0x42", "0xCE") PML__VNNI_VEX("0x42", "0xD6") PML__VNNI_VEX("0x42", "0xDE"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR) {
+    *how = "vpmaddubsw ymm";
+    PML__PEAK_X86(PML__MADD("0", "14") PML__MADD("1", "15") PML__MADD("2", "14") PML__MADD("3", "15")
+                  PML__MADD("4", "14") PML__MADD("5", "15") PML__MADD("6", "14") PML__MADD("7", "15")
+                  PML__MADD("8", "14") PML__MADD("9", "15") PML__MADD("10", "14") PML__MADD("11", "15"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_I8MM)) {
+    *how = "smmla";
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E91A600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 32 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_DOTPROD)) {
+    *how = "sdot";
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E919600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    *how = "smull";
+#define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20") PML__SMULL("3", "21")
+                     PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20") PML__SMULL("7", "21")
+                     PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20") PML__SMULL("11", "21")
+                     "subs %0, %0, #1\n b.ne 1b\n" : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
+  }
+#endif
+  *how = "plain C";
+  volatile int32_t keep = 0;
+  int32_t acc[16] = {0};
+  int8_t x[16];
+  for (int j = 0; j < 16; j++) x[j] = (int8_t)((int64_t)n % 7 + j);
+  for (uint64_t i = 0; i < n / 8; i++)
+    for (int j = 0; j < 16; j++) acc[j] = (int32_t)((uint32_t)acc[j] + (uint32_t)(x[j] * (int8_t)i));
+  for (int j = 0; j < 16; j++) keep = acc[j];
+  (void)keep;
+  return (double)(PML__PEAK_LOOPS / 8) * 16 * 2;
+}
+
+PML__FN void pml__peak_int8_range(void *ctx, size_t begin, size_t end) {
+  const char *how;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = pml__peak_int8_work(&how);
+}
+
+PML_API double pml_bench_peak_int8(const char **how) {
+  const char *name;
+  pml__peak_int8_work(&name);
+  if (how) *how = name;
+  return pml__peak_of(pml__peak_int8_range);
 }
 
 /* Reads every matrix of the model once, as a decode step does; seconds. */
@@ -13324,6 +14674,16 @@ typedef struct {
 } pml_bar_options;
 /* Horizontal bars from a common zero. */
 PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, const pml_bar_options *o);
+
+/* One amount inside another, areas to scale. */
+typedef struct {
+  const char *name, *shown;  /* "L2", its amount for people: "2 MiB" */
+  double amount;             /* > 0, at most that of the part before */
+  double value;              /* a second quantity, as a bar below; >= 0 */
+} pml_scale_part;
+/* Column k is a square for part k, with part k+1 as the coloured square in its corner, which the
+   next column shows magnified.  Below: value with its unit, and a bar on a scale common to all. */
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit);
 
 typedef struct {
   const char *const *row_names, *const *col_names; /* NULL: none */
@@ -14277,6 +15637,32 @@ PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, co
 }
 
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
+
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit) {
+  if (n < 1) return;
+  double most = 0, side = fmin(b.w / n - 60, b.h - 250), spare = b.h - side - 250;
+  b.y += spare / 2;
+  for (int k = 0; k < n; k++) most = fmax(most, part[k].value);
+  for (int k = 0; k < n; k++) {
+    pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
+    char shown[48];
+    pml_number_text(shown, part[k].value, part[k].value < 10);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE, 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name, part[k].shown);
+    if (k + 1 < n) {
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge, y = sq.y + side - edge;
+      double next = pml_box_column(b, k + 1, n, 60).x;
+      pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
+      pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
+      pml_svg_rect(s, (pml_box){x, y, edge, edge}, 0, PML_TEAL, PML_NO_COLOUR, 0);
+      pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
+    }
+    double y = sq.y + side + 40;
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0, PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
+    pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
+  }
+}
 
 PML__FN void pml__bar_text(char out[96], const pml_bar *b, const pml_bar_options *o) {
   char number[48];
@@ -15731,7 +17117,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS      needs § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -15748,7 +17134,8 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
    it is also kept, and the page's "Run it" shows that text.
 
    Claims are made with pml_expect(ctx, condition, "…measured numbers…").  Exit status:
-   0 every claim held, 1 one failed or the lesson could not run, 2 bad usage.
+   0 every claim held, 1 one failed or the lesson could not run (PML_CPU asks for kernels
+   that this machine lacks, say), 2 bad usage.
 
    Times go through pml_measure.  When a page or a diagram is written, the recorded
    measurement takes the place of the fresh one (see § 50), so the files do not depend
@@ -16806,7 +18193,8 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
     pml__catch_interrupt();
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
-    pml_status st = lesson->run(ctx);
+    pml_status st = pml_cpu_level_check(); /* a wrong PML_CPU ends here, with a sentence */
+    if (st == PML_OK) st = lesson->run(ctx);
     if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
     if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
     code = pml__lesson_finish(ctx, st);
