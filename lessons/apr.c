@@ -724,6 +724,7 @@ static int cmd_trace(const command *c, int argc, char **argv) {
                 {"--prompt", "-p", ARG_TEXT, &prompt, "or a text, taken as it is (no chat template)"},
                 {"--special", NULL, ARG_FLAG, &special, "control tokens in the text become one id"},
                 {"--dump-logits", NULL, ARG_TEXT, &dump, "write the last position's logits, raw little-endian f32"},
+                {"--ctx", "-c", ARG_INT, &o.ctx, "positions in the KV cache (0: as many as there are tokens)"},
                 {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
                 COMMON_ARGS(o)};
   const char *pos[1];
@@ -748,7 +749,9 @@ static int cmd_trace(const command *c, int argc, char **argv) {
   if (st == PML_OK && n == 0) st = pml_fail(PML_E_USAGE, "the prompt is empty: there is nothing to run");
   if (st == PML_OK && n > (size_t)m->cfg.n_ctx)
     st = pml_fail(PML_E_LIMIT, "%zu tokens, the model's context holds %d", n, m->cfg.n_ctx);
-  pml_context_options co = {.n_ctx = (int)n, .cancel = &cancel_flag};
+  if (st == PML_OK && o.ctx && n > (size_t)o.ctx)
+    st = pml_fail(PML_E_LIMIT, "%zu tokens do not fit into --ctx %d", n, o.ctx);
+  pml_context_options co = {.n_ctx = o.ctx ? o.ctx : (int)n, .cancel = &cancel_flag};
   if (st == PML_OK) st = pml_context_open(&ctx, m, NULL, &co);
   if (st == PML_OK && !(logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float)))) st = PML_E_MEMORY;
   if (st == PML_OK) {
