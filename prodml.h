@@ -9415,14 +9415,29 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    Generation is a loop: run the new tokens, take the last logits, sample one
    token, append it, stop or repeat.  Three things around the loop make it usable.
 
-   Chat template.  A chat model was trained on text with role markers and answers
-   well only in that form.  ChatML, which Qwen2 and our tutor use:
+   Chat format.  A chat model was trained on text with role markers and answers well
+   only in that form.  The same question in four of them:
 
-     <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     chatml   <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     llama2   <s>[INST] What is a KV cache? [/INST]
+     llama3   <|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is a KV
+              cache?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n
+     phi3     <|user|>\nWhat is a KV cache?<|end|>\n<|assistant|>\n
 
-   The markers are single control tokens.  The text between them is encoded with
-   control-token parsing off: a user who types "<|im_end|>" sends seven ordinary
-   tokens, not the end of his turn.
+   A file carries its format as a program in Jinja, a template language.  We do not run
+   programs from model files: the few formats there are stand in a table below, and
+   which one a template means is seen from its markers, "<|start_header_id|>" and so
+   on.  A file without a template is recognised by its control tokens.
+
+   Formats differ most in where a system message goes: a turn of its own, or inside the
+   first question (Llama 2, Gemma, Mistral v1), or the last (Mistral v3).  And spaces
+   count: "[INST] x" and "[INST]x" are other tokens, and a model trained on one answers
+   worse to the other.
+
+   Text between control tokens is encoded as one piece, markers and content together,
+   with control-token parsing off: a user who types "<|im_end|>" sends ordinary tokens,
+   not the end of his turn.  Where a format has no control tokens (llama2's [INST] is
+   plain text, alpaca's ### Instruction: too) nothing can protect it.
 
    Streaming.  A token is bytes, not characters: "é" may arrive as two tokens.
    Text is handed out only in whole UTF-8 characters, and a tail that could be
@@ -9433,7 +9448,11 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    the tenth turn of a chat costs one turn and not ten.
 
    The trap: after a stop, the last sampled token is not in the cache yet.  The
-   session counts only tokens that were run.
+   session counts only tokens that were run.  Another: a model may have several tokens
+   that end a turn (Llama 3: <|end_of_text|>, <|eot_id|>, <|eom_id|>) but one eos in its
+   metadata; who stops only there hears the model talk to itself.
+   Source: the templates published with the models; llama.cpp's src/llama-chat.cpp
+   recognises them by markers too.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef struct {
@@ -9441,18 +9460,31 @@ typedef struct {
   const char *content; /* 0-terminated UTF-8 */
 } pml_message;
 
+/* The formats by name, in the order in which they are tried: "phi4", "chatml", "llama3.1" …; NULL
+   after the last. */
+PML_API const char *pml_chat_format_name(size_t i);
+/* The name of the format that a Jinja template means, seen from its markers; NULL when unknown. */
+PML_API const char *pml_chat_format_detect(const char *jinja);
+/* The format of a model: the caller's choice (pml_model_options), else what its template means, or
+   in a file without one what its control tokens say.  NULL: no chat model, or one we do not know. */
+PML_API const char *pml_chat_format(const pml_model *m);
+/* A text that ends an answer in formats without control tokens ("### Instruction:"), or NULL. */
+PML_API const char *pml_chat_stop(const pml_model *m);
+
 /* Messages as token ids for this model, ending with the opening of an assistant
-   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's template is not
-   ChatML or it has no tokenizer.  A system message that the template itself
-   supplies is added when messages has none. */
+   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's format is unknown
+   or it has no tokenizer; PML_E_USAGE for roles in an order that the format does not
+   have.  A system message that the template itself supplies is added when messages
+   has none.  BOS comes first where the template or the tokenizer asks for it. */
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids);
 /* The same as text, for eyes. */
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
-/* True when the model carries a ChatML template or the ChatML tokens. */
+/* True when pml_chat_format knows the model's format. */
 PML_API bool pml_model_is_chat(const pml_model *m);
 
-/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+/* True for a token that ends an answer: the file's eos, eot or eom, or a control token with the text
+   of one: <|im_end|>, <|eot_id|>, <|end|>, <end_of_turn> … */
 PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
@@ -9499,15 +9531,141 @@ PML_API void pml_session_close(pml_session *s);
    normal end: PML_OK with PML_FINISH_CANCELLED. */
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
 
-/* Opens a session, asks one question, closes it. */
+/* Opens a session, asks one question, closes it.  The format's own stop text (pml_chat_stop) is added
+   to those of o. */
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
 
 #ifdef PML__IMPL
 
-PML_API bool pml_model_is_chat(const pml_model *m) {
-  if (!m->tokenizer || pml_token_find(m->tokenizer, "<|im_start|>") < 0) return false;
-  return pml_token_find(m->tokenizer, "<|im_end|>") >= 0;
+/* ── Chat formats ───────────────────────────────────────────────────────────── */
+
+enum { PML__SYS_TURN, PML__SYS_FIRST, PML__SYS_LAST }; /* a turn of its own; inside the first, the last question */
+enum { PML__TRIM_SYSTEM = 1, PML__TRIM_USER = 2, PML__TRIM_ANSWER = 4, PML__TRIM_ALL = 7, PML__TRIM_JOINED = 8 };
+
+#define PML__BOS "\1" /* in a marker: the text of the tokenizer's bos and eos */
+#define PML__EOS "\2"
+
+/* @chat_formats */
+/* Markers around each role.  A template means the first format whose `has` all occur in it; a file
+   without a template, the first whose `tokens` it has as control tokens. */
+typedef struct {
+  const char *name, *has[2], *tokens[2];
+  const char *begin, *system[2], *user[2], *answer[2], *prompt;
+  int system_place, trim;
+  bool alternate;       /* user and assistant must take turns */
+  bool always_system;   /* a system turn even without a system message */
+  const char *stop;
+} pml__chat_kind;
+
+#define PML__L3_HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+
+static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
+    {.name = "phi4", .has = {"<|im_start|>", "<|im_sep|>"}, .tokens = {"<|im_start|>", "<|im_sep|>"},
+     .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"}, .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
+     .answer = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"}, .prompt = "<|im_start|>assistant<|im_sep|>"},
+    {.name = "chatml", .has = {"<|im_start|>"}, .tokens = {"<|im_start|>", "<|im_end|>"},
+     .system = {"<|im_start|>system\n", "<|im_end|>\n"}, .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+     .answer = {"<|im_start|>assistant\n", "<|im_end|>\n"}, .prompt = "<|im_start|>assistant\n"},
+    {.name = "llama3.1", .has = {"<|start_header_id|>", "Cutting Knowledge Date"}, .begin = PML__BOS,
+     .system = {PML__L3_HEAD("system") "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+                "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
+    {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
+     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+    {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+     .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
+     .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
+    {.name = "mistral-v7", .has = {"[INST]", "[SYSTEM_PROMPT] "}, .begin = PML__BOS,
+     .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS},
+     .alternate = true},
+    {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
+     .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
+     .answer = {"", PML__EOS}, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_LAST,
+     .trim = PML__TRIM_ANSWER, .alternate = true},
+    {.name = "mistral", .has = {"[INST]"}, .begin = PML__BOS, .system = {"", "\n\n"}, .user = {"[INST] ", " [/INST]"},
+     .answer = {"", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "phi4-mini", .has = {"<|end|>", "'|>' + message['content']"}, .system = {"<|system|>", "<|end|>"},
+     .user = {"<|user|>", "<|end|>"}, .answer = {"<|assistant|>", "<|end|>"}, .prompt = "<|assistant|>"},
+    {.name = "phi3", .has = {"<|assistant|>", "<|end|>"}, .tokens = {"<|user|>", "<|end|>"}, .begin = PML__BOS,
+     .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
+     .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
+     .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
+     .system_place = PML__SYS_FIRST, .trim = PML__TRIM_USER | PML__TRIM_ANSWER, .alternate = true},
+    {.name = "alpaca", .has = {"### Instruction:"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"### Instruction:\n", "\n\n"}, .answer = {"### Response:\n", PML__EOS "\n\n"},
+     .prompt = "### Response:\n", .trim = PML__TRIM_ALL, .stop = "### Instruction:"},
+    {.name = "phi2", .has = {"Instruct:", "Output:"}, .system = {"", "\n"}, .user = {"Instruct: ", "\n"},
+     .answer = {"Output: ", "\n"}, .prompt = "Output:", .trim = PML__TRIM_ALL, .stop = "\nInstruct:"}};
+/* @end */
+
+enum { PML__N_CHAT_KINDS = sizeof pml__chat_kinds / sizeof pml__chat_kinds[0] };
+
+PML_API const char *pml_chat_format_name(size_t i) {
+  return i < PML__N_CHAT_KINDS ? pml__chat_kinds[i].name : NULL;
 }
+
+PML__FN const pml__chat_kind *pml__chat_by_name(const char *name) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++)
+    if (strcmp(pml__chat_kinds[i].name, name) == 0) return &pml__chat_kinds[i];
+  return NULL;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_markers(const char *jinja) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const pml__chat_kind *k = &pml__chat_kinds[i];
+    if (strstr(jinja, k->has[0]) && (!k->has[1] || strstr(jinja, k->has[1]))) return k;
+  }
+  return NULL;
+}
+
+PML_API const char *pml_chat_format_detect(const char *jinja) {
+  const pml__chat_kind *k = pml__chat_by_markers(jinja);
+  return k ? k->name : NULL;
+}
+
+PML__FN bool pml__is_control(const pml_tokenizer *t, int32_t id) {
+  return id >= 0 && pml_tokenizer_spec_of(t)->types[id] == 3;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_tokens(const pml_model *m) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const char *const *want = pml__chat_kinds[i].tokens;
+    if (want[0] && pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[0])) &&
+        pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[1])))
+      return &pml__chat_kinds[i];
+  }
+  return strcmp(m->cfg.arch, "phi2") == 0 ? pml__chat_by_name("phi2") : NULL; /* published without a template */
+}
+
+PML__FN const pml__chat_kind *pml__chat_kind_of(const pml_model *m) {
+  if (!m->tokenizer) return NULL;
+  if (m->chat_name) return pml__chat_by_name(m->chat_name);
+  return m->chat_template ? pml__chat_by_markers(m->chat_template) : pml__chat_by_tokens(m);
+}
+
+PML_API const char *pml_chat_format(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->name : NULL;
+}
+
+PML_API const char *pml_chat_stop(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->stop : NULL;
+}
+
+PML_API bool pml_model_is_chat(const pml_model *m) { return pml__chat_kind_of(m) != NULL; }
 
 /* The system text that a ChatML template supplies when the messages have none: in
    the Jinja source it stands as  <|im_start|>system\nTEXT<|im_end|>  with a literal
@@ -9515,7 +9673,7 @@ PML_API bool pml_model_is_chat(const pml_model *m) {
 PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   static const char open[] = "<|im_start|>system\\n";
   pml_str none = {NULL, 0};
-  for (const char *p = m->chat_template; p && (p = strstr(p, open)) != NULL;) {
+  for (const char *p = m->chat_name ? NULL : m->chat_template; p && (p = strstr(p, open)) != NULL;) {
     p += sizeof open - 1;
     const char *end = strstr(p, "<|im_end|>");
     if (!end) return none;
@@ -9526,52 +9684,186 @@ PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   return none;
 }
 
+/* What a chat becomes: its text, or ids of the finished pieces and the plain text since the last
+   control token. */
 typedef struct {
   const pml_model *m;
-  pml_buf ids;   /* int32_t, or text when as_text */
+  const pml__chat_kind *kind;
+  pml_buf ids, run;
   bool as_text;
 } pml__chat_out;
 
-PML__FN pml_status pml__chat_add(pml__chat_out *o, const char *text, size_t len, unsigned flags) {
-  if (o->as_text) {
-    pml_buf_add(&o->ids, text, len);
-    return PML_OK;
-  }
-  int32_t *ids;
-  size_t n;
-  pml_status st = pml_encode(o->m->tokenizer, text, len, flags, &ids, &n);
+/* Encodes the plain text since the last control token, in one piece. */
+PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
+  int32_t *ids = NULL;
+  size_t n = 0;
+  if (o->as_text || o->run.len == 0) return PML_OK;
+  if (o->run.failed) return PML_E_MEMORY;
+  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
+  o->run.len = 0;
   return PML_OK;
 }
 
-PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *role, const char *content, size_t len) {
-  char head[64];
-  int n = snprintf(head, sizeof head, "<|im_start|>%s\n", role);
-  pml_status st = pml__chat_add(o, head, (size_t)n, PML_ENCODE_SPECIAL);
-  if (st == PML_OK) st = pml__chat_add(o, content, len, 0);
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_end|>\n", 11, PML_ENCODE_SPECIAL);
+PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
+  pml_str text = pml_token_bytes(o->m->tokenizer, id);
+  pml_status st = pml__chat_flush(o);
+  if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
+  else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
 }
 
-PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
-  if (!pml_model_is_chat(o->m))
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no ChatML tokens, so it is not a chat model we know: use plain text "
-                    "(apr run)", o->m->name);
-  pml_str system = pml__chat_default_system(o->m);
-  pml_status st = PML_OK;
-  if (system.len && (n == 0 || strcmp(messages[0].role, "system") != 0))
-    st = pml__chat_turn(o, "system", system.ptr, system.len);
-  for (int i = 0; i < n && st == PML_OK; i++) {
-    const char *role = messages[i].role;
-    if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant"))
-      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i, role);
-    st = pml__chat_turn(o, role, messages[i].content, strlen(messages[i].content));
+/* The longest control token at the beginning of text, -1 when there is none. */
+PML__FN int32_t pml__chat_control_at(const pml_tokenizer *t, const char *text, size_t *len) {
+  char name[32];
+  for (size_t n = strnlen(text, sizeof name - 1); n > 1; n--) {
+    memcpy(name, text, n);
+    name[n] = 0;
+    int32_t id = pml_token_find(t, name);
+    if (!pml__is_control(t, id)) continue;
+    *len = n;
+    return id;
   }
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_start|>assistant\n", 22, PML_ENCODE_SPECIAL);
-  if (st == PML_OK && o->ids.failed) st = PML_E_MEMORY;
+  return -1;
+}
+
+/* A marker: control tokens become ids, the rest joins the plain text.  A bos or eos that the
+   tokenizer lacks is left out. */
+PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
+  const pml_tokenizer *t = o->m->tokenizer;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  pml_status st = PML_OK;
+  for (size_t step; text && *text && st == PML_OK; text += step) {
+    step = 1;
+    int32_t id = *text == PML__BOS[0] ? spec->bos : *text == PML__EOS[0] ? spec->eos : -1;
+    if (*text > 2) id = *text == '<' || *text == '[' ? pml__chat_control_at(t, text, &step) : -1;
+    if (id >= 0) st = pml__chat_token(o, id);
+    else if (*text > 2) pml_buf_add(&o->run, text, 1);
+  }
   return st;
+}
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
+
+PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
+  pml_status st = pml__chat_marker(o, around[0]);
+  pml_buf_add(&o->run, content.ptr, content.len);
+  return st == PML_OK ? pml__chat_marker(o, around[1]) : st;
+}
+
+PML__FN pml_status pml__chat_system(pml__chat_out *o, pml_str text) {
+  bool trim = o->kind->trim & PML__TRIM_SYSTEM;
+  return pml__chat_turn(o, o->kind->system, pml__trim(text, trim, trim));
+}
+
+/* A question, with the system text inside when `system` is not empty. */
+PML__FN pml_status pml__chat_question(pml__chat_out *o, pml_str system, pml_str text) {
+  const pml__chat_kind *k = o->kind;
+  bool trim = k->trim & PML__TRIM_USER, joined = system.len && k->trim & PML__TRIM_JOINED;
+  pml_status st = pml__chat_marker(o, k->user[0]);
+  if (st == PML_OK && system.len) st = pml__chat_system(o, system);
+  text = pml__trim(text, trim && !joined, trim); /* joined: the whole is trimmed, and begins with the system text */
+  pml_buf_add(&o->run, text.ptr, text.len);
+  return st == PML_OK ? pml__chat_marker(o, k->user[1]) : st;
+}
+
+/* An answer of an earlier turn.  Templates that know thinking show only what came after it. */
+PML__FN pml_status pml__chat_earlier(pml__chat_out *o, pml_str text) {
+  static const char mark[] = "</think>";
+  if (o->m->chat_template && strstr(o->m->chat_template, mark))
+    for (const char *p = text.ptr; (p = strstr(p, mark)) != NULL;) {
+      p += sizeof mark - 1;
+      text = (pml_str){p, strlen(p)};
+      while (text.len && text.ptr[0] == '\n') text.ptr++, text.len--;
+    }
+  bool trim = o->kind->trim & PML__TRIM_ANSWER;
+  return pml__chat_turn(o, o->kind->answer, pml__trim(text, trim, trim));
+}
+
+enum { PML__ROLE_SYSTEM, PML__ROLE_USER, PML__ROLE_ANSWER };
+
+PML__FN int pml__chat_role(const char *role) {
+  static const char *const names[] = {"system", "user", "assistant"};
+  for (int r = 0; r < 3; r++)
+    if (strcmp(role, names[r]) == 0) return r;
+  return -1;
+}
+
+/* Roles exist, and come in an order that the format can say. */
+PML__FN pml_status pml__chat_check(const pml__chat_kind *k, const pml_message *messages, int n) {
+  int expect = PML__ROLE_USER;
+  for (int i = 0; i < n; i++) {
+    int role = pml__chat_role(messages[i].role);
+    if (role < 0)
+      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i,
+                      messages[i].role);
+    if (role == PML__ROLE_SYSTEM && i > 0 && k->system_place != PML__SYS_TURN)
+      return pml_fail(PML_E_USAGE, "message %d is a system message: the format '%s' has one only at the beginning", i,
+                      k->name);
+    if (role == PML__ROLE_SYSTEM || !k->alternate) continue;
+    if (role != expect)
+      return pml_fail(PML_E_USAGE, "message %d is by the %s: in the format '%s' user and assistant take turns, the "
+                      "user first", i, messages[i].role, k->name);
+    expect = role == PML__ROLE_USER ? PML__ROLE_ANSWER : PML__ROLE_USER;
+  }
+  if (k->system_place != PML__SYS_TURN && n > 0 && pml__chat_role(messages[n - 1].role) == PML__ROLE_SYSTEM)
+    return pml_fail(PML_E_USAGE, "there is only a system message: the format '%s' needs a question with it", k->name);
+  return PML_OK;
+}
+
+/* Which question carries the system text, -1: none. */
+PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *messages, int n) {
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool last = o->kind->system_place == PML__SYS_LAST;
+  if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
+  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
+    if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
+  return -1;
+}
+
+/* The template decides about bos where there is one; ids also get the one that the tokenizer asks for. */
+PML__FN pml_status pml__chat_begin(pml__chat_out *o) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(o->m->tokenizer);
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool in_turn = o->kind->user[0][0] == PML__BOS[0], bos = o->kind->begin != NULL;
+  if (bos && jinja) bos = strstr(jinja, "bos_token") || strstr(jinja, "<|begin_of_text|>");
+  if (!o->as_text && spec->add_bos) bos = true;
+  return bos && !in_turn ? pml__chat_marker(o, PML__BOS) : PML_OK;
+}
+
+PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
+  const pml__chat_kind *k = o->kind = pml__chat_kind_of(o->m);
+  if (!k && o->m->chat_name)
+    return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
+                    "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
+  if (!k)
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
+                    "text (apr run --raw)", o->m->name);
+  pml_status st = pml__chat_check(k, messages, n);
+  if (st == PML_OK) st = pml__chat_begin(o);
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  pml_str none = {"", 0}, system = given ? pml_str_of(messages[0].content) : none;
+  pml_str supplied = strcmp(k->name, "chatml") == 0 ? pml__chat_default_system(o->m) : none;
+  if (st == PML_OK && !given && (supplied.len || k->always_system)) st = pml__chat_system(o, supplied);
+  int carrier = pml__chat_carrier(o, messages, n);
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_str text = pml_str_of(messages[i].content);
+    int role = pml__chat_role(messages[i].role);
+    if (role == PML__ROLE_USER) st = pml__chat_question(o, i == carrier ? system : none, text);
+    else if (role == PML__ROLE_ANSWER) st = pml__chat_earlier(o, text);
+    else if (k->system_place == PML__SYS_TURN) st = pml__chat_system(o, text);
+  }
+  if (st == PML_OK) st = pml__chat_marker(o, k->prompt);
+  if (st == PML_OK) st = pml__chat_flush(o);
+  return st == PML_OK && (o->ids.failed || o->run.failed) ? PML_E_MEMORY : st;
 }
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
@@ -9584,14 +9876,15 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
     *ids = (int32_t *)(void *)o.ids.data;
     *n_ids = o.ids.len / sizeof(int32_t);
   } else pml_buf_free(&o.ids);
+  pml_buf_free(&o.run);
   return st;
 }
 
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out) {
   pml__chat_out o = {.m = m, .as_text = true};
   pml_status st = pml__chat_build(&o, messages, n);
-  if (st == PML_OK) pml_buf_add(out, o.ids.data, o.ids.len);
-  pml_buf_free(&o.ids);
+  if (st == PML_OK) pml_buf_add(out, o.run.data, o.run.len);
+  pml_buf_free(&o.run);
   return st;
 }
 
@@ -9685,16 +9978,19 @@ PML__FN void pml__stream_add(pml__stream *st, pml_str bytes) {
   pml__stream_out(st, st->held.len - (pending > tail ? pending : tail));
 }
 
-PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
-  if (!t) return false;
-  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
-  return token == spec->eos || token == spec->eot ||
-         (spec->types && token < spec->n_vocab && spec->types[token] == 3 &&
-          (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
-           pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) {
+  static const char *const ends[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",     "<|eom_id|>",
+                                     "<|end|>",    "<end_of_turn>", "<|end_of_text|>", "</s>"};
+  if (!m->tokenizer) return false;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(m->tokenizer);
+  if (token < 0 || token >= spec->n_vocab) return false;
+  if (token == spec->eos || token == spec->eot || token == m->eom) return true;
+  if (spec->types[token] != 3 && spec->types[token] != 4) return false;
+  pml_str text = pml_token_bytes(m->tokenizer, token);
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    if (pml_str_eq(text, ends[i])) return true;
+  return false;
 }
-
-PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
 
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
@@ -9724,7 +10020,7 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
     if (st != PML_OK) return st;
     stats->n_generated++;
     if (o->on_token && !o->on_token(o->user, token, s->logits)) out->cancelled = true;
-    bool end = !o->ignore_eos && pml__is_end(tok, token);
+    bool end = !o->ignore_eos && pml_token_is_end(s->ctx->model, token);
     if (tok && !(end && !o->show_special)) {
       const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(tok);
       bool control = spec->types && token < spec->n_vocab && spec->types[token] == 3;
@@ -9771,12 +10067,21 @@ PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n,
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o) {
   pml_message message = {"user", question};
   pml_session *s = NULL;
+  pml_generate_options own = *o;
+  const char *stop = pml_chat_stop(m), **stops = NULL;
   int32_t *ids = NULL;
   size_t n;
   pml_status st = pml_chat_encode(m, &message, 1, &ids, &n);
+  if (st == PML_OK && stop) {
+    if (!(stops = (const char **)pml_calloc((size_t)o->n_stop + 1, sizeof *stops))) st = PML_E_MEMORY;
+    for (int i = 0; stops && i < o->n_stop; i++) stops[i] = o->stop[i];
+    if (stops) stops[own.n_stop++] = stop;
+    own.stop = stops;
+  }
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
-  if (st == PML_OK) st = pml_generate(s, ids, n, o);
+  if (st == PML_OK) st = pml_generate(s, ids, n, &own);
   pml_session_close(s);
+  pml_free(stops);
   pml_free(ids);
   return st;
 }
