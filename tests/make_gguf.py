@@ -221,7 +221,7 @@ def family_meta(p, V, layers, has, without, window):
             (a + '.attention.head_count', 4, p['H']), (a + '.attention.head_count_kv', 4, p['G']),
             (a + '.attention.' + eps, 6, 1e-5), (a + '.rope.freq_base', 6, p['theta']),
             (a + '.vocab_size', 4, V),
-            (a + '.rope.dimension_count', 4, p['h'] if 'partial' in without else p['rot'])]
+            (a + '.rope.dimension_count', 4, p['rot'])]
     if p['h'] != p['d'] // p['H']:
         meta += [(a + '.attention.key_length', 4, p['h']), (a + '.attention.value_length', 4, p['h'])]
     if 'linear' in has and 'linear' not in without:
@@ -305,6 +305,8 @@ def main():
     if a.family:
         p, tok = FAMILIES[a.family], own_tokenizer()
         V, has, without = len(tok[2][2][1]), p['has'].split(), a.without.split(',')
+        if 'partial' in without:
+            p = {**p, 'rot': p['h']}
         meta = family_meta(p, V, a.layers, has, without, a.window)
         write(a, p['arch'], a.family, meta + [tuple(e) for e in tok],
               family_tensors(p, V, a.layers, has, without), V, 1 << 18)
