@@ -6,7 +6,7 @@
      A C11 library that holds every mechanism of a production-ML course:
      tokenizers, model files, a transformer with its KV cache, sampling, a
      hand-written backward pass, and the tools around them.  It loads real
-     Qwen2 and Llama models.  It is written to be read from top to bottom:
+     Llama, Mistral, Qwen and Phi models.  It is written to be read from top to bottom:
      a chapter uses only chapters above it.
 
    QUICK START
@@ -143,8 +143,13 @@
      allocates nothing.
 
    SUPPORTED MODELS
-     arch "qwen2"  Qwen2, Qwen2.5, Qwen2.5-Coder     GQA, split-half RoPE, QKV bias
-     arch "llama"  Llama 1-3, Mistral-shaped         GQA, adjacent-pair RoPE
+     arch "llama"  Llama 1-3, Mistral, TinyLlama, Zephyr   adjacent-pair RoPE, window
+     arch "qwen2"  Qwen2, Qwen2.5, Qwen2.5-Coder           split-half RoPE, QKV bias
+     arch "qwen3"  Qwen3 (dense)                           a norm per query and key head
+     arch "phi2"   Phi-2                                   LayerNorm, GELU, parallel block
+     arch "phi3"   Phi-3, Phi-3.5-mini, Phi-4              fused matrices, window, LongRoPE
+     GQA everywhere; RoPE scaling linear, YaRN, Llama 3 and LongRoPE; tied or separate
+     heads (§ 25).  Chat formats: § 28.  Training (§ 31) knows the qwen2 shape only.
      Tensor types computed today: F32, F16, BF16.  The other GGUF types are
      known by name and size, and refused with a sentence.
 
@@ -5740,6 +5745,11 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
    out are multiplied by e^(m - m'); at the end out is divided by l.  The memory is
    8·256 scores, on the stack, at any length.
 
+   A sliding window w (Mistral 7B: 4096, Phi-3-mini: 2047) lets a row see only the last w
+   positions, itself among them.  Positions before that are not masked but not read:
+   the loop begins at n_visible - w.  Layers still pass on what they saw, so L layers
+   reach back L·(w - 1) positions.
+
    Cost per row and head: 2·S·h multiply-adds.  Decoding reads K and V once, 2·S·G·h
    numbers: at 32768 positions and G·h = 128 that is 33 MB a layer.
    The traps.  Cutting the sum where the cache's blocks end would make the result
@@ -5750,7 +5760,8 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
    that is applied after softmax leaves weight on the future: n_visible cuts first.
    Source: Vaswani et al. 2017 (arXiv:1706.03762); Milakov and Gimelshein 2018, Online
    normalizer calculation for softmax (arXiv:1805.02867); Dao et al. 2022,
-   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
+   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180);
+   Jiang et al. 2023, Mistral 7B, for the window (arXiv:2310.06825).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where a sequence's keys and values lie: position p is row p mod block_size of
@@ -5772,6 +5783,13 @@ typedef struct {
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible);
 
+/* The same through a sliding window: of its n_visible[t] positions row t sees the last
+   `window`; 0 is no window.  A window that reaches back to position 0 gives the bits of
+   pml_attention.  Positions before the window are not read: their blocks may be gone. */
+PML_API pml_status pml_attention_window(float *out, const float *q, int T, int n_heads, int n_kv_heads,
+                                        int head_dim, const pml_kv_view *const *view, const int32_t *n_visible,
+                                        int window);
+
 #ifdef PML__IMPL
 
 #define PML__ATT_CHUNK 256   /* positions between two looks at the maximum */
@@ -5781,10 +5799,14 @@ typedef struct {
   const pml__kernels *kernels;
   float *out;
   const float *q;
-  int T, n_heads, n_kv_heads, head_dim;
+  int T, n_heads, n_kv_heads, head_dim, window;
   const pml_kv_view *const *view;
   const int32_t *n_visible;
 } pml__att_job;
+
+PML__FN size_t pml__att_begin(int n_visible, int window) {
+  return window > 0 && n_visible > window ? (size_t)(n_visible - window) : 0;
+}
 
 /* k[i], v[i]: the rows of positions first … first+n-1 of one kv head, offset floats into a position. */
 PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *view, size_t first, size_t n,
@@ -5829,10 +5851,11 @@ PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *
   }
 }
 
-/* One row's `heads` query heads (at most 8) that share one kv head.  out[heads,dim] holds the sums. */
+/* One row's `heads` query heads (at most 8) that share one kv head, over positions begin … n_visible-1.
+   out[heads,dim] holds the sums. */
 /* @attention */
 PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, int heads, size_t dim,
-                            const pml_kv_view *view, size_t n_visible, size_t offset) {
+                            const pml_kv_view *view, size_t begin, size_t n_visible, size_t offset) {
   _Alignas(64) float score[PML__ATT_HEADS * PML__ATT_CHUNK];
   const float *k[PML__ATT_CHUNK], *v[PML__ATT_CHUNK];
   float m[PML__ATT_HEADS], l[PML__ATT_HEADS], scale = 1.0f / sqrtf((float)dim);
@@ -5841,15 +5864,16 @@ PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, 
     l[h] = 0;
   }
   memset(out, 0, (size_t)heads * dim * sizeof(float));
-  for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
-    size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
+  for (size_t first = begin, n; first < n_visible; first += n) {
+    n = PML__ATT_CHUNK - first % PML__ATT_CHUNK; /* to the next cut */
+    if (n > n_visible - first) n = n_visible - first;
     pml__att_rows(k, v, view, first, n, offset);
     pml__att_scores(kn, score, q, heads, dim, k, v, n);
     for (int h = 0; h < heads; h++) {
       float *s = score + h * PML__ATT_CHUNK;
       kn->scale(s, scale, n);
       float top = kn->max(s, n);
-      if (top > m[h] && first > 0) { /* a new maximum: what was summed so far shrinks */
+      if (top > m[h] && first > begin) { /* a new maximum: what was summed so far shrinks */
         float shrink = pml_expf(m[h] - top);
         l[h] *= shrink;
         kn->scale(out + (size_t)h * dim, shrink, dim);
@@ -5873,25 +5897,31 @@ PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
     for (int h = 0; h < group; h += PML__ATT_HEADS) {
       int heads = group - h < PML__ATT_HEADS ? group - h : PML__ATT_HEADS;
       size_t at = (t * (size_t)j->n_heads + g * (size_t)group + (size_t)h) * dim;
-      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t],
-                     g * dim);
+      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t],
+                     pml__att_begin(j->n_visible[t], j->window), (size_t)j->n_visible[t], g * dim);
     }
   }
 }
 
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible) {
-  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads)
-    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit", T,
-                    n_heads, n_kv_heads, head_dim);
+  return pml_attention_window(out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible, 0);
+}
+
+PML_API pml_status pml_attention_window(float *out, const float *q, int T, int n_heads, int n_kv_heads,
+                                        int head_dim, const pml_kv_view *const *view, const int32_t *n_visible,
+                                        int window) {
+  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads || window < 0)
+    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d, window %d do not fit",
+                    T, n_heads, n_kv_heads, head_dim, window);
   double work = 0;
   for (int t = 0; t < T; t++) {
     if (n_visible[t] < 0 || (n_visible[t] > 0 && view[t]->block_size < 1))
       return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t,
                       (int)n_visible[t], view[t]->block_size);
-    work += (double)n_visible[t] * n_heads * head_dim;
+    work += (double)(n_visible[t] - (int)pml__att_begin(n_visible[t], window)) * n_heads * head_dim;
   }
-  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible};
+  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, window, view, n_visible};
   size_t items = (size_t)T * (size_t)n_kv_heads;
   pml_parallel(items, work < 32768 ? items : 1, pml__att_range, &j);
   return PML_OK;
@@ -11289,17 +11319,44 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 
      tensor                    shape [out,in]    what it does
      token_embd.weight         [V,d]             row t is the vector of token t
-     blk.i.attn_norm.weight    [d]               scale of the first RMSNorm
+     blk.i.attn_norm.weight    [d]      +bias    scale of the first norm
      blk.i.attn_q.weight       [H·h,d]  +bias    queries
      blk.i.attn_k.weight       [G·h,d]  +bias    keys
      blk.i.attn_v.weight       [G·h,d]  +bias    values
-     blk.i.attn_output.weight  [d,H·h]           heads back to the residual
-     blk.i.ffn_norm.weight     [d]
-     blk.i.ffn_gate.weight     [f,d]
-     blk.i.ffn_up.weight       [f,d]
-     blk.i.ffn_down.weight     [d,f]
-     output_norm.weight        [d]
-     output.weight             [V,d]             the head; absent: token_embd again ("tied")
+     blk.i.attn_q_norm.weight  [h]               a norm for each query head; attn_k_norm for keys
+     blk.i.attn_output.weight  [d,H·h]  +bias    heads back to the residual
+     blk.i.ffn_norm.weight     [d]      +bias
+     blk.i.ffn_gate.weight     [f,d]    +bias
+     blk.i.ffn_up.weight       [f,d]    +bias
+     blk.i.ffn_down.weight     [d,f]    +bias
+     output_norm.weight        [d]      +bias
+     output.weight             [V,d]    +bias    the head; absent: token_embd again ("tied")
+
+   Nobody has all of them.  What the five families share is larger than what parts
+   them, so a family is a row of facts, and § 26 has one forward pass for all:
+
+     arch    norm       RoPE turns pairs    and
+     llama   RMSNorm    (2i, 2i+1)
+     qwen2   RMSNorm    (i, i + r/2)        QKV bias
+     qwen3   RMSNorm    (i, i + r/2)        queries and keys normalised per head; h ≠ d/H
+     phi2    LayerNorm  (i, i + r/2), r < h GELU without gate, biases everywhere, attention
+                                            and FFN side by side on the same norm
+     phi3    RMSNorm    (i, i + r/2)        q, k, v in one matrix, gate and up in one
+
+   Biases, fused matrices and the tied head are read off the file: the tensor is there
+   or not.  A fused matrix is rows of several under each other, so it comes apart by
+   adding to a pointer; nothing is copied.
+
+   Longer than trained.  RoPE turns pair i by φ_i radians per position, φ_i = θ^(-2i/r).
+   Positions never seen in training mean angles never seen, so φ is made smaller:
+
+     linear     φ_i / s               every pair s times slower
+     YaRN       fast pairs stay, slow ones become φ_i / s, a ramp between; q and k grow
+                by 1 + 0.1·ln s.  A pair is fast when it turns more than 32 times within
+                the original context, slow below once.
+     Llama 3.1  φ_i / factor_i, factors in the file (rope_freqs.weight)
+     LongRoPE   φ_i / long_i, or short_i in a context of the original length; q and k
+                grow by attn_factor
 
    Cost: one layer of Qwen2.5-0.5B (d 896, H 14, G 2, h 64, f 4864) holds
    896·(896+128+128+896) + 3·896·4864 = 14.9 million weights; 87 % are the FFN's.
@@ -11308,17 +11365,38 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 
    The trap: a tokenizer from another model fits the types but not the meaning.
    Where the tokenizer has more tokens than the embedding has rows, the file is
-   refused here, at load, and not by a wild read at the first rare token.
-   Source: Qwen Team 2024 (arXiv:2407.10671), Touvron et al. 2023 (arXiv:2302.13971).
+   refused here, at load, and not by a wild read at the first rare token.  And a
+   tensor that nobody asked for is a feature we would leave out: fluent text, slightly
+   wrong.  So every tensor of the file must have been used.
+   Source: Touvron et al. 2023, Llama (arXiv:2302.13971); Jiang et al. 2023, Mistral
+   (arXiv:2310.06825); Qwen Team 2024 and 2025 (arXiv:2407.10671, 2505.09388); Abdin et
+   al. 2024, Phi-3 (arXiv:2404.14219); Chen et al. 2023, linear scaling (arXiv:2306.
+   15595); Peng et al. 2023, YaRN (arXiv:2309.00071); Ding et al. 2024, LongRoPE
+   (arXiv:2402.13753).
    ═════════════════════════════════════════════════════════════════════════════ */
 
+/* How RoPE's angles are changed for contexts longer than the trained one.  The factors of
+   Llama 3.1 (rope_freqs.weight) may come on top of any. */
+typedef enum { PML_ROPE_PLAIN = 0, PML_ROPE_LINEAR, PML_ROPE_YARN, PML_ROPE_LONG } pml_rope_scaling;
+PML_API const char *pml_rope_scaling_name(pml_rope_scaling s); /* "none", "linear", "yarn", "longrope" */
+
 typedef struct {
-  char arch[16];              /* "qwen2", "llama" */
+  char arch[16];              /* "llama", "qwen2", "qwen3", "phi2", "phi3" */
   int n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ffn, n_vocab, n_ctx;
-  int rope_dim;               /* dimensions of a head that rotate, usually head_dim */
-  bool rope_split;            /* true: qwen2's pairs (i, i+rope_dim/2); false: llama's (2i, 2i+1) */
+  int rope_dim;               /* r: dimensions of a head that rotate, usually head_dim */
+  bool rope_split;            /* true: pairs (i, i+rope_dim/2); false: llama's (2i, 2i+1) */
   bool qkv_bias, tied_head;
-  float rope_theta, rms_eps;
+  float rope_theta, rms_eps;  /* rms_eps: ε of the norms, LayerNorm's too */
+  bool layer_norm;            /* LayerNorm with biases instead of RMSNorm */
+  bool parallel;              /* attention and FFN read the same norm of x; no ffn_norm */
+  bool gelu;                  /* FFN is down(gelu(up)) without a gate, instead of SwiGLU */
+  bool qk_norm;               /* RMSNorm of every query and key head before RoPE */
+  bool out_bias, ffn_bias, head_bias; /* of attn_output; of gate, up and down; of the head */
+  int window;                 /* positions that attention sees; 0: all */
+  pml_rope_scaling rope_scaling;
+  float rope_factor;          /* s, 1 without */
+  float rope_gain;            /* what q and k grow by, 1 without */
+  int n_ctx_orig;             /* the context before scaling; n_ctx without */
 } pml_config;
 
 /* Parameters that pml_config describes, counted from the shapes. */
@@ -11327,9 +11405,13 @@ PML_API uint64_t pml_config_n_params(const pml_config *c);
 PML_API uint64_t pml_config_layer_params(const pml_config *c);
 PML_API uint64_t pml_config_ffn_params(const pml_config *c);
 
+/* What a family does without is NULL, and a matrix of no rows. */
 typedef struct {
-  const float *attn_norm, *ffn_norm; /* [d] */
-  const float *bq, *bk, *bv;         /* [H·h], [G·h], [G·h]; NULL without biases */
+  const float *attn_norm, *ffn_norm;     /* [d] */
+  const float *attn_norm_b, *ffn_norm_b; /* [d] with layer_norm */
+  const float *q_norm, *k_norm;          /* [h] */
+  const float *bq, *bk, *bv, *bo;        /* [H·h], [G·h], [G·h], [d] */
+  const float *b_gate, *b_up, *b_down;   /* [f], [f], [d] */
   pml_mat wq, wk, wv, wo;
   pml_mat w_gate, w_up, w_down;
 } pml_layer;
@@ -11340,22 +11422,28 @@ typedef struct pml_model {
   pml_mat embed;              /* [V,d] */
   pml_mat head;               /* [V,d]; the same bytes as embed when tied */
   const float *final_norm;    /* [d] */
+  const float *final_norm_b;  /* [d], or NULL */
+  const float *head_b;        /* [V], or NULL */
   pml_layer *layers;          /* [n_layers] */
   float *rope_freqs;          /* [rope_dim/2] radians per position */
+  float *rope_freqs_long;     /* the same for contexts over n_ctx_orig; NULL: one is for all */
   pml_tokenizer *tokenizer;   /* NULL when the file has none that we can read */
   char *name;                 /* general.name, or the path */
   char *chat_template;        /* tokenizer.chat_template, or NULL */
+  const char *chat_name;      /* the caller's choice of a chat format (§ 28), or NULL; borrowed */
+  int eom;                    /* tokenizer.ggml.eom_token_id, or -1 */
   pml_gguf *file;
   pml_arena arena;
 } pml_model;
 
 typedef struct {
   bool allow_no_tokenizer;    /* open a file whose tokenizer is missing or unsupported */
+  const char *chat_template;  /* a chat format by name (§ 28), whatever the file says; outlives the model */
 } pml_model_options;
 
 /* Opens a GGUF model.  o may be NULL.  Close with pml_model_close.  PML_E_FORMAT
-   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture or
-   tensor type this version cannot compute. */
+   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture, tensor,
+   or tensor type this version cannot compute. */
 PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o);
 /* The same from bytes that outlive the model; name is for error sentences. */
 PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
@@ -11398,33 +11486,75 @@ typedef struct pml_backend {
 
 #ifdef PML__IMPL
 
-PML_API uint64_t pml_config_ffn_params(const pml_config *c) { return 3 * (uint64_t)c->d_ffn * (uint64_t)c->d_model; }
+PML_API const char *pml_rope_scaling_name(pml_rope_scaling s) {
+  static const char *const names[] = {"none", "linear", "yarn", "longrope"};
+  return (size_t)s < sizeof names / sizeof names[0] ? names[s] : "unknown";
+}
+
+PML_API uint64_t pml_config_ffn_params(const pml_config *c) {
+  uint64_t n = c->gelu ? 2 : 3, f = (uint64_t)c->d_ffn, d = (uint64_t)c->d_model;
+  return n * f * d + (c->ffn_bias ? (n - 1) * f + d : 0);
+}
 
 PML_API uint64_t pml_config_layer_params(const pml_config *c) {
-  uint64_t d = (uint64_t)c->d_model;
-  uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-  return 2 * d + 2 * q * d + 2 * kv * d + pml_config_ffn_params(c) + (c->qkv_bias ? q + 2 * kv : 0);
+  uint64_t d = (uint64_t)c->d_model, h = (uint64_t)c->head_dim;
+  uint64_t q = (uint64_t)c->n_heads * h, kv = (uint64_t)c->n_kv_heads * h;
+  uint64_t norms = d * (c->parallel ? 1 : 2) * (c->layer_norm ? 2 : 1) + (c->qk_norm ? 2 * h : 0);
+  uint64_t biases = (c->qkv_bias ? q + 2 * kv : 0) + (c->out_bias ? d : 0);
+  return norms + 2 * q * d + 2 * kv * d + biases + pml_config_ffn_params(c);
 }
 
 PML_API uint64_t pml_config_n_params(const pml_config *c) {
   uint64_t d = (uint64_t)c->d_model, v = (uint64_t)c->n_vocab;
-  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d + v * d * (c->tied_head ? 1 : 2);
+  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d * (c->layer_norm ? 2 : 1) +
+         v * d * (c->tied_head ? 1 : 2) + (c->head_bias ? v : 0);
+}
+
+/* ── The configuration ──────────────────────────────────────────────────────── */
+
+/* @families */
+/* What a family's metadata does not say.  all_bias: every matrix has one, else the file decides. */
+typedef struct {
+  const char *name;
+  bool rope_split, layer_norm, parallel, gelu, qk_norm, all_bias, fused_ffn;
+} pml__family;
+
+static const pml__family pml__families[] PML__UNUSED = {
+    {.name = "llama"},
+    {.name = "qwen2", .rope_split = true},
+    {.name = "qwen3", .rope_split = true, .qk_norm = true},
+    {.name = "phi2", .rope_split = true, .layer_norm = true, .parallel = true, .gelu = true, .all_bias = true},
+    {.name = "phi3", .rope_split = true, .fused_ffn = true}};
+/* @end */
+
+PML__FN const pml__family *pml__family_find(pml_str arch) {
+  for (size_t i = 0; i < sizeof pml__families / sizeof pml__families[0]; i++)
+    if (pml_str_eq(arch, pml__families[i].name)) return &pml__families[i];
+  return NULL;
+}
+
+/* "arch.key" in buf; true when the file has it. */
+PML__FN bool pml__cfg_has(const pml_gguf *g, const pml_config *c, const char *key, char name[128]) {
+  snprintf(name, 128, "%s.%s", c->arch, key);
+  return pml__gguf_find(g, name) != NULL;
 }
 
 /* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
    makes the key required. */
-PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char *key, int64_t lo, int64_t hi,
+PML__FN pml_status pml__cfg_int(const pml_gguf *g, const pml_config *c, const char *key, int64_t lo, int64_t hi,
                                 int absent, int *out) {
   char name[128];
   int64_t v;
-  snprintf(name, sizeof name, "%s.%s", arch, key);
-  if (!pml_gguf_get_int(g, name, &v)) {
+  if (!pml__cfg_has(g, c, key, name)) {
     if (absent < 0)
       return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is missing: this is not a complete model file",
                       pml_gguf_path(g), name);
     *out = absent;
     return PML_OK;
   }
+  if (!pml_gguf_get_int(g, name, &v))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is not one whole number: the file is damaged, or this model "
+                    "has layers of different sizes, which cannot be computed", pml_gguf_path(g), name);
   if (v < lo || v > hi)
     return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %" PRId64 ", it must lie between %" PRId64 " and %" PRId64,
                     pml_gguf_path(g), name, v, lo, hi);
@@ -11432,24 +11562,48 @@ PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char 
   return PML_OK;
 }
 
-PML__FN float pml__cfg_float(const pml_gguf *g, const char *arch, const char *key, float absent) {
+/* "arch.key" as a float in [lo,hi]; absent gives `absent`. */
+PML__FN pml_status pml__cfg_float(const pml_gguf *g, const pml_config *c, const char *key, double lo, double hi,
+                                  float absent, float *out) {
   char name[128];
-  double v;
-  snprintf(name, sizeof name, "%s.%s", arch, key);
-  return pml_gguf_get_float(g, name, &v) ? (float)v : absent;
+  double v = 0;
+  *out = absent;
+  if (!pml__cfg_has(g, c, key, name)) return PML_OK;
+  if (!pml_gguf_get_float(g, name, &v))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is not a number", pml_gguf_path(g), name);
+  if (!(v >= lo && v <= hi))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %g, it must lie between %g and %g", pml_gguf_path(g), name, v,
+                    lo, hi);
+  *out = (float)v;
+  return PML_OK;
 }
 
-PML__FN pml_status pml__cfg_arch(const pml_gguf *g, pml_config *c) {
+PML__FN pml_status pml__cfg_family(const pml_gguf *g, pml_config *c, const pml__family **family) {
   pml_str arch;
   if (!pml_gguf_get_str(g, "general.architecture", &arch))
     return pml_fail(PML_E_FORMAT, "%s: metadata 'general.architecture' is missing: this is not a model file",
                     pml_gguf_path(g));
-  if (!pml_str_eq(arch, "qwen2") && !pml_str_eq(arch, "llama"))
-    return pml_fail(PML_E_UNSUPPORTED, "%s: architecture '%.*s' is not supported: qwen2 and llama are",
-                    pml_gguf_path(g), (int)(arch.len < 40 ? arch.len : 40), arch.ptr);
-  snprintf(c->arch, sizeof c->arch, "%.*s", (int)arch.len, arch.ptr);
-  c->rope_split = pml_str_eq(arch, "qwen2");
-  return PML_OK;
+  const pml__family *f = *family = pml__family_find(arch);
+  if (!f) {
+    pml_buf shown = {0};
+    pml__gguf_quote(arch, 40, &shown);
+    pml_status st = pml_fail(PML_E_UNSUPPORTED, "%s: architecture %s is not supported: llama, qwen2, qwen3, phi2 and "
+                             "phi3 are", pml_gguf_path(g), shown.data ? shown.data : "?");
+    pml_buf_free(&shown);
+    return st;
+  }
+  snprintf(c->arch, sizeof c->arch, "%s", f->name);
+  c->rope_split = f->rope_split;
+  c->layer_norm = f->layer_norm;
+  c->parallel = f->parallel;
+  c->gelu = f->gelu;
+  c->qk_norm = f->qk_norm;
+  int experts = 0;
+  pml_status st = pml__cfg_int(g, c, "expert_count", 0, INT_MAX, 0, &experts);
+  if (st == PML_OK && experts > 0)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: a mixture of %d experts, which cannot be computed: take a dense model",
+                    pml_gguf_path(g), experts);
+  return st;
 }
 
 PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
@@ -11463,117 +11617,246 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
               {"feed_forward_length", 1, 1 << 22, offsetof(pml_config, d_ffn)}};
   for (size_t i = 0; i < sizeof need / sizeof need[0]; i++) {
     int *field = (int *)(void *)((char *)c + need[i].field);
-    pml_status st = pml__cfg_int(g, c->arch, need[i].key, need[i].lo, need[i].hi, -1, field);
+    pml_status st = pml__cfg_int(g, c, need[i].key, need[i].lo, need[i].hi, -1, field);
     if (st != PML_OK) return st;
   }
-  int head = c->d_model / c->n_heads;
+  char name[128];
+  int value_dim;
   pml_status st;
-  if ((st = pml__cfg_int(g, c->arch, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
-      (st = pml__cfg_int(g, c->arch, "attention.key_length", 2, 4096, head, &c->head_dim)) ||
-      (st = pml__cfg_int(g, c->arch, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
-      (st = pml__cfg_int(g, c->arch, "context_length", 1, INT_MAX, 2048, &c->n_ctx)))
+  if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head is",
+                    pml_gguf_path(g), c->d_model, c->n_heads, name);
+  if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
+      (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
+      (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
+      (st = pml__cfg_int(g, c, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
+      (st = pml__cfg_int(g, c, "context_length", 1, INT_MAX, 2048, &c->n_ctx)) ||
+      (st = pml__cfg_int(g, c, "attention.sliding_window", 0, INT_MAX, 0, &c->window)))
     return st;
-  int window = 0; /* attention within a window equals full attention up to its length */
-  if ((st = pml__cfg_int(g, c->arch, "attention.sliding_window", 0, INT_MAX, 0, &window)) != PML_OK) return st;
-  if (window > 0 && window < c->n_ctx) c->n_ctx = window;
   if (c->n_heads % c->n_kv_heads || c->head_dim % 2 || c->rope_dim % 2 || c->rope_dim > c->head_dim)
     return pml_fail(PML_E_FORMAT, "%s: %d heads, %d key heads of %d dimensions, %d rotated: these do not fit together",
                     pml_gguf_path(g), c->n_heads, c->n_kv_heads, c->head_dim, c->rope_dim);
+  if (value_dim != c->head_dim)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: keys of %d and values of %d dimensions: only equal ones are computed",
+                    pml_gguf_path(g), c->head_dim, value_dim);
+  const char *eps = c->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+  return pml__cfg_float(g, c, eps, 1e-12, 0.1, 1e-5f, &c->rms_eps);
+}
+
+/* Which scaling, by how much, from which length on. */
+PML__FN pml_status pml__cfg_rope(const pml_gguf *g, pml_config *c) {
+  static const struct { const char *name; pml_rope_scaling scaling; } known[] = {
+      {"none", PML_ROPE_PLAIN}, {"linear", PML_ROPE_LINEAR}, {"yarn", PML_ROPE_YARN}, {"longrope", PML_ROPE_LONG},
+      {"su", PML_ROPE_LONG}};
+  char name[128];
+  float gain;
+  pml_status st;
+  if ((st = pml__cfg_float(g, c, "rope.freq_base", 1.001, 1e12, 10000.0f, &c->rope_theta)) ||
+      (st = pml__cfg_float(g, c, "rope.scaling.factor", 0, 1e6, 0, &c->rope_factor)) ||
+      (st = pml__cfg_float(g, c, "rope.scaling.attn_factor", 0.01, 100, 1, &gain)) ||
+      (st = pml__cfg_int(g, c, "rope.scaling.original_context_length", 0, INT_MAX, 0, &c->n_ctx_orig)))
+    return st;
+  if (c->n_ctx_orig == 0) c->n_ctx_orig = c->n_ctx;
+  if (c->rope_factor == 0) c->rope_factor = 1; /* how old files say "none" */
+  if (c->rope_factor < 1)
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s.rope.scaling.factor' is %g, it must lie between 1 and 1000000",
+                    pml_gguf_path(g), c->arch, (double)c->rope_factor);
+  c->rope_gain = gain;
+  pml_str type = {"", 0};
+  if (!pml__cfg_has(g, c, "rope.scaling.type", name)) {
+    bool two = pml_gguf_tensor(g, "rope_factors_long.weight") != NULL;
+    c->rope_scaling = two ? PML_ROPE_LONG : c->rope_factor > 1 ? PML_ROPE_LINEAR : PML_ROPE_PLAIN;
+  } else {
+    size_t i = 0, n = sizeof known / sizeof known[0];
+    (void)pml_gguf_get_str(g, name, &type);
+    while (i < n && !pml_str_eq(type, known[i].name)) i++;
+    if (i == n) {
+      pml_buf shown = {0};
+      pml__gguf_quote(type, 40, &shown);
+      st = pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling %s is not supported: linear, yarn and longrope are",
+                    pml_gguf_path(g), shown.data ? shown.data : "?");
+      pml_buf_free(&shown);
+      return st;
+    }
+    c->rope_scaling = known[i].scaling;
+  }
+  if (c->rope_scaling == PML_ROPE_PLAIN) c->rope_factor = 1;
+  if (c->rope_scaling == PML_ROPE_YARN) c->rope_gain *= 1 + 0.1f * pml_logf(c->rope_factor);
   return PML_OK;
 }
 
+/* ── The weights ────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_model *m;
+  const pml_gguf *g;
+  const pml__family *family;
+  unsigned char *used;       /* [tensors]: this one was asked for */
+} pml__loader;
+
+PML__FN bool pml__loader_has(const pml__loader *ld, int layer, const char *suffix) {
+  char name[64];
+  snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
+  return pml_gguf_tensor(ld->g, name) != NULL;
+}
+
 /* Finds a matrix and checks its shape [n_out, n_in] and type. */
-PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out, int n_in, pml_mat *w) {
-  const pml_tensor *t = pml_gguf_tensor(g, name);
-  if (!t)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", pml_gguf_path(g),
-                    name);
+PML__FN pml_status pml__model_mat(pml__loader *ld, const char *name, int n_out, int n_in, pml_mat *w) {
+  const pml_tensor *t = pml_gguf_tensor(ld->g, name);
+  const char *path = pml_gguf_path(ld->g);
+  if (!t) return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", path, name);
+  ld->used[(const pml__gguf_info *)(const void *)t - ld->g->info] = 1;
   if (t->ne[0] != (uint64_t)n_in || t->ne[1] != (uint64_t)n_out || t->ne[2] != 1 || t->ne[3] != 1)
     return pml_fail(PML_E_FORMAT,
                     "%s: tensor '%s' is [%" PRIu64 ",%" PRIu64 "] (out,in), the configuration asks for [%d,%d]",
-                    pml_gguf_path(g), name, t->ne[1], t->ne[0], n_out, n_in);
+                    path, name, t->ne[1], t->ne[0], n_out, n_in);
   if (t->type != PML_F32 && t->type != PML_F16 && t->type != PML_BF16) {
     const pml_dtype_info_t *info = pml_dtype_info(t->type);
     return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%s' has type %s (%d), which cannot be computed yet: convert the "
-                    "model to F16", pml_gguf_path(g), name, info ? info->name : "unknown", t->type);
+                    "model to F16", path, name, info ? info->name : "unknown", t->type);
   }
   *w = (pml_mat){(pml_dtype)t->type, n_out, n_in, t->data};
   return PML_OK;
 }
 
 /* A vector as f32: in place when it is stored so, else converted into the arena. */
-PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
+PML__FN pml_status pml__model_vec(pml__loader *ld, const char *name, int n, const float **v) {
   pml_mat w = {PML_F32, 0, 0, NULL};
-  pml_status st = pml__model_mat(m->file, name, 1, n, &w);
+  pml_status st = pml__model_mat(ld, name, 1, n, &w);
   if (st != PML_OK) return st;
   if (w.type == PML_F32) {
     *v = (const float *)w.data;
     return PML_OK;
   }
-  float *copy = (float *)pml_arena_alloc(&m->arena, (size_t)n * sizeof(float));
+  float *copy = (float *)pml_arena_alloc(&ld->m->arena, (size_t)n * sizeof(float));
   if (!copy) return PML_E_MEMORY;
   *v = copy;
   return pml_row_to_f32(copy, &w, 0);
 }
 
-PML__FN pml_status pml__model_layer(pml_model *m, int i) {
-  const pml_config *c = &m->cfg;
-  pml_layer *l = &m->layers[i];
-  int q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-  struct {
+/* @unfuse */
+/* Rows [first, first + n) of a matrix are a matrix. */
+PML__FN pml_mat pml__mat_rows(const pml_mat *w, int first, int n) {
+  const pml_dtype_info_t *t = pml_dtype_info((int)w->type);
+  size_t row = (size_t)(w->n_in / t->block) * (size_t)t->bytes;
+  return (pml_mat){w->type, n, w->n_in, (const unsigned char *)w->data + (size_t)first * row};
+}
+/* @end */
+
+PML__FN pml_status pml__model_layer(pml__loader *ld, int i) {
+  const pml_config *c = &ld->m->cfg;
+  pml_layer *l = &ld->m->layers[i];
+  int d = c->d_model, f = c->d_ffn, h = c->head_dim, q = c->n_heads * h, kv = c->n_kv_heads * h;
+  bool fused_qkv = pml__loader_has(ld, i, "attn_qkv.weight");
+  bool fused_ffn = ld->family->fused_ffn && !pml__loader_has(ld, i, "ffn_gate.weight");
+  bool gate = !c->gelu && !fused_ffn, bias = c->qkv_bias;
+  pml_mat qkv = {0}, up = {0};
+  const float *qkv_b = NULL, *up_b = NULL;
+  const struct {
     const char *suffix;
+    bool wanted;
     int n_out, n_in;
     pml_mat *mat;
     const float **vec; /* exactly one of mat and vec is set */
-  } want[] = {{"attn_norm.weight", 1, c->d_model, NULL, &l->attn_norm},
-              {"attn_q.weight", q, c->d_model, &l->wq, NULL},
-              {"attn_k.weight", kv, c->d_model, &l->wk, NULL},
-              {"attn_v.weight", kv, c->d_model, &l->wv, NULL},
-              {"attn_output.weight", c->d_model, q, &l->wo, NULL},
-              {"ffn_norm.weight", 1, c->d_model, NULL, &l->ffn_norm},
-              {"ffn_gate.weight", c->d_ffn, c->d_model, &l->w_gate, NULL},
-              {"ffn_up.weight", c->d_ffn, c->d_model, &l->w_up, NULL},
-              {"ffn_down.weight", c->d_model, c->d_ffn, &l->w_down, NULL},
-              {"attn_q.bias", 1, q, NULL, &l->bq},
-              {"attn_k.bias", 1, kv, NULL, &l->bk},
-              {"attn_v.bias", 1, kv, NULL, &l->bv}};
-  size_t n = sizeof want / sizeof want[0] - (c->qkv_bias ? 0 : 3);
-  for (size_t j = 0; j < n; j++) {
+  } want[] = {{"attn_norm.weight", true, 1, d, NULL, &l->attn_norm},
+              {"attn_norm.bias", c->layer_norm, 1, d, NULL, &l->attn_norm_b},
+              {"attn_qkv.weight", fused_qkv, q + 2 * kv, d, &qkv, NULL},
+              {"attn_q.weight", !fused_qkv, q, d, &l->wq, NULL},
+              {"attn_k.weight", !fused_qkv, kv, d, &l->wk, NULL},
+              {"attn_v.weight", !fused_qkv, kv, d, &l->wv, NULL},
+              {"attn_qkv.bias", fused_qkv && bias, 1, q + 2 * kv, NULL, &qkv_b},
+              {"attn_q.bias", !fused_qkv && bias, 1, q, NULL, &l->bq},
+              {"attn_k.bias", !fused_qkv && bias, 1, kv, NULL, &l->bk},
+              {"attn_v.bias", !fused_qkv && bias, 1, kv, NULL, &l->bv},
+              {"attn_q_norm.weight", c->qk_norm, 1, h, NULL, &l->q_norm},
+              {"attn_k_norm.weight", c->qk_norm, 1, h, NULL, &l->k_norm},
+              {"attn_output.weight", true, d, q, &l->wo, NULL},
+              {"attn_output.bias", c->out_bias, 1, d, NULL, &l->bo},
+              {"ffn_norm.weight", !c->parallel, 1, d, NULL, &l->ffn_norm},
+              {"ffn_norm.bias", !c->parallel && c->layer_norm, 1, d, NULL, &l->ffn_norm_b},
+              {"ffn_gate.weight", gate, f, d, &l->w_gate, NULL},
+              {"ffn_gate.bias", gate && c->ffn_bias, 1, f, NULL, &l->b_gate},
+              {"ffn_up.weight", true, fused_ffn ? 2 * f : f, d, &up, NULL},
+              {"ffn_up.bias", c->ffn_bias, 1, fused_ffn ? 2 * f : f, NULL, &up_b},
+              {"ffn_down.weight", true, d, f, &l->w_down, NULL},
+              {"ffn_down.bias", c->ffn_bias, 1, d, NULL, &l->b_down}};
+  for (size_t j = 0; j < sizeof want / sizeof want[0]; j++) {
     char name[64];
+    if (!want[j].wanted) continue;
     snprintf(name, sizeof name, "blk.%d.%s", i, want[j].suffix);
-    pml_status st = want[j].mat ? pml__model_mat(m->file, name, want[j].n_out, want[j].n_in, want[j].mat)
-                                : pml__model_vec(m, name, want[j].n_in, want[j].vec);
+    pml_status st = want[j].mat ? pml__model_mat(ld, name, want[j].n_out, want[j].n_in, want[j].mat)
+                                : pml__model_vec(ld, name, want[j].n_in, want[j].vec);
     if (st != PML_OK) return st;
   }
+  if (fused_qkv) {
+    l->wq = pml__mat_rows(&qkv, 0, q);
+    l->wk = pml__mat_rows(&qkv, q, kv);
+    l->wv = pml__mat_rows(&qkv, q + kv, kv);
+    if (qkv_b) l->bq = qkv_b, l->bk = qkv_b + q, l->bv = qkv_b + q + kv;
+  }
+  l->w_up = fused_ffn ? pml__mat_rows(&up, f, f) : up;
+  l->b_up = fused_ffn && up_b ? up_b + f : up_b;
+  if (fused_ffn) l->w_gate = pml__mat_rows(&up, 0, f), l->b_gate = up_b;
   return PML_OK;
 }
 
-/* theta^(-2i/rope_dim), divided by the per-pair factors of Llama 3.1 ("rope_freqs")
-   and by a linear context-extension factor. */
-PML__FN pml_status pml__model_rope(pml_model *m) {
-  pml_config *c = &m->cfg;
-  int half = c->rope_dim / 2;
-  m->rope_freqs = (float *)pml_arena_alloc(&m->arena, (size_t)half * sizeof(float));
-  if (!m->rope_freqs) return PML_E_MEMORY;
-  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
-  if (pml_gguf_tensor(m->file, "rope_freqs.weight")) {
-    const float *factor = NULL;
-    pml_status st = pml__model_vec(m, "rope_freqs.weight", half, &factor);
-    if (st != PML_OK) return st;
-    for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor[i];
+/* ── The angles ─────────────────────────────────────────────────────────────── */
+
+/* Divides freqs by a tensor of factors, one per pair. */
+PML__FN pml_status pml__rope_factors(pml__loader *ld, const char *name, float *freqs, int half) {
+  const float *factor = NULL;
+  pml_status st = pml__model_vec(ld, name, half, &factor);
+  for (int i = 0; st == PML_OK && i < half; i++) {
+    if (!(factor[i] > 0 && factor[i] < 1e9f))
+      return pml_fail(PML_E_FORMAT, "%s: factor %d in tensor '%s' is %g, it must lie above 0 and below 1e9",
+                      pml_gguf_path(ld->g), i, name, (double)factor[i]);
+    freqs[i] /= factor[i];
   }
-  char key[64];
-  pml_str type;
-  snprintf(key, sizeof key, "%s.rope.scaling.type", c->arch);
-  if (!pml_gguf_get_str(m->file, key, &type) || pml_str_eq(type, "none")) return PML_OK;
-  if (!pml_str_eq(type, "linear"))
-    return pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported: linear is", pml_gguf_path(m->file),
-                    (int)(type.len < 40 ? type.len : 40), type.ptr);
-  float factor = pml__cfg_float(m->file, c->arch, "rope.scaling.factor", 1.0f);
-  if (!(factor >= 1.0f && factor <= 1e6f))
-    return pml_fail(PML_E_FORMAT, "%s: rope.scaling.factor must lie between 1 and 1000000", pml_gguf_path(m->file));
-  for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor;
-  return PML_OK;
+  return st;
+}
+
+/* @yarn */
+/* Pair i turns n_ctx·φ_i/2π times within the original context.  Pairs that turn more often than
+   beta_fast keep their angle, those below beta_slow are slowed by the factor, a ramp lies between. */
+PML__FN void pml__rope_yarn(float *freqs, const pml_config *c, float beta_fast, float beta_slow) {
+  const double two_pi = 6.283185307179586;
+  double per_pair = 2 * pml_logd((double)c->rope_theta) / c->rope_dim, last = c->rope_dim - 1;
+  double low = floor(pml_logd(c->n_ctx_orig / ((double)beta_fast * two_pi)) / per_pair);
+  double high = ceil(pml_logd(c->n_ctx_orig / ((double)beta_slow * two_pi)) / per_pair);
+  low = low < 0 ? 0 : low;
+  high = high > last ? last : high;
+  double width = high - low > 0.001 ? high - low : 0.001;
+  for (int i = 0; i < c->rope_dim / 2; i++) {
+    double slow = (i - low) / width, freq = (double)freqs[i];
+    slow = slow < 0 ? 0 : slow > 1 ? 1 : slow;
+    freqs[i] = (float)(freq / (double)c->rope_factor * slow + freq * (1 - slow));
+  }
+}
+/* @end */
+
+PML__FN pml_status pml__model_rope(pml__loader *ld) {
+  pml_model *m = ld->m;
+  const pml_config *c = &m->cfg;
+  int half = c->rope_dim / 2;
+  float fast, slow;
+  size_t bytes = (size_t)half * sizeof(float);
+  pml_status st;
+  if (!(m->rope_freqs = (float *)pml_arena_alloc(&m->arena, bytes))) return PML_E_MEMORY;
+  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
+  if (pml_gguf_tensor(ld->g, "rope_freqs.weight") &&
+      (st = pml__rope_factors(ld, "rope_freqs.weight", m->rope_freqs, half)) != PML_OK)
+    return st;
+  if ((st = pml__cfg_float(ld->g, c, "rope.scaling.yarn_beta_fast", 0.001, 1e6, 32, &fast)) ||
+      (st = pml__cfg_float(ld->g, c, "rope.scaling.yarn_beta_slow", 0.001, 1e6, 1, &slow)))
+    return st;
+  if (c->rope_scaling == PML_ROPE_LINEAR)
+    for (int i = 0; i < half; i++) m->rope_freqs[i] /= c->rope_factor;
+  if (c->rope_scaling == PML_ROPE_YARN) pml__rope_yarn(m->rope_freqs, c, fast, slow);
+  if (c->rope_scaling != PML_ROPE_LONG) return PML_OK;
+  if (!(m->rope_freqs_long = (float *)pml_arena_alloc(&m->arena, bytes))) return PML_E_MEMORY;
+  memcpy(m->rope_freqs_long, m->rope_freqs, bytes);
+  st = pml__rope_factors(ld, "rope_factors_long.weight", m->rope_freqs_long, half);
+  return st == PML_OK ? pml__rope_factors(ld, "rope_factors_short.weight", m->rope_freqs, half) : st;
 }
 
 PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
@@ -11584,43 +11867,66 @@ PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
   if (pml_gguf_get_str(m->file, "tokenizer.chat_template", &s) &&
       !(m->chat_template = pml_strndup(s.ptr, s.len)))
     return PML_E_MEMORY;
+  if (o) m->chat_name = o->chat_template;
   pml_status st = pml_gguf_tokenizer(m->file, &m->tokenizer);
   if (st != PML_OK) return o && o->allow_no_tokenizer ? PML_OK : st;
   int n_tokens = pml_tokenizer_spec_of(m->tokenizer)->n_vocab;
   if (n_tokens > m->cfg.n_vocab)
     return pml_fail(PML_E_FORMAT, "%s: the tokenizer has %d tokens but the embedding has %d rows: the tokenizer "
                     "belongs to another model", pml_gguf_path(m->file), n_tokens, m->cfg.n_vocab);
+  return pml__gguf_token_id(m->file, "tokenizer.ggml.eom_token_id", n_tokens, &m->eom);
+}
+
+/* A tensor that no one asked for is a part of the model that would be left out. */
+PML__FN pml_status pml__loader_all_used(const pml__loader *ld) {
+  static const char *const idle[] = {"attn_rot_embd", "rotary_emb.inv_freq"}; /* angles, which we compute */
+  for (size_t i = 0; i < pml_gguf_n_tensors(ld->g); i++) {
+    pml_str name = pml_gguf_tensor_at(ld->g, i)->name;
+    bool known = ld->used[i];
+    for (size_t k = 0; k < sizeof idle / sizeof idle[0]; k++)
+      for (size_t at = 0, n = strlen(idle[k]); !known && at + n <= name.len; at++)
+        known = memcmp(name.ptr + at, idle[k], n) == 0;
+    if (!known)
+      return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%.*s' has no place in a %s model as computed here: leaving it "
+                      "out would change every answer", pml_gguf_path(ld->g), pml__gguf_shown(name), name.ptr,
+                      ld->m->cfg.arch);
+  }
   return PML_OK;
 }
 
 PML__FN pml_status pml__model_load(pml_model *m, const pml_model_options *o) {
   pml_config *c = &m->cfg;
   const pml_gguf *g = m->file;
+  pml__loader ld = {.m = m, .g = g};
   pml_status st;
-  if ((st = pml__cfg_arch(g, c)) != PML_OK) return st;
+  if ((st = pml__cfg_family(g, c, &ld.family)) != PML_OK) return st;
   if (pml_gguf_n_tensors(g) == 0)
     return pml_fail(PML_E_FORMAT, "%s: the file holds a vocabulary but no weights: it can tokenize, not generate",
                     pml_gguf_path(g));
-  if ((st = pml__cfg_sizes(g, c)) != PML_OK) return st;
-  c->rms_eps = pml__cfg_float(g, c->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
-  c->rope_theta = pml__cfg_float(g, c->arch, "rope.freq_base", 10000.0f);
-  if (!(c->rms_eps > 0.0f && c->rms_eps < 1.0f) || !(c->rope_theta > 1.0f && c->rope_theta < 1e12f))
-    return pml_fail(PML_E_FORMAT, "%s: RMSNorm epsilon or RoPE base out of range", pml_gguf_path(g));
+  if ((st = pml__cfg_sizes(g, c)) != PML_OK || (st = pml__cfg_rope(g, c)) != PML_OK) return st;
   const pml_tensor *e = pml_gguf_tensor(g, "token_embd.weight");
-  if (!e || e->ne[1] > INT_MAX)
-    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing or too large", pml_gguf_path(g));
+  if (!e || e->ne[1] < 1 || e->ne[1] > INT_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing, empty or too large", pml_gguf_path(g));
   c->n_vocab = (int)e->ne[1];
   c->tied_head = !pml_gguf_tensor(g, "output.weight");
-  c->qkv_bias = pml_gguf_tensor(g, "blk.0.attn_q.bias") != NULL;
-  if ((st = pml__model_mat(g, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) != PML_OK) return st;
-  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
-  if ((st = pml__model_mat(g, head, c->n_vocab, c->d_model, &m->head)) != PML_OK) return st;
-  if ((st = pml__model_vec(m, "output_norm.weight", c->d_model, &m->final_norm)) != PML_OK) return st;
+  bool all = ld.family->all_bias;
+  c->qkv_bias = all || pml__loader_has(&ld, 0, "attn_q.bias") || pml__loader_has(&ld, 0, "attn_qkv.bias");
+  c->out_bias = all || pml__loader_has(&ld, 0, "attn_output.bias");
+  c->ffn_bias = all || pml__loader_has(&ld, 0, "ffn_up.bias");
+  c->head_bias = all || pml_gguf_tensor(g, "output.bias");
+  ld.used = (unsigned char *)pml_arena_calloc(&m->arena, pml_gguf_n_tensors(g), 1);
   m->layers = (pml_layer *)pml_arena_calloc(&m->arena, (size_t)c->n_layers, sizeof(pml_layer));
-  if (!m->layers) return PML_E_MEMORY;
+  if (!ld.used || !m->layers) return PML_E_MEMORY;
+  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
+  if ((st = pml__model_mat(&ld, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) ||
+      (st = pml__model_mat(&ld, head, c->n_vocab, c->d_model, &m->head)) ||
+      (st = pml__model_vec(&ld, "output_norm.weight", c->d_model, &m->final_norm)) ||
+      (c->layer_norm && (st = pml__model_vec(&ld, "output_norm.bias", c->d_model, &m->final_norm_b))) ||
+      (c->head_bias && (st = pml__model_vec(&ld, "output.bias", c->n_vocab, &m->head_b))))
+    return st;
   for (int i = 0; i < c->n_layers; i++)
-    if ((st = pml__model_layer(m, i)) != PML_OK) return st;
-  if ((st = pml__model_rope(m)) != PML_OK) return st;
+    if ((st = pml__model_layer(&ld, i)) != PML_OK) return st;
+  if ((st = pml__model_rope(&ld)) != PML_OK || (st = pml__loader_all_used(&ld)) != PML_OK) return st;
   return pml__model_texts(m, o);
 }
 
@@ -11631,6 +11937,7 @@ PML__FN pml_status pml__model_from(pml_model **out, pml_gguf *g, const pml_model
     return PML_E_MEMORY;
   }
   m->file = g;
+  m->eom = -1;
   pml_status st = pml__model_load(m, o);
   if (st != PML_OK) {
     pml_model_close(m);
@@ -11672,15 +11979,18 @@ PML__FN size_t pml__mat_bytes(const pml_mat *w) {
 
 PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
   const pml_config *c = &m->cfg;
-  size_t d = (size_t)c->d_model, n = pml__mat_bytes(&m->head) + d * sizeof(float);
+  size_t n = pml__mat_bytes(&m->head), matrices = 0;
   for (int i = 0; i < c->n_layers; i++) {
     const pml_layer *l = &m->layers[i];
     const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) n += pml__mat_bytes(w[j]);
-    n += 2 * d * sizeof(float);
-    if (c->qkv_bias) n += (size_t)(c->n_heads + 2 * c->n_kv_heads) * (size_t)c->head_dim * sizeof(float);
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) {
+      n += pml__mat_bytes(w[j]);
+      matrices += (size_t)w[j]->n_out * (size_t)w[j]->n_in;
+    }
   }
-  return n + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
+  size_t embeddings = (size_t)c->n_vocab * (size_t)c->d_model * (c->tied_head ? 1 : 2);
+  size_t vectors = (size_t)pml_config_n_params(c) - embeddings - matrices; /* norms and biases, f32 */
+  return n + vectors * sizeof(float) + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
 }
 
 #endif /* § 25 */
@@ -11694,14 +12004,19 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
 
      x[T,d]   = embed[token]                              one row per token
      for each layer:
-       n      = rmsnorm(x)
+       n      = norm(x)                                    RMSNorm or LayerNorm
        q,k,v  = n·Wqᵀ + bq,  n·Wkᵀ + bk,  n·Wvᵀ + bv      [T,H·h] [T,G·h] [T,G·h]
+       q,k    = norm of each head                          Qwen3
        q,k    = rope(q,k, position)                        rotate pairs by position
        cache  ← k, v                                       at this position
-       x     += attention(q, cache)·Woᵀ
-       n      = rmsnorm(x)
-       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside
-     logits   = rmsnorm(x)·headᵀ                           [T,V], only where wanted
+       x     += attention(q, cache)·Woᵀ                    over the window, if there is one
+       n      = norm(x)                                    Phi-2: the n from above
+       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside; Phi-2:
+                                                           gelu(n·Wuᵀ)·Wdᵀ
+     logits   = norm(x)·headᵀ                              [T,V], only where wanted
+
+   Biases are added where the file has them.  The families of § 25 differ in these
+   lines only; a missing bias or matrix is NULL and the line falls away.
 
    Cost per token: 2 operations per weight, and one read of every weight per
    *batch*.  A prefill of 512 tokens reads the weights once for 512 rows and is
@@ -11714,7 +12029,10 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
    are.  Each kernel of § 11 and § 14 promises that, so this chapter inherits it.
 
    Trace spans (§ 10), each from the start of its block: embed, per layer queries
-   (rotated), heads, attention, gate (before silu), hidden, ffn, then head.
+   (rotated), heads, attention, gate (before silu or gelu), hidden, ffn, then head.
+
+   LongRoPE's two tables: which one a context uses is decided when it is opened, by its
+   length, since keys turned by one table cannot meet queries turned by the other.
 
    The trap: computing logits for every prompt position.  For V = 151,936 the
    head is 28 % of Qwen2.5-0.5B's arithmetic; a prompt needs it once.
@@ -11779,7 +12097,8 @@ typedef struct {
   int max_rows;
   uint64_t n;
 } pml_probe;
-/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache. */
+/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache, or the model looks
+   through a window shorter than the context. */
 PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows);
 PML_API void pml_probe_close(pml_probe *p);
 /* weights[n] of query row `row` of the latest run, which began at position `first`; n = first + row + 1.
@@ -11797,6 +12116,8 @@ PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, doubl
 
 #ifdef PML__IMPL
 
+#define PML__MAX_POSITIONS 1000000 /* § 8 reduces angles up to 1e6 radians */
+
 /* The CPU backend's buffers, sized once for max_batch rows. */
 typedef struct {
   const pml_model *model;
@@ -11804,7 +12125,9 @@ typedef struct {
   pml_arena arena;
   int max_batch;
   const volatile int *cancel;
-  float *x, *n;              /* [B,d] residual stream, its normalised copy */
+  const float *freqs;        /* the model's RoPE table for this context's length */
+  float *x, *n, *y;          /* [B,d] residual stream, its normalised copy, a block's result */
+  float *cs;                 /* [B,rope_dim] cosines and sines of each row's position */
   float *q, *k, *v, *att;    /* [B,H·h] [B,G·h] [B,G·h] [B,H·h] */
   float *gate, *up;          /* [B,f] */
   int32_t *pos, *visible;    /* [B] position, positions that attention sees */
@@ -11830,14 +12153,16 @@ PML__FN pml_status pml__cpu_open(void **state, const pml_model *m, const pml_con
   s->model = m;
   s->max_batch = o->max_batch;
   s->cancel = o->cancel;
+  s->freqs = m->rope_freqs_long && o->n_ctx > c->n_ctx_orig ? m->rope_freqs_long : m->rope_freqs;
   size_t b = (size_t)o->max_batch, q = (size_t)c->n_heads * (size_t)c->head_dim;
   size_t kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
   struct {
     float **p;
     size_t width;
-  } buf[] = {{&s->x, (size_t)c->d_model}, {&s->n, (size_t)c->d_model}, {&s->q, q},
-             {&s->k, kv},                 {&s->v, kv},                 {&s->att, q},
-             {&s->gate, (size_t)c->d_ffn}, {&s->up, (size_t)c->d_ffn}};
+  } buf[] = {{&s->x, (size_t)c->d_model},  {&s->n, (size_t)c->d_model}, {&s->y, (size_t)c->d_model},
+             {&s->q, q},                   {&s->k, kv},                 {&s->v, kv},
+             {&s->att, q},                 {&s->cs, (size_t)c->rope_dim}, {&s->gate, (size_t)c->d_ffn},
+             {&s->up, (size_t)c->d_ffn}};
   bool ok = true;
   for (size_t i = 0; i < sizeof buf / sizeof buf[0]; i++)
     ok = ok && (*buf[i].p = (float *)pml_arena_alloc(&s->arena, b * buf[i].width * sizeof(float))) != NULL;
@@ -11866,18 +12191,29 @@ typedef struct {
   int layer;
 } pml__cpu_job;
 
+/* The angles of rows [begin,end): the same for every head and layer. */
+PML__FN void pml__cpu_angles(void *ctx, size_t begin, size_t end) {
+  pml__cpu *s = (pml__cpu *)ctx;
+  const pml_config *c = &s->model->cfg;
+  size_t width = (size_t)c->rope_dim;
+  for (size_t r = begin; r < end; r++) {
+    pml_rope_angles(s->cs + r * width, c->rope_dim, s->pos[r], s->freqs);
+    if (c->rope_gain != 1.0f) pml_scale(s->cs + r * width, c->rope_gain, width);
+  }
+}
+
 /* Rotates q and k of rows [begin,end) and stores k and v in the cache. */
 PML__FN void pml__cpu_rope_store(void *ctx, size_t begin, size_t end) {
   const pml__cpu_job *job = (const pml__cpu_job *)ctx;
   pml__cpu *s = job->s;
   const pml_config *c = &s->model->cfg;
-  const float *freqs = s->model->rope_freqs;
   size_t qw = (size_t)c->n_heads * (size_t)c->head_dim, kw = s->kv->stride;
   for (size_t r = begin; r < end; r++) {
     const pml_seq *seq = job->segs[s->row_seg[r]].seq;
+    const float *cs = s->cs + r * (size_t)c->rope_dim;
     float *k = s->k + r * kw;
-    pml_rope(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
-    pml_rope(k, c->n_kv_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    pml_rope_apply(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, cs, c->rope_split);
+    pml_rope_apply(k, c->n_kv_heads, c->head_dim, c->rope_dim, cs, c->rope_split);
     memcpy(pml_kv_k_row(s->kv, seq, job->layer, s->pos[r]), k, kw * sizeof(float));
     memcpy(pml_kv_v_row(s->kv, seq, job->layer, s->pos[r]), s->v + r * kw, kw * sizeof(float));
   }
@@ -11888,50 +12224,68 @@ PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
   pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
 }
 
+/* The norm of the family over rows of d_model. */
+PML__FN void pml__model_norm(const pml_model *m, float *y, const float *x, const float *w, const float *b, int rows) {
+  const pml_config *c = &m->cfg;
+  if (c->layer_norm) pml_layernorm(y, x, w, b, rows, c->d_model, c->rms_eps);
+  else pml_rmsnorm(y, x, w, rows, c->d_model, c->rms_eps);
+}
+
 /* @attention_block */
-/* x += attention(rmsnorm(x))·Woᵀ for T rows. */
+/* x += attention(norm(x))·Woᵀ for T rows; n keeps norm(x). */
 PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
+  int H = c->n_heads, G = c->n_kv_heads, h = c->head_dim;
   pml_status st;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, l->attn_norm, T, c->d_model, c->rms_eps);
+  pml__model_norm(s->model, s->n, s->x, l->attn_norm, l->attn_norm_b, T);
   if ((st = pml_linear(s->q, s->n, T, &l->wq, l->bq)) != PML_OK) return st;
   if ((st = pml_linear(s->k, s->n, T, &l->wk, l->bk)) != PML_OK) return st;
   if ((st = pml_linear(s->v, s->n, T, &l->wv, l->bv)) != PML_OK) return st;
+  if (c->qk_norm) { /* every head is a row of its own */
+    pml_rmsnorm(s->q, s->q, l->q_norm, T * H, h, c->rms_eps);
+    pml_rmsnorm(s->k, s->k, l->k_norm, T * G, h, c->rms_eps);
+  }
   pml__cpu_job job = {.s = s, .segs = segs, .layer = layer};
   pml_parallel((size_t)T, 4, pml__cpu_rope_store, &job);
-  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(c->n_heads * c->head_dim));
+  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(H * h));
   for (int r = 0; r < T; r++) {
     pml_kv_view *view = &s->views[s->row_seg[r]];
     if (r == 0 || s->row_seg[r] != s->row_seg[r - 1]) *view = pml_kv_view_of(s->kv, segs[s->row_seg[r]].seq, layer);
     s->row_view[r] = view;
   }
-  st = pml_attention(s->att, s->q, T, c->n_heads, c->n_kv_heads, c->head_dim, s->row_view, s->visible);
+  st = pml_attention_window(s->att, s->q, T, H, G, h, s->row_view, s->visible, c->window);
   if (st != PML_OK) return st;
-  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(c->n_heads * c->head_dim));
-  if ((st = pml_linear(s->n, s->att, T, &l->wo, NULL)) != PML_OK) return st;
-  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(H * h));
+  if ((st = pml_linear(s->y, s->att, T, &l->wo, l->bo)) != PML_OK) return st;
+  pml_add(s->x, s->y, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "attention", layer, s->x, (size_t)T * (size_t)c->d_model);
   return PML_OK;
 }
 /* @end */
 
 /* @ffn_block */
-/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ, or gelu(n·Wuᵀ)·Wdᵀ.  n = norm(x); in a parallel block the
+   norm that attention has read. */
 PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
+  size_t inside = (size_t)T * (size_t)c->d_ffn;
   pml_status st;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, l->ffn_norm, T, c->d_model, c->rms_eps);
-  if ((st = pml_linear(s->gate, s->n, T, &l->w_gate, NULL)) != PML_OK) return st;
-  pml_trace_end(t0, "gate", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
-  if ((st = pml_linear(s->up, s->n, T, &l->w_up, NULL)) != PML_OK) return st;
-  pml_parallel((size_t)T * (size_t)c->d_ffn, 4096, pml__cpu_swiglu, s);
-  pml_trace_end(t0, "hidden", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
-  if ((st = pml_linear(s->n, s->gate, T, &l->w_down, NULL)) != PML_OK) return st;
-  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
+  st = c->gelu ? pml_linear(s->gate, s->n, T, &l->w_up, l->b_up) : pml_linear(s->gate, s->n, T, &l->w_gate, l->b_gate);
+  if (st != PML_OK) return st;
+  pml_trace_end(t0, "gate", layer, s->gate, inside);
+  if (c->gelu) pml_gelu(s->gate, s->gate, inside);
+  else {
+    if ((st = pml_linear(s->up, s->n, T, &l->w_up, l->b_up)) != PML_OK) return st;
+    pml_parallel(inside, 4096, pml__cpu_swiglu, s);
+  }
+  pml_trace_end(t0, "hidden", layer, s->gate, inside);
+  if ((st = pml_linear(s->y, s->gate, T, &l->w_down, l->b_down)) != PML_OK) return st;
+  pml_add(s->x, s->y, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "ffn", layer, s->x, (size_t)T * (size_t)c->d_model);
   return PML_OK;
 }
@@ -11946,6 +12300,7 @@ PML__FN pml_status pml__cpu_chunk(pml__cpu *s, const pml_segment *segs, int T) {
     if (st != PML_OK) return st;
   }
   pml_trace_end(t0, "embed", -1, s->x, (size_t)T * (size_t)c->d_model);
+  pml_parallel((size_t)T, 4, pml__cpu_angles, s);
   for (int i = 0; i < c->n_layers; i++) {
     if (s->cancel && *s->cancel) return pml_fail(PML_E_CANCELLED, "cancelled in layer %d of %d", i, c->n_layers);
     pml_status st = pml__cpu_attention(s, segs, T, i);
@@ -11969,8 +12324,8 @@ PML__FN pml_status pml__cpu_logits(pml__cpu *s, const pml_segment *segs, int T, 
   *written = rows;
   if (rows == 0) return PML_OK;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, s->model->final_norm, rows, c->d_model, c->rms_eps);
-  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, NULL);
+  pml__model_norm(s->model, s->n, s->x, s->model->final_norm, s->model->final_norm_b, rows);
+  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, s->model->head_b);
   pml_trace_end(t0, "head", -1, logits, (size_t)rows * (size_t)c->n_vocab);
   return st;
 }
@@ -12041,6 +12396,9 @@ PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const
   if (opt.n_ctx > m->cfg.n_ctx)
     return pml_fail(PML_E_LIMIT, "a context of %d positions was asked for, the model was trained for %d", opt.n_ctx,
                     m->cfg.n_ctx);
+  if (opt.n_ctx > PML__MAX_POSITIONS)
+    return pml_fail(PML_E_LIMIT, "a context of %d positions: RoPE's angles are exact up to %d", opt.n_ctx,
+                    PML__MAX_POSITIONS);
   if (opt.block_size == 0) opt.block_size = 16;
   if (opt.max_batch == 0) opt.max_batch = opt.n_ctx < 512 ? opt.n_ctx : 512;
   pml_context *ctx = (pml_context *)pml_calloc(1, sizeof *ctx);
@@ -12087,8 +12445,8 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
 
 /* @lens */
 PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits) {
-  pml_rmsnorm(scratch, row, m->final_norm, 1, m->cfg.d_model, m->cfg.rms_eps);
-  return pml_linear(logits, scratch, 1, &m->head, NULL);
+  pml__model_norm(m, scratch, row, m->final_norm, m->final_norm_b, 1);
+  return pml_linear(logits, scratch, 1, &m->head, m->head_b);
 }
 /* @end */
 
@@ -12222,6 +12580,9 @@ PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const
   *out = NULL;
   if (!pml_context_kv(ctx))
     return pml_fail(PML_E_UNSUPPORTED, "probe: the backend '%s' keeps its cache to itself", ctx->backend->name);
+  if (c->window > 0 && c->window < ctx->options.n_ctx)
+    return pml_fail(PML_E_UNSUPPORTED, "probe: the model looks through a window of %d positions, the context has %d: "
+                    "open one no longer than the window", c->window, ctx->options.n_ctx);
   if (max_rows < 1 || max_rows > ctx->options.n_ctx)
     return pml_fail(PML_E_USAGE, "probe: %d rows: give 1 to %d, the context's positions", max_rows, ctx->options.n_ctx);
   size_t n = (size_t)c->n_layers * (size_t)max_rows * (size_t)c->n_heads * (size_t)c->head_dim;
@@ -12474,14 +12835,29 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    Generation is a loop: run the new tokens, take the last logits, sample one
    token, append it, stop or repeat.  Three things around the loop make it usable.
 
-   Chat template.  A chat model was trained on text with role markers and answers
-   well only in that form.  ChatML, which Qwen2 and our tutor use:
+   Chat format.  A chat model was trained on text with role markers and answers well
+   only in that form.  The same question in four of them:
 
-     <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     chatml   <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     llama2   <s>[INST] What is a KV cache? [/INST]
+     llama3   <|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is a KV
+              cache?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n
+     phi3     <|user|>\nWhat is a KV cache?<|end|>\n<|assistant|>\n
 
-   The markers are single control tokens.  The text between them is encoded with
-   control-token parsing off: a user who types "<|im_end|>" sends seven ordinary
-   tokens, not the end of his turn.
+   A file carries its format as a program in Jinja, a template language.  We do not run
+   programs from model files: the few formats there are stand in a table below, and
+   which one a template means is seen from its markers, "<|start_header_id|>" and so
+   on.  A file without a template is recognised by its control tokens.
+
+   Formats differ most in where a system message goes: a turn of its own, or inside the
+   first question (Llama 2, Gemma, Mistral v1), or the last (Mistral v3).  And spaces
+   count: "[INST] x" and "[INST]x" are other tokens, and a model trained on one answers
+   worse to the other.
+
+   Text between control tokens is encoded as one piece, markers and content together,
+   with control-token parsing off: a user who types "<|im_end|>" sends ordinary tokens,
+   not the end of his turn.  Where a format has no control tokens (llama2's [INST] is
+   plain text, alpaca's ### Instruction: too) nothing can protect it.
 
    Streaming.  A token is bytes, not characters: "é" may arrive as two tokens.
    Text is handed out only in whole UTF-8 characters, and a tail that could be
@@ -12492,7 +12868,11 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    the tenth turn of a chat costs one turn and not ten.
 
    The trap: after a stop, the last sampled token is not in the cache yet.  The
-   session counts only tokens that were run.
+   session counts only tokens that were run.  Another: a model may have several tokens
+   that end a turn (Llama 3: <|end_of_text|>, <|eot_id|>, <|eom_id|>) but one eos in its
+   metadata; who stops only there hears the model talk to itself.
+   Source: the templates published with the models; llama.cpp's src/llama-chat.cpp
+   recognises them by markers too.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef struct {
@@ -12500,18 +12880,31 @@ typedef struct {
   const char *content; /* 0-terminated UTF-8 */
 } pml_message;
 
+/* The formats by name, in the order in which they are tried: "phi4", "chatml", "llama3.1" …; NULL
+   after the last. */
+PML_API const char *pml_chat_format_name(size_t i);
+/* The name of the format that a Jinja template means, seen from its markers; NULL when unknown. */
+PML_API const char *pml_chat_format_detect(const char *jinja);
+/* The format of a model: the caller's choice (pml_model_options), else what its template means, or
+   in a file without one what its control tokens say.  NULL: no chat model, or one we do not know. */
+PML_API const char *pml_chat_format(const pml_model *m);
+/* A text that ends an answer in formats without control tokens ("### Instruction:"), or NULL. */
+PML_API const char *pml_chat_stop(const pml_model *m);
+
 /* Messages as token ids for this model, ending with the opening of an assistant
-   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's template is not
-   ChatML or it has no tokenizer.  A system message that the template itself
-   supplies is added when messages has none. */
+   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's format is unknown
+   or it has no tokenizer; PML_E_USAGE for roles in an order that the format does not
+   have.  A system message that the template itself supplies is added when messages
+   has none.  BOS comes first where the template or the tokenizer asks for it. */
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids);
 /* The same as text, for eyes. */
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
-/* True when the model carries a ChatML template or the ChatML tokens. */
+/* True when pml_chat_format knows the model's format. */
 PML_API bool pml_model_is_chat(const pml_model *m);
 
-/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+/* True for a token that ends an answer: the file's eos, eot or eom, or a control token with the text
+   of one: <|im_end|>, <|eot_id|>, <|end|>, <end_of_turn> … */
 PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
@@ -12558,15 +12951,141 @@ PML_API void pml_session_close(pml_session *s);
    normal end: PML_OK with PML_FINISH_CANCELLED. */
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
 
-/* Opens a session, asks one question, closes it. */
+/* Opens a session, asks one question, closes it.  The format's own stop text (pml_chat_stop) is added
+   to those of o. */
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
 
 #ifdef PML__IMPL
 
-PML_API bool pml_model_is_chat(const pml_model *m) {
-  if (!m->tokenizer || pml_token_find(m->tokenizer, "<|im_start|>") < 0) return false;
-  return pml_token_find(m->tokenizer, "<|im_end|>") >= 0;
+/* ── Chat formats ───────────────────────────────────────────────────────────── */
+
+enum { PML__SYS_TURN, PML__SYS_FIRST, PML__SYS_LAST }; /* a turn of its own; inside the first, the last question */
+enum { PML__TRIM_SYSTEM = 1, PML__TRIM_USER = 2, PML__TRIM_ANSWER = 4, PML__TRIM_ALL = 7, PML__TRIM_JOINED = 8 };
+
+#define PML__BOS "\1" /* in a marker: the text of the tokenizer's bos and eos */
+#define PML__EOS "\2"
+
+/* @chat_formats */
+/* Markers around each role.  A template means the first format whose `has` all occur in it; a file
+   without a template, the first whose `tokens` it has as control tokens. */
+typedef struct {
+  const char *name, *has[2], *tokens[2];
+  const char *begin, *system[2], *user[2], *answer[2], *prompt;
+  int system_place, trim;
+  bool alternate;       /* user and assistant must take turns */
+  bool always_system;   /* a system turn even without a system message */
+  const char *stop;
+} pml__chat_kind;
+
+#define PML__L3_HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+
+static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
+    {.name = "phi4", .has = {"<|im_start|>", "<|im_sep|>"}, .tokens = {"<|im_start|>", "<|im_sep|>"},
+     .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"}, .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
+     .answer = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"}, .prompt = "<|im_start|>assistant<|im_sep|>"},
+    {.name = "chatml", .has = {"<|im_start|>"}, .tokens = {"<|im_start|>", "<|im_end|>"},
+     .system = {"<|im_start|>system\n", "<|im_end|>\n"}, .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+     .answer = {"<|im_start|>assistant\n", "<|im_end|>\n"}, .prompt = "<|im_start|>assistant\n"},
+    {.name = "llama3.1", .has = {"<|start_header_id|>", "Cutting Knowledge Date"}, .begin = PML__BOS,
+     .system = {PML__L3_HEAD("system") "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+                "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
+    {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
+     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+    {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+     .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
+     .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
+    {.name = "mistral-v7", .has = {"[INST]", "[SYSTEM_PROMPT] "}, .begin = PML__BOS,
+     .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS},
+     .alternate = true},
+    {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
+     .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
+     .answer = {"", PML__EOS}, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_LAST,
+     .trim = PML__TRIM_ANSWER, .alternate = true},
+    {.name = "mistral", .has = {"[INST]"}, .begin = PML__BOS, .system = {"", "\n\n"}, .user = {"[INST] ", " [/INST]"},
+     .answer = {"", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "phi4-mini", .has = {"<|end|>", "'|>' + message['content']"}, .system = {"<|system|>", "<|end|>"},
+     .user = {"<|user|>", "<|end|>"}, .answer = {"<|assistant|>", "<|end|>"}, .prompt = "<|assistant|>"},
+    {.name = "phi3", .has = {"<|assistant|>", "<|end|>"}, .tokens = {"<|user|>", "<|end|>"}, .begin = PML__BOS,
+     .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
+     .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
+     .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
+     .system_place = PML__SYS_FIRST, .trim = PML__TRIM_USER | PML__TRIM_ANSWER, .alternate = true},
+    {.name = "alpaca", .has = {"### Instruction:"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"### Instruction:\n", "\n\n"}, .answer = {"### Response:\n", PML__EOS "\n\n"},
+     .prompt = "### Response:\n", .trim = PML__TRIM_ALL, .stop = "### Instruction:"},
+    {.name = "phi2", .has = {"Instruct:", "Output:"}, .system = {"", "\n"}, .user = {"Instruct: ", "\n"},
+     .answer = {"Output: ", "\n"}, .prompt = "Output:", .trim = PML__TRIM_ALL, .stop = "\nInstruct:"}};
+/* @end */
+
+enum { PML__N_CHAT_KINDS = sizeof pml__chat_kinds / sizeof pml__chat_kinds[0] };
+
+PML_API const char *pml_chat_format_name(size_t i) {
+  return i < PML__N_CHAT_KINDS ? pml__chat_kinds[i].name : NULL;
 }
+
+PML__FN const pml__chat_kind *pml__chat_by_name(const char *name) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++)
+    if (strcmp(pml__chat_kinds[i].name, name) == 0) return &pml__chat_kinds[i];
+  return NULL;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_markers(const char *jinja) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const pml__chat_kind *k = &pml__chat_kinds[i];
+    if (strstr(jinja, k->has[0]) && (!k->has[1] || strstr(jinja, k->has[1]))) return k;
+  }
+  return NULL;
+}
+
+PML_API const char *pml_chat_format_detect(const char *jinja) {
+  const pml__chat_kind *k = pml__chat_by_markers(jinja);
+  return k ? k->name : NULL;
+}
+
+PML__FN bool pml__is_control(const pml_tokenizer *t, int32_t id) {
+  return id >= 0 && pml_tokenizer_spec_of(t)->types[id] == 3;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_tokens(const pml_model *m) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const char *const *want = pml__chat_kinds[i].tokens;
+    if (want[0] && pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[0])) &&
+        pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[1])))
+      return &pml__chat_kinds[i];
+  }
+  return strcmp(m->cfg.arch, "phi2") == 0 ? pml__chat_by_name("phi2") : NULL; /* published without a template */
+}
+
+PML__FN const pml__chat_kind *pml__chat_kind_of(const pml_model *m) {
+  if (!m->tokenizer) return NULL;
+  if (m->chat_name) return pml__chat_by_name(m->chat_name);
+  return m->chat_template ? pml__chat_by_markers(m->chat_template) : pml__chat_by_tokens(m);
+}
+
+PML_API const char *pml_chat_format(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->name : NULL;
+}
+
+PML_API const char *pml_chat_stop(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->stop : NULL;
+}
+
+PML_API bool pml_model_is_chat(const pml_model *m) { return pml__chat_kind_of(m) != NULL; }
 
 /* The system text that a ChatML template supplies when the messages have none: in
    the Jinja source it stands as  <|im_start|>system\nTEXT<|im_end|>  with a literal
@@ -12574,7 +13093,7 @@ PML_API bool pml_model_is_chat(const pml_model *m) {
 PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   static const char open[] = "<|im_start|>system\\n";
   pml_str none = {NULL, 0};
-  for (const char *p = m->chat_template; p && (p = strstr(p, open)) != NULL;) {
+  for (const char *p = m->chat_name ? NULL : m->chat_template; p && (p = strstr(p, open)) != NULL;) {
     p += sizeof open - 1;
     const char *end = strstr(p, "<|im_end|>");
     if (!end) return none;
@@ -12585,52 +13104,186 @@ PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   return none;
 }
 
+/* What a chat becomes: its text, or ids of the finished pieces and the plain text since the last
+   control token. */
 typedef struct {
   const pml_model *m;
-  pml_buf ids;   /* int32_t, or text when as_text */
+  const pml__chat_kind *kind;
+  pml_buf ids, run;
   bool as_text;
 } pml__chat_out;
 
-PML__FN pml_status pml__chat_add(pml__chat_out *o, const char *text, size_t len, unsigned flags) {
-  if (o->as_text) {
-    pml_buf_add(&o->ids, text, len);
-    return PML_OK;
-  }
-  int32_t *ids;
-  size_t n;
-  pml_status st = pml_encode(o->m->tokenizer, text, len, flags, &ids, &n);
+/* Encodes the plain text since the last control token, in one piece. */
+PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
+  int32_t *ids = NULL;
+  size_t n = 0;
+  if (o->as_text || o->run.len == 0) return PML_OK;
+  if (o->run.failed) return PML_E_MEMORY;
+  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
+  o->run.len = 0;
   return PML_OK;
 }
 
-PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *role, const char *content, size_t len) {
-  char head[64];
-  int n = snprintf(head, sizeof head, "<|im_start|>%s\n", role);
-  pml_status st = pml__chat_add(o, head, (size_t)n, PML_ENCODE_SPECIAL);
-  if (st == PML_OK) st = pml__chat_add(o, content, len, 0);
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_end|>\n", 11, PML_ENCODE_SPECIAL);
+PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
+  pml_str text = pml_token_bytes(o->m->tokenizer, id);
+  pml_status st = pml__chat_flush(o);
+  if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
+  else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
 }
 
-PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
-  if (!pml_model_is_chat(o->m))
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no ChatML tokens, so it is not a chat model we know: use plain text "
-                    "(apr run)", o->m->name);
-  pml_str system = pml__chat_default_system(o->m);
-  pml_status st = PML_OK;
-  if (system.len && (n == 0 || strcmp(messages[0].role, "system") != 0))
-    st = pml__chat_turn(o, "system", system.ptr, system.len);
-  for (int i = 0; i < n && st == PML_OK; i++) {
-    const char *role = messages[i].role;
-    if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant"))
-      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i, role);
-    st = pml__chat_turn(o, role, messages[i].content, strlen(messages[i].content));
+/* The longest control token at the beginning of text, -1 when there is none. */
+PML__FN int32_t pml__chat_control_at(const pml_tokenizer *t, const char *text, size_t *len) {
+  char name[32];
+  for (size_t n = strnlen(text, sizeof name - 1); n > 1; n--) {
+    memcpy(name, text, n);
+    name[n] = 0;
+    int32_t id = pml_token_find(t, name);
+    if (!pml__is_control(t, id)) continue;
+    *len = n;
+    return id;
   }
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_start|>assistant\n", 22, PML_ENCODE_SPECIAL);
-  if (st == PML_OK && o->ids.failed) st = PML_E_MEMORY;
+  return -1;
+}
+
+/* A marker: control tokens become ids, the rest joins the plain text.  A bos or eos that the
+   tokenizer lacks is left out. */
+PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
+  const pml_tokenizer *t = o->m->tokenizer;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  pml_status st = PML_OK;
+  for (size_t step; text && *text && st == PML_OK; text += step) {
+    step = 1;
+    int32_t id = *text == PML__BOS[0] ? spec->bos : *text == PML__EOS[0] ? spec->eos : -1;
+    if (*text > 2) id = *text == '<' || *text == '[' ? pml__chat_control_at(t, text, &step) : -1;
+    if (id >= 0) st = pml__chat_token(o, id);
+    else if (*text > 2) pml_buf_add(&o->run, text, 1);
+  }
   return st;
+}
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
+
+PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
+  pml_status st = pml__chat_marker(o, around[0]);
+  pml_buf_add(&o->run, content.ptr, content.len);
+  return st == PML_OK ? pml__chat_marker(o, around[1]) : st;
+}
+
+PML__FN pml_status pml__chat_system(pml__chat_out *o, pml_str text) {
+  bool trim = o->kind->trim & PML__TRIM_SYSTEM;
+  return pml__chat_turn(o, o->kind->system, pml__trim(text, trim, trim));
+}
+
+/* A question, with the system text inside when `system` is not empty. */
+PML__FN pml_status pml__chat_question(pml__chat_out *o, pml_str system, pml_str text) {
+  const pml__chat_kind *k = o->kind;
+  bool trim = k->trim & PML__TRIM_USER, joined = system.len && k->trim & PML__TRIM_JOINED;
+  pml_status st = pml__chat_marker(o, k->user[0]);
+  if (st == PML_OK && system.len) st = pml__chat_system(o, system);
+  text = pml__trim(text, trim && !joined, trim); /* joined: the whole is trimmed, and begins with the system text */
+  pml_buf_add(&o->run, text.ptr, text.len);
+  return st == PML_OK ? pml__chat_marker(o, k->user[1]) : st;
+}
+
+/* An answer of an earlier turn.  Templates that know thinking show only what came after it. */
+PML__FN pml_status pml__chat_earlier(pml__chat_out *o, pml_str text) {
+  static const char mark[] = "</think>";
+  if (o->m->chat_template && strstr(o->m->chat_template, mark))
+    for (const char *p = text.ptr; (p = strstr(p, mark)) != NULL;) {
+      p += sizeof mark - 1;
+      text = (pml_str){p, strlen(p)};
+      while (text.len && text.ptr[0] == '\n') text.ptr++, text.len--;
+    }
+  bool trim = o->kind->trim & PML__TRIM_ANSWER;
+  return pml__chat_turn(o, o->kind->answer, pml__trim(text, trim, trim));
+}
+
+enum { PML__ROLE_SYSTEM, PML__ROLE_USER, PML__ROLE_ANSWER };
+
+PML__FN int pml__chat_role(const char *role) {
+  static const char *const names[] = {"system", "user", "assistant"};
+  for (int r = 0; r < 3; r++)
+    if (strcmp(role, names[r]) == 0) return r;
+  return -1;
+}
+
+/* Roles exist, and come in an order that the format can say. */
+PML__FN pml_status pml__chat_check(const pml__chat_kind *k, const pml_message *messages, int n) {
+  int expect = PML__ROLE_USER;
+  for (int i = 0; i < n; i++) {
+    int role = pml__chat_role(messages[i].role);
+    if (role < 0)
+      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i,
+                      messages[i].role);
+    if (role == PML__ROLE_SYSTEM && i > 0 && k->system_place != PML__SYS_TURN)
+      return pml_fail(PML_E_USAGE, "message %d is a system message: the format '%s' has one only at the beginning", i,
+                      k->name);
+    if (role == PML__ROLE_SYSTEM || !k->alternate) continue;
+    if (role != expect)
+      return pml_fail(PML_E_USAGE, "message %d is by the %s: in the format '%s' user and assistant take turns, the "
+                      "user first", i, messages[i].role, k->name);
+    expect = role == PML__ROLE_USER ? PML__ROLE_ANSWER : PML__ROLE_USER;
+  }
+  if (k->system_place != PML__SYS_TURN && n > 0 && pml__chat_role(messages[n - 1].role) == PML__ROLE_SYSTEM)
+    return pml_fail(PML_E_USAGE, "there is only a system message: the format '%s' needs a question with it", k->name);
+  return PML_OK;
+}
+
+/* Which question carries the system text, -1: none. */
+PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *messages, int n) {
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool last = o->kind->system_place == PML__SYS_LAST;
+  if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
+  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
+    if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
+  return -1;
+}
+
+/* The template decides about bos where there is one; ids also get the one that the tokenizer asks for. */
+PML__FN pml_status pml__chat_begin(pml__chat_out *o) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(o->m->tokenizer);
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool in_turn = o->kind->user[0][0] == PML__BOS[0], bos = o->kind->begin != NULL;
+  if (bos && jinja) bos = strstr(jinja, "bos_token") || strstr(jinja, "<|begin_of_text|>");
+  if (!o->as_text && spec->add_bos) bos = true;
+  return bos && !in_turn ? pml__chat_marker(o, PML__BOS) : PML_OK;
+}
+
+PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
+  const pml__chat_kind *k = o->kind = pml__chat_kind_of(o->m);
+  if (!k && o->m->chat_name)
+    return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
+                    "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
+  if (!k)
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
+                    "text (apr run --raw)", o->m->name);
+  pml_status st = pml__chat_check(k, messages, n);
+  if (st == PML_OK) st = pml__chat_begin(o);
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  pml_str none = {"", 0}, system = given ? pml_str_of(messages[0].content) : none;
+  pml_str supplied = strcmp(k->name, "chatml") == 0 ? pml__chat_default_system(o->m) : none;
+  if (st == PML_OK && !given && (supplied.len || k->always_system)) st = pml__chat_system(o, supplied);
+  int carrier = pml__chat_carrier(o, messages, n);
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_str text = pml_str_of(messages[i].content);
+    int role = pml__chat_role(messages[i].role);
+    if (role == PML__ROLE_USER) st = pml__chat_question(o, i == carrier ? system : none, text);
+    else if (role == PML__ROLE_ANSWER) st = pml__chat_earlier(o, text);
+    else if (k->system_place == PML__SYS_TURN) st = pml__chat_system(o, text);
+  }
+  if (st == PML_OK) st = pml__chat_marker(o, k->prompt);
+  if (st == PML_OK) st = pml__chat_flush(o);
+  return st == PML_OK && (o->ids.failed || o->run.failed) ? PML_E_MEMORY : st;
 }
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
@@ -12643,14 +13296,15 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
     *ids = (int32_t *)(void *)o.ids.data;
     *n_ids = o.ids.len / sizeof(int32_t);
   } else pml_buf_free(&o.ids);
+  pml_buf_free(&o.run);
   return st;
 }
 
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out) {
   pml__chat_out o = {.m = m, .as_text = true};
   pml_status st = pml__chat_build(&o, messages, n);
-  if (st == PML_OK) pml_buf_add(out, o.ids.data, o.ids.len);
-  pml_buf_free(&o.ids);
+  if (st == PML_OK) pml_buf_add(out, o.run.data, o.run.len);
+  pml_buf_free(&o.run);
   return st;
 }
 
@@ -12744,16 +13398,19 @@ PML__FN void pml__stream_add(pml__stream *st, pml_str bytes) {
   pml__stream_out(st, st->held.len - (pending > tail ? pending : tail));
 }
 
-PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
-  if (!t) return false;
-  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
-  return token == spec->eos || token == spec->eot ||
-         (spec->types && token < spec->n_vocab && spec->types[token] == 3 &&
-          (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
-           pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) {
+  static const char *const ends[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",     "<|eom_id|>",
+                                     "<|end|>",    "<end_of_turn>", "<|end_of_text|>", "</s>"};
+  if (!m->tokenizer) return false;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(m->tokenizer);
+  if (token < 0 || token >= spec->n_vocab) return false;
+  if (token == spec->eos || token == spec->eot || token == m->eom) return true;
+  if (spec->types[token] != 3 && spec->types[token] != 4) return false;
+  pml_str text = pml_token_bytes(m->tokenizer, token);
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    if (pml_str_eq(text, ends[i])) return true;
+  return false;
 }
-
-PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
 
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
@@ -12783,7 +13440,7 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
     if (st != PML_OK) return st;
     stats->n_generated++;
     if (o->on_token && !o->on_token(o->user, token, s->logits)) out->cancelled = true;
-    bool end = !o->ignore_eos && pml__is_end(tok, token);
+    bool end = !o->ignore_eos && pml_token_is_end(s->ctx->model, token);
     if (tok && !(end && !o->show_special)) {
       const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(tok);
       bool control = spec->types && token < spec->n_vocab && spec->types[token] == 3;
@@ -12830,12 +13487,21 @@ PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n,
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o) {
   pml_message message = {"user", question};
   pml_session *s = NULL;
+  pml_generate_options own = *o;
+  const char *stop = pml_chat_stop(m), **stops = NULL;
   int32_t *ids = NULL;
   size_t n;
   pml_status st = pml_chat_encode(m, &message, 1, &ids, &n);
+  if (st == PML_OK && stop) {
+    if (!(stops = (const char **)pml_calloc((size_t)o->n_stop + 1, sizeof *stops))) st = PML_E_MEMORY;
+    for (int i = 0; stops && i < o->n_stop; i++) stops[i] = o->stop[i];
+    if (stops) stops[own.n_stop++] = stop;
+    own.stop = stops;
+  }
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
-  if (st == PML_OK) st = pml_generate(s, ids, n, o);
+  if (st == PML_OK) st = pml_generate(s, ids, n, &own);
   pml_session_close(s);
+  pml_free(stops);
   pml_free(ids);
   return st;
 }
@@ -13051,9 +13717,10 @@ PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float 
 
 PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
   if (strcmp(c->arch, "qwen2") != 0 || !c->rope_split || !c->qkv_bias || !c->tied_head ||
-      c->rope_dim != c->head_dim)
+      c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
+      c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, QKV bias, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
