@@ -178,7 +178,7 @@ local function picture(el)
   return pandoc.RawBlock("html", '<figure><div class="scroll"><a href="diagrams/' .. name ..
     '"><img class="screen" src="diagrams/' .. name .. '" alt="' .. text ..
     '"><img class="paper" src="diagrams/paper/' .. name .. '" alt="' .. text ..
-    '"></a></div><figcaption>Tap the picture to see it alone.</figcaption></figure>')
+    '"></a></div><figcaption>Scroll sideways, turn the phone, or tap to see it alone.</figcaption></figure>')
 end
 
 local function paragraph(el)
@@ -254,11 +254,55 @@ walk_blocks = function(blocks)
   return out
 end
 
+-- The head of a page (what it belongs to, title, summary, what to read with it) goes before the list
+-- of its sections.
+local function head(doc)
+  local out = pandoc.List()
+  local function is(b, t) return b and b.t == t end
+  if not is(doc.blocks[1], "Header") or doc.blocks[1].level ~= 1 then return end
+  local title = doc.blocks:remove(1)
+  if kind == "page" then
+    local first = doc.blocks[1]
+    if is(first, "Para") and is(first.content[1], "Emph") then
+      out:insert(pandoc.Div({doc.blocks:remove(1)}, pandoc.Attr("", {"kicker"})))
+    end
+    out:insert(title)
+    if is(doc.blocks[1], "Para") then
+      out:insert(pandoc.Div({doc.blocks:remove(1)}, pandoc.Attr("", {"lead"})))
+    end
+    if is(doc.blocks[1], "Para") then out:insert(doc.blocks:remove(1)) end
+  else out:insert(title) end
+  doc.meta.head = pandoc.MetaBlocks(out)
+end
+
+-- The letters of the glossary, in one row.
+local function letters(doc)
+  local row = pandoc.List()
+  for _, b in ipairs(doc.blocks) do
+    if b.t == "Header" and b.level == 2 then
+      local a = pandoc.utils.stringify(b.content)
+      b.identifier = "letter-" .. a
+      row:insert(pandoc.Link({pandoc.Str(a)}, "#letter-" .. a))
+      row:insert(pandoc.Space())
+    end
+  end
+  for i, b in ipairs(doc.blocks) do
+    if b.t == "Header" and b.level == 2 then
+      doc.blocks:insert(i, pandoc.Div({pandoc.Para(row)}, pandoc.Attr("", {"letters"})))
+      return
+    end
+  end
+end
+
 function Pandoc(doc)
   if doc.meta.form then form = pandoc.utils.stringify(doc.meta.form) end
   if doc.meta.kind then kind = pandoc.utils.stringify(doc.meta.kind) end
   header = read("prodml.h")
   read_glossary()
   doc.blocks = walk_blocks(doc.blocks)
+  if form == "pages" then
+    head(doc)
+    if kind == "glossary" then letters(doc) end
+  end
   return doc
 end

@@ -109,7 +109,8 @@ fact() { sed -n "s/^$1=//p" "$WORK/facts.txt"; }
 # The front page: tests/book_front.md with what is counted in it, then the list of lessons.
 front() {
   local f part last="" picture first
-  picture=$(ls diagrams/05_attention.svg diagrams/[0-9]*.svg 2> /dev/null | head -n 1)
+  picture=diagrams/05_attention.svg
+  [ -f "$picture" ] || picture=$(ls diagrams/[0-9]*.svg | head -n 1)
   first=$(pages | grep 05_ || pages)
   first=$(basename "$(echo "$first" | head -n 1)" .md)
   sed -e "s/@LINES@/$(fact LINES)/; s/@CHAPTERS@/$(fact CHAPTERS)/; s/@WRITTEN@/$(fact WRITTEN)/" \

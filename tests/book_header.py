@@ -224,8 +224,8 @@ class Printer:
             out.append(self.section(m) if m else self.name(piece) or esc(piece))
         return "".join(out)
 
-    def code(self, text, first, declared=None):
-        """Lines of C from line `first` on, each with an anchor and a number."""
+    def coloured(self, text, first, declared=None):
+        """C as HTML, line by line; `declared` as View.declared gives it."""
         out, at, declared = [], 0, declared or {}
         line = first
         for m in TOKEN.finditer(text):
@@ -252,7 +252,11 @@ class Printer:
                 out.append(self.name(token) or esc(token))
             line += token.count("\n")
         out.append(esc(text[at:]))
-        rows = "".join(out).split("\n")
+        return "".join(out)
+
+    def code(self, text, first, declared=None):
+        """Lines of C from line `first` on, each with an anchor and a number."""
+        rows = self.coloured(text, first, declared).split("\n")
         return '<pre class="code" style="counter-reset:n %d"><code>%s</code></pre>\n' % (first - 1, "".join(
             '<span id="L%d"><a class="n" href="#L%d" tabindex="-1"></a>%s\n</span>' % (first + i, first + i, row)
             for i, row in enumerate(rows)))
@@ -276,8 +280,10 @@ class Printer:
             marks = anchors(start, end)
             if kind == "pre" and text:
                 indent = min(len(x) - len(x.lstrip()) for x in text if x)
+                body = "\n".join(x[indent:] for x in text)
+                is_c = re.search(r"(^#define|[;{]) *(//.*)?$", body, re.M)
                 out.append('%s<pre class="formula"><code>%s</code></pre>' %
-                           (marks, self.verbatim("\n".join(x[indent:] for x in text))))
+                           (marks, self.coloured(body, 0) if is_c else self.verbatim(body)))
             elif kind == "item" and text:
                 items = re.split(r"\n(?=(?:- |\d+\. ))", "\n".join(text))
                 tag = "ol" if re.match(r"\d", items[0]) else "ul"
