@@ -225,15 +225,16 @@ local function walk_block(b)
     local new = paragraph(b)
     if new then return new end
     b.content = walk_inlines(b.content)
+  elseif b.t == "Div" and form == "one" and b.classes:includes("doors") then return nil   -- the contents does it
   elseif b.t == "BlockQuote" or b.t == "Div" then b.content = walk_blocks(b.content)
   elseif b.t == "BulletList" or b.t == "OrderedList" then
     for i, item in ipairs(b.content) do b.content[i] = walk_blocks(item) end
   elseif b.t == "Table" then
     local keep = kind
-    if kind == "page" then kind = "table" end   -- no glossary links in tables
+    if kind == "page" then kind = "figures" end   -- no glossary links in tables
     b = b:walk({Plain = function(p) p.content = walk_inlines(p.content) return p end})
     kind = keep
-    return pandoc.Div({b}, pandoc.Attr("", {"table"}))
+    return pandoc.Div({b}, pandoc.Attr("", {"table", kind}))
   elseif b.t == "Header" then
     local id = b.identifier
     if id:match("^p%-") then   -- form=one: a page begins
@@ -242,7 +243,9 @@ local function walk_block(b)
       kind = (name == "glossary" or name == "bibliography" or name == "path" or name == "models") and name or
         name:match("^%d") and "page" or "front"
     end
-    if kind == "glossary" and b.level >= 3 then b.identifier = "g-" .. slug(pandoc.utils.stringify(b.content)) end
+    if kind == "glossary" and b.level == (form == "one" and 4 or 3) then
+      b.identifier = "g-" .. slug(pandoc.utils.stringify(b.content))
+    end
   end
   return b
 end
@@ -250,7 +253,10 @@ end
 walk_blocks = function(blocks)
   if form == "pages" then blocks = quoted(blocks) end
   local out = pandoc.List()
-  for _, b in ipairs(blocks) do out:insert(walk_block(b)) end
+  for _, b in ipairs(blocks) do
+    local new = walk_block(b)
+    if new then out:insert(new) end
+  end
   return out
 end
 
@@ -294,6 +300,27 @@ local function letters(doc)
   end
 end
 
+-- EPUB and PDF: the glossary as a list of definitions, which needs less paper than headings.
+local function definitions(blocks)
+  local out, items, glossary = pandoc.List(), pandoc.List(), false
+  local function flush()
+    if #items > 0 then out:insert(pandoc.DefinitionList(items)) end
+    items = pandoc.List()
+  end
+  for _, b in ipairs(blocks) do
+    if b.t == "Header" and b.identifier:match("^p%-") then glossary = b.identifier == "p-glossary" end
+    if b.t == "Header" and b.identifier:match("^g%-") then
+      items:insert({{pandoc.Span(b.content, pandoc.Attr(b.identifier))}, {pandoc.List()}})
+    elseif glossary and #items > 0 and b.t ~= "Header" then items[#items][2][1]:insert(b)
+    elseif not (glossary and b.t == "Header" and b.level == 3) then   -- the letters
+      flush()
+      out:insert(b)
+    end
+  end
+  flush()
+  return out
+end
+
 function Pandoc(doc)
   if doc.meta.form then form = pandoc.utils.stringify(doc.meta.form) end
   if doc.meta.kind then kind = pandoc.utils.stringify(doc.meta.kind) end
@@ -303,6 +330,6 @@ function Pandoc(doc)
   if form == "pages" then
     head(doc)
     if kind == "glossary" then letters(doc) end
-  end
+  else doc.blocks = definitions(doc.blocks) end
   return doc
 end

@@ -137,8 +137,6 @@ body_of() { # PAGE: its Markdown
 # One Markdown file for EPUB and PDF: parts are chapters, pages stand one level below them.
 gather() {
   local f part="" new
-  front | awk 'NR == 1 && /^# / { next } /^## Lessons/ { exit }
-    /^```/ { code = !code } !code && /^## / { $0 = $0 " {.unnumbered .unlisted}" } { print }'
   for f in $(order); do
     case $f in [0-9]*) new="Part ${f%"${f#?}"} · $(part_name "${f%"${f#?}"}")" ;;
       path) new="Before you begin" ;; *) new="Appendix" ;; esac
@@ -150,12 +148,17 @@ gather() {
   done
 }
 
+# The front of the one document: what stands before the list of lessons, without headings.
+front_one() {
+  front | awk 'NR == 1 && /^# / { next } /^## Lessons/ { exit } /^```/ { code = !code } code || !/^## / { print }'
+}
+
 FROM=gfm+tex_math_dollars+attributes+fenced_divs
 
-pandoc_one() { # OUTPUT flags …
+pandoc_one() { # OUTPUT flags and files …
   local to=$1
   shift
-  pandoc "$WORK/book.md" -f $FROM -s --mathml --toc --toc-depth=2 -M form=one \
+  pandoc -f $FROM -s --mathml --toc --toc-depth=2 -M form=one \
     --highlight-style=tests/book.theme --lua-filter=tests/book.lua --resource-path="$WORK:." \
     -M lang=en -M title="prodml.h" -M subtitle="One header, one production-ML course" "$@" -o "$to"
 }
@@ -204,9 +207,9 @@ browser() {
 }
 
 epub() { # readers bring their own pages and know no @page boxes
-  sed '/^@page/,$d' tests/book.css > "$WORK/epub.css"
+  sed '/^@page/,$d' tests/book.css | cat - tests/book_one.css > "$WORK/epub.css"
   pandoc_one "$WORK/prodml.epub" -t epub3 --css "$WORK/epub.css" -M identifier="urn:uuid:6d0a2f4e-5b6c-5f0a-9a55-0f1d7c9e4b11" \
-    --epub-chapter-level=2 && mv "$WORK/prodml.epub" "$BOOK/prodml.epub" && echo "  $BOOK/prodml.epub"
+    --epub-chapter-level=2 "$WORK/front.md" "$WORK/book.md" && mv "$WORK/prodml.epub" "$BOOK/prodml.epub" && echo "  $BOOK/prodml.epub"
 }
 
 pdf() {
@@ -214,8 +217,11 @@ pdf() {
   b=$(browser)
   [ -n "$b" ] || { echo "  skipped the PDF: no chromium (apt install chromium-headless-shell, brew install --cask google-chrome)"; return; }
   here=$(pwd)
+  echo '$body$' > "$WORK/body.html"
+  pandoc_one "$WORK/front.html" -t html5 --template="$WORK/body.html" "$WORK/front.md" || return 1
+  pandoc_one "$WORK/print.html" -t html5 --self-contained --template=tests/book_one.html -V front="$(cat "$WORK/front.html")" \
+    -c tests/book.css -c tests/book_one.css -M date="version $VERSION" "$WORK/book.md" || return 1
   # On paper nothing can be unfolded.
-  pandoc_one "$WORK/print.html" -t html5 --self-contained -c tests/book.css -M date="version $VERSION" || return 1
   sed 's/<details>/<details open="open">/' "$WORK/print.html" > "$WORK/paper.html"
   case $WORK in /*) here="" ;; *) here=$here/ ;; esac
   "$b" --headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --disable-sync \
@@ -238,7 +244,7 @@ python3 tests/book_header.py "$WORK/html" && mv "$WORK/html/sources.md" "$WORK/h
 for f in diagrams/*.svg; do
   cp "$f" "$WORK/diagrams/" && python3 tests/book_paper.py "$f" "$WORK/diagrams/paper/$(basename "$f")" || exit 1
 done
-gather > "$WORK/book.md" || exit 1
+gather > "$WORK/book.md" && front_one > "$WORK/front.md" || exit 1
 status=0
 html || status=1
 epub || status=1

@@ -20,6 +20,28 @@
     var first = document.querySelector("#side li:not([hidden]) a");
     if (first) first.click();
   });
+  /* The chapter at the top of the window is marked in the list. */
+  var now = null;
+  function mark() {
+    var chapters = document.querySelectorAll("article.header section[id]"), id = "manual";
+    for (var i = 0; i < chapters.length && chapters[i].getBoundingClientRect().top < 120; i++) id = chapters[i].id;
+    var a = document.querySelector('#side nav a[href="#' + id + '"]');
+    if (a === now || !a) return;
+    if (now) now.removeAttribute("aria-current");
+    a.setAttribute("aria-current", "true");
+    now = a;
+    if (!narrow.matches) {
+      var box = document.getElementById("side"), at = a.offsetTop - box.clientHeight / 3;
+      if (a.offsetTop < box.scrollTop + 60 || a.offsetTop > box.scrollTop + box.clientHeight - 60) box.scrollTop = at;
+    }
+  }
+  var waiting = false;
+  addEventListener("scroll", function () {
+    if (waiting) return;
+    waiting = true;
+    requestAnimationFrame(function () { waiting = false; mark(); });
+  }, { passive: true });
+  mark();
   side.addEventListener("click", function (e) {
     if (e.target.closest("li a") && narrow.matches) side.open = false;
   });

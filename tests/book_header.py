@@ -214,7 +214,8 @@ class Printer:
                     ("_" in piece or "." in piece):
                 out.append("<code>%s</code>" % (self.name(piece) or esc(piece)))
             else:
-                out.append(re.sub(r"`([^`]+)`", r"<code>\1</code>", esc(piece)))
+                piece = re.sub(r"`([^`]+)`", r"<code>\1</code>", esc(piece))
+                out.append(re.sub(r"(?<![\w*])\*([A-Za-z][\w ]*)\*(?![\w*])", r"<em>\1</em>", piece))
         return "".join(out)
 
     def verbatim(self, text):
@@ -476,6 +477,8 @@ class View:
                 out.append('<section class="chapter" id="s%d">\n' % what.number)
                 out.append(self.chapter(what, b))
                 open_section = True
+            elif what and not written(what):    # "not written yet", which the banner has said
+                out.append("".join('<span id="L%d"></span>' % (i + 1) for i in range(a, b)))
             else:
                 out.append(self.code(a, b, declared))
         out.append("</section>\n" if open_section else "")

@@ -30,7 +30,9 @@ def paper(hexa):
     b = 0.0259040371 * l + 0.7827717662 * m - 0.8086757660 * s
     if light < 0.14:                    # the canvas
         return "ffffff"
-    light = 1.15 - light                # 0.98 (text) becomes 0.17, 0.2 (panels) 0.95
+    light = 1.16 - light                # 0.98 (text) becomes 0.18, 0.21 (panels) 0.95
+    if light > 0.85:
+        a, b = a * 0.4, b * 0.4         # what was nearly black is nearly white, and not blue
     l, m, s = ((light + 0.3963377774 * a + 0.2158037573 * b) ** 3,
                (light - 0.1055613458 * a - 0.0638541728 * b) ** 3,
                (light - 0.0894841775 * a - 1.2914855480 * b) ** 3)
