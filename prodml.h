@@ -8325,6 +8325,19 @@ PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_
 /* One sequence, logits of the last token only. */
 PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
 PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
+/* A known text, read from an empty sequence. */
+typedef struct {
+  pml_context *ctx;
+  pml_seq *seq;
+  const int32_t *tokens;      /* [n] */
+  int n;
+  float *logits;              /* [n,V] */
+} pml_text;
+/* Fills the logits in one pass (steps 0), as training and prefill do, or in n steps of one token through the
+   cache, as decoding does: the same bits.  text is a pml_text *, so that pml_measure_pair (§ 51) can time it. */
+PML_API pml_status pml_forward_text(void *text, int steps);
+/* Reads it both ways: how many of the n·V logits differ in any bit.  text->logits is not used. */
+PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ);
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
 /* The pool that holds the keys and values, for reading: rows by pml_kv_k_row (§ 24).  Borrowed
    from the context.  NULL when the backend keeps them elsewhere. */
@@ -8654,6 +8667,35 @@ PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t
 
 PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) {
   ctx->backend->truncate(ctx->state, seq, n_tokens);
+}
+
+/* @two_ways */
+PML_API pml_status pml_forward_text(void *text, int steps) {
+  pml_text *x = (pml_text *)text;
+  size_t V = (size_t)x->ctx->model->cfg.n_vocab;
+  pml_segment all = {x->seq, x->tokens, x->n, x->n};
+  pml_status st = PML_OK;
+  pml_context_truncate(x->ctx, x->seq, 0);
+  if (!steps) return pml_forward(x->ctx, &all, 1, x->logits); /* each weight is read once, for n rows */
+  for (int i = 0; i < x->n && st == PML_OK; i++)               /* each weight is read n times, for one row */
+    st = pml_forward_one(x->ctx, x->seq, x->tokens + i, 1, x->logits + (size_t)i * V);
+  return st;
+}
+/* @end */
+
+PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ) {
+  size_t all = (size_t)text->n * (size_t)text->ctx->model->cfg.n_vocab;
+  pml_text x = *text;
+  float *a = (float *)pml_alloc(2 * all * sizeof *a);
+  *differ = 0;
+  if (!a) return PML_E_MEMORY;
+  x.logits = a;
+  pml_status st = pml_forward_text(&x, 0);
+  x.logits = a + all;
+  if (st == PML_OK) st = pml_forward_text(&x, 1);
+  for (size_t i = 0; i < all && st == PML_OK; i++) *differ += memcmp(a + i, a + all + i, sizeof *a) != 0;
+  pml_free(a);
+  return st;
 }
 
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
@@ -10696,6 +10738,7 @@ typedef struct {
   uint64_t tokens;            /* input tokens since the start of the run */
   double loss;                /* per weighted token, of the last step */
   double lr, grad_norm, tok_s, eta_s;
+  double forward_s, step_s;   /* of the last step: its forward passes; all of it but the gathering of data */
 } pml_train_progress;
 
 typedef struct {
@@ -10823,6 +10866,11 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *s)
 PML_API pml_status pml_chatml_sequence(const pml_tokenizer *tok, const char *question, const char *answer, float wq,
                                        int limit, pml_sequence *s);
 
+/* The smallest fine-tuning: `steps` AdamW steps at the constant rate lr on one question with a new answer,
+   beginning with the weights of m, which stays as it is.  at[steps + 1]: before each step and after the last. */
+PML_API pml_status pml_finetune_one(const pml_model *m, const char *question, const char *answer, float lr, int steps,
+                                    pml_train_progress *at);
+
 /* The tokenizer of the tutor's family: byte-level BPE over all taught text, the same for the same data. */
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab);
 /* Appends all answers and taught questions, or all held-out questions, a line each. */
@@ -10934,7 +10982,7 @@ PML__FN pml_status pml__train_gather(pml_trainer *t) {
 }
 
 /* Forward and backward over slices of whole sequences of at most micro_tokens each. */
-PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
+PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss, double *forward_s) {
   struct pml__train_batch *b = t->batch;
   double sum = 0, weight = 0;
   for (int i = 0; i < b->ids.n; i++) weight += (double)b->ids.weights[i];
@@ -10945,7 +10993,9 @@ PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
     for (to = from + 1; to < t->opt.batch && b->starts[to + 1] - at <= t->opt.micro_tokens;) to++;
     pml_batch slice = {.n_seqs = to - from, .starts = b->starts + from, .ids = b->ids.ids + at,
                        .targets = b->targets.ids + at, .weights = b->ids.weights + at};
+    double begin = pml_time();
     pml_status st = pml_net_forward(t->net, &slice, &sum, NULL);
+    *forward_s += pml_time() - begin;
     if (st == PML_OK) st = pml_net_backward(t->net, &slice, (float)(1.0 / weight));
     if (st != PML_OK) return st;
   }
@@ -10956,10 +11006,10 @@ PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
 /* @train_step */
 PML_API pml_status pml_trainer_step(pml_trainer *t, pml_train_progress *p) {
   const pml_train_options *o = &t->opt;
-  double begin = pml_time(), loss = 0;
+  double begin = pml_time(), loss = 0, forward = 0;
   pml_status st = pml__train_gather(t);
   double gathered = pml_time();
-  if (st == PML_OK) st = pml__train_passes(t, &loss);
+  if (st == PML_OK) st = pml__train_passes(t, &loss, &forward);
   if (st != PML_OK) return st;
   double passed = pml_time();
   double norm = pml_clip_norm(t->net->grads, t->net->layout.n, (double)o->clip);
@@ -10982,7 +11032,8 @@ PML_API pml_status pml_trainer_step(pml_trainer *t, pml_train_progress *p) {
   t->tokens += (uint64_t)t->batch->ids.n;
   double rate = (double)t->tokens / t->train_seconds, left = (double)(o->steps - t->step) / (double)t->step;
   pml_train_progress now = {.step = t->step, .steps = o->steps, .tokens = t->tokens, .loss = loss, .lr = (double)adam.lr,
-                            .grad_norm = norm, .tok_s = rate, .eta_s = (double)t->tokens / rate * left};
+                            .grad_norm = norm, .tok_s = rate, .eta_s = (double)t->tokens / rate * left,
+                            .forward_s = forward, .step_s = end - gathered};
   if (p) *p = now;
   return PML_OK;
 }
@@ -11627,6 +11678,33 @@ PML_API void pml_qa_text(const pml_qa *qa, bool held, pml_buf *out) {
     for (int j = 0; j < (held ? t->n_held : t->n_taught); j++) pml_buf_printf(out, "%s\n", held ? t->held[j] : t->taught[j]);
   }
 }
+
+typedef struct {
+  const pml_model *m;
+  const char *question, *answer;
+} pml__one_text;
+
+PML__FN pml_status pml__one_text_source(void *user, uint64_t c, pml_sequence *s) {
+  const pml__one_text *x = (const pml__one_text *)user;
+  (void)c; /* always the same */
+  return pml_chatml_sequence(x->m->tokenizer, x->question, x->answer, 0, 0, s);
+}
+
+/* @finetune_one */
+PML_API pml_status pml_finetune_one(const pml_model *m, const char *question, const char *answer, float lr, int steps,
+                                    pml_train_progress *at) {
+  pml__one_text text = {m, question, answer};
+  pml_train_options o = pml_train_defaults();
+  o.config = m->cfg, o.source = pml__one_text_source, o.source_user = &text;
+  o.steps = steps + 1, o.batch = 1, o.warmup = 0, o.lr = o.min_lr = lr, o.decay = 0, o.clip = 0;
+  pml_trainer *t;
+  pml_status st = pml_trainer_create(&t, &o);
+  if (st == PML_OK) st = pml_net_load(t->net, m);
+  for (int k = 0; k <= steps && st == PML_OK; k++) st = pml_trainer_step(t, &at[k]);
+  pml_trainer_free(t);
+  return st;
+}
+/* @end */
 
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab) {
   enum { TEMPLATE = 64 }; /* copies of the template's words, so that each becomes one token */
@@ -12584,6 +12662,9 @@ PML_API pml_box pml_box_inset(pml_box b, double dx, double dy);
 /* Part i of n equal columns (rows) of b with `gap` pixels between them. */
 PML_API pml_box pml_box_column(pml_box b, int i, int n, double gap);
 PML_API pml_box pml_box_row(pml_box b, int i, int n, double gap);
+/* Cuts w pixels off the left of *b (h off its top) and returns them; *b keeps the rest, `gap` away. */
+PML_API pml_box pml_box_left(pml_box *b, double w, double gap);
+PML_API pml_box pml_box_top(pml_box *b, double h, double gap);
 
 typedef enum { PML_START = 0, PML_MIDDLE, PML_END } pml_anchor;
 
@@ -12649,6 +12730,11 @@ PML_API void pml_svg_arrow(pml_svg *s, double x1, double y1, double x2, double y
 /* A rounded panel with a heading (may be NULL) and an accent stripe; returns the
    space inside. */
 PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rgb accent);
+/* A panel with a muted note at the right end of its heading: a share, a size.  Empty: none. */
+PML_API pml_box pml_svg_panel_note(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, const char *note);
+/* An arrow from the edge of one box to the facing edge of another, in the middle of what they have in
+   common: across when one lies beside the other, else up or down. */
+PML_API void pml_svg_flow(pml_svg *s, pml_box from, pml_box to, pml_rgb colour, const char *label);
 /* A box of a flow: name in the middle, quantity below it in mono (may be NULL). */
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour);
 
@@ -12684,6 +12770,19 @@ PML_API double pml_plot_y(const pml_plot *p, double v);
 /* Lines, points with error bars, columns, in one frame. */
 PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const pml_series *series, int n);
 
+/* A curve that a run fills point by point; lo == hi == y where there is no interval. */
+enum { PML_CURVE_MAX = 64 };
+typedef struct {
+  int n;
+  double x[PML_CURVE_MAX], y[PML_CURVE_MAX], lo[PML_CURVE_MAX], hi[PML_CURVE_MAX];
+} pml_curve;
+/* Adds a point, the second with its interval; a full curve stays as it is. */
+PML_API void pml_curve_add(pml_curve *c, double x, double y);
+PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo, double hi);
+/* A claim and its control in one chart: what the lesson is about in green, the baseline in purple. */
+PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
+                              const char *base_name, const pml_curve *base);
+
 typedef struct {
   const char *label;
   double value, lo, hi;      /* lo == hi: no interval */
@@ -12717,6 +12816,21 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int ro
    case for mono.  `strong` is a row to stress, 0 for none. */
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
                            const char *align, int strong);
+/* A table that is written row by row, cells separated by tabs; the first row is the head and says how
+   many cells a row has.  {0} is an empty one.  pml_svg_rows, and pml_show_rows (§ 51) for the terminal,
+   use it up; one that is not shown is freed by pml_table_free.  A row of another number of cells is a
+   fault that both report. */
+typedef struct {
+  int rows, cols;
+  pml_buf text;
+  char fault[160];
+} pml_table;
+PML_API void pml_table_row(pml_table *t, const char *fmt, ...) PML__PRINTF(2, 3);
+/* align and strong as in pml_svg_table. */
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, pml_table *t, const char *align, int strong);
+/* The cells, [rows · cols], from pml_alloc, pointing into t; NULL when memory ran out or a row did not fit. */
+PML_API const char **pml_table_cells(pml_table *t);
+PML_API void pml_table_free(pml_table *t);
 /* A matrix between brackets with its name and shape below. */
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *values, int rows,
                             int cols, int decimals, pml_rgb colour);
@@ -12900,6 +13014,20 @@ PML_API pml_box pml_box_column(pml_box b, int i, int n, double gap) {
 PML_API pml_box pml_box_row(pml_box b, int i, int n, double gap) {
   double h = (b.h - gap * (n - 1)) / n;
   return (pml_box){b.x, b.y + i * (h + gap), b.w, h};
+}
+
+PML_API pml_box pml_box_left(pml_box *b, double w, double gap) {
+  pml_box cut = {b->x, b->y, w, b->h};
+  b->x += w + gap;
+  b->w -= w + gap;
+  return cut;
+}
+
+PML_API pml_box pml_box_top(pml_box *b, double h, double gap) {
+  pml_box cut = {b->x, b->y, b->w, h};
+  b->y += h + gap;
+  b->h -= h + gap;
+  return cut;
 }
 
 /* ── The display list ─────────────────────────────────────────────────────── */
@@ -13210,6 +13338,25 @@ PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rg
   pml_box line = {in.x + 20, in.y, in.w - 20, 34};
   pml_svg_text_in(s, line, (pml_font){.size = 28, .weight = 600}, PML_START, heading);
   return (pml_box){in.x, in.y + 58, in.w, in.h - 58};
+}
+
+PML_API pml_box pml_svg_panel_note(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, const char *note) {
+  const pml_font f = {.size = 22, .colour = PML_MUTED, .anchor = PML_END};
+  pml_box in = pml_svg_panel(s, b, heading, accent);
+  if (*note) pml_svg_text(s, b.x + b.w - 20, b.y + 45, f, note);
+  return in;
+}
+
+PML_API void pml_svg_flow(pml_svg *s, pml_box a, pml_box b, pml_rgb colour, const char *label) {
+  double top = fmax(a.y, b.y), bottom = fmin(a.y + a.h, b.y + b.h);
+  double left = fmax(a.x, b.x), right = fmin(a.x + a.w, b.x + b.w), x = (left + right) / 2, y = (top + bottom) / 2;
+  if (bottom > top) {
+    bool forth = b.x > a.x;
+    pml_svg_arrow(s, forth ? a.x + a.w : a.x, y, forth ? b.x : b.x + b.w, y, colour, label);
+  } else {
+    bool down = b.y > a.y;
+    pml_svg_arrow(s, x, down ? a.y + a.h : a.y, x, down ? b.y : b.y + b.h, colour, label);
+  }
 }
 
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour) {
@@ -13651,6 +13798,30 @@ PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, co
   return p;
 }
 
+PML_API void pml_curve_add(pml_curve *c, double x, double y) { pml_curve_add_interval(c, x, y, y, y); }
+
+PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo, double hi) {
+  if (c->n == PML_CURVE_MAX) return;
+  c->x[c->n] = x;
+  c->y[c->n] = y;
+  c->lo[c->n] = lo;
+  c->hi[c->n++] = hi;
+}
+
+PML__FN pml_series pml__curve_series(const pml_curve *c, const char *name, pml_rgb colour) {
+  bool spread = false;
+  for (int i = 0; i < c->n; i++) spread = spread || c->lo[i] < c->hi[i];
+  pml_series r = {.label = name, .n = c->n, .x = c->x, .y = c->y, .colour = colour, .mark = PML_MARK_LINE_POINTS};
+  if (spread) r.lo = c->lo, r.hi = c->hi;
+  return r;
+}
+
+PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
+                              const char *base_name, const pml_curve *base) {
+  const pml_series two[] = {pml__curve_series(c, name, PML_GREEN), pml__curve_series(base, base_name, PML_PURPLE)};
+  return pml_svg_chart(s, b, x, y, two, 2);
+}
+
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
 
 PML__FN void pml__bar_text(char out[96], const pml_bar *b, const pml_bar_options *o) {
@@ -13847,6 +14018,47 @@ PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int 
     }
     x += width[j] + gap;
   }
+}
+
+PML_API void pml_table_row(pml_table *t, const char *fmt, ...) {
+  va_list ap, again;
+  va_start(ap, fmt);
+  va_copy(again, ap);
+  int n = vsnprintf(NULL, 0, fmt, ap), cells = 1;
+  va_end(ap);
+  if (n >= 0 && pml__buf_reserve(&t->text, (size_t)n + 1)) {
+    char *row = t->text.data + t->text.len;
+    vsnprintf(row, (size_t)n + 1, fmt, again);
+    for (char *c = row; *c; c++)
+      if (*c == '\t') *c = 0, cells++;
+    t->text.len += (size_t)n + 1; /* each cell ends with a 0 */
+  }
+  va_end(again);
+  if (t->rows++ == 0) t->cols = cells;
+  if (cells != t->cols && !*t->fault)
+    snprintf(t->fault, sizeof t->fault, "row %d of a table has %d cells, its head %d", t->rows - 1, cells, t->cols);
+}
+
+PML_API const char **pml_table_cells(pml_table *t) {
+  const char **cells = NULL, *at = t->text.data;
+  size_t n = (size_t)t->rows * (size_t)t->cols;
+  if (!*t->fault && !t->text.failed && n) cells = (const char **)pml_alloc(n * sizeof *cells);
+  for (size_t i = 0; cells && i < n; i++, at += strlen(at) + 1) cells[i] = at;
+  if (!cells && !*t->fault) snprintf(t->fault, sizeof t->fault, "%s", n ? "a table did not fit in memory" : "a table is empty");
+  return cells;
+}
+
+PML_API void pml_table_free(pml_table *t) {
+  pml_buf_free(&t->text);
+  *t = (pml_table){0};
+}
+
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, pml_table *t, const char *align, int strong) {
+  const char **cells = pml_table_cells(t);
+  if (cells) pml_svg_table(s, b, cells, t->rows, t->cols, align, strong);
+  else pml_buf_printf(&s->faults, "%s\n", t->fault);
+  pml_free((void *)cells);
+  pml_table_free(t);
 }
 
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *v, int rows, int cols,
@@ -14479,14 +14691,24 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
    source file, its output is what the program printed a moment ago, and its numbers
    come from the run.  All of it is read when the page is written.
 
-     what you will be able to do     the lesson says it
-     the idea                        the chapter's banner, from prodml.h
-     the mechanism                   code between the marks @name and @end
-     run it                          the command and the real output
-     the diagram                     written by the same run
-     break it                        a fault to inject and what you should see
-     check yourself                  questions with folded answers
-     sources                         the banner's "Source:" lines and more
+     What you will be able to do     the lesson says it
+     The idea                        the chapter's banner, from prodml.h
+     The mechanism                   code between the marks @name and @end
+     Run it                          the command and the real output
+     The diagram                     written by the same run
+     Break it                        a fault to inject and what you should see
+     Check yourself                  questions with folded answers
+     Sources                         the banner's "Source:" lines and more
+
+   What only the lesson can say is Markdown in its source's last comment, which begins
+   with a line that holds @page alone, under those same headings.  Three things in it
+   are not Markdown:
+
+     @quote NAME         the code between the marks of that name, in the lesson or here
+     {name} {name:.1f}   a value of the run: as it is, or with one digit after the point
+     ### Is it so?       under "Check yourself": a question; what follows is its answer
+
+   Between $…$ and in `code` braces are only braces; elsewhere \{ is one.
 
    A banner becomes Markdown by three rules: lines indented by two or more are
    preformatted, a paragraph that begins "The trap:" or "Cost:" stands out, "Source:"
@@ -14498,8 +14720,8 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
    notes/measured/NAME.json, and pages render the record.  So a page is a function of
    the repository, and regenerating it changes no byte.
 
-   The trap: a mark that was renamed.  A page that quotes it is then refused with the
-   name of the mark, instead of being written without its code.
+   The trap: a mark or a value that was renamed.  A page that names it is then refused
+   with the line and the name, instead of being written without it.
    Source: Knuth 1984, Literate Programming.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -14529,6 +14751,8 @@ PML_API pml_status pml_record_write(const pml_record *r, const char *path);
 PML_API pml_status pml_record_read(pml_record *r, const char *path);
 /* "31.2 tok/s (30.8 to 31.9, n 20)": three significant digits. */
 PML_API void pml_number_show(char out[128], const pml_number *x);
+/* Its median and interval as a point of a curve (§ 49); nothing when it is not recorded, n = 0. */
+PML_API void pml_curve_number(pml_curve *c, double x, const pml_number *y);
 
 typedef enum {
   PML_PAGE_CAN = 0,
@@ -14554,7 +14778,14 @@ typedef struct {
   char fault[512];
 } pml_page;
 
-/* lesson_path may be NULL when no code of a lesson is quoted. */
+/* A value that the prose may name.  text NULL: the number counts. */
+typedef struct {
+  char name[64], unit[24];
+  double value;
+  char *text;
+} pml_fact;
+
+/* lesson_path may be NULL when nothing of a lesson is read. */
 PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
                                    const char *header_path, const char *lesson_path);
 PML_API void pml_page_free(pml_page *p);
@@ -14569,6 +14800,11 @@ PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *
                             const char *align);
 /* The banner of § n: prose into the idea, its sources into the sources. */
 PML_API void pml_page_idea(pml_page *p, int section);
+/* Reads the comment @page of the lesson's source into the parts of the page.  Refused when the page is
+   rendered, with the line: no such comment or no end of it, text before the first heading, a heading
+   that is none of the eight, an unknown value, directive or mark, a span of code or TeX that is open
+   at the end of its paragraph. */
+PML_API void pml_page_prose(pml_page *p, const pml_fact *facts, int n_facts);
 /* The code between the marks @mark and @end of prodml.h, or of the lesson. */
 PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
@@ -14705,6 +14941,10 @@ PML_API void pml_number_show(char out[128], const pml_number *x) {
   else snprintf(out, 128, "%s%s%s", m, *x->unit ? " " : "", x->unit);
 }
 
+PML_API void pml_curve_number(pml_curve *c, double x, const pml_number *y) {
+  if (y->n) pml_curve_add_interval(c, x, y->median, y->lo, y->hi);
+}
+
 /* ── Markdown ─────────────────────────────────────────────────────────────── */
 
 /* Between backquotes nothing is escaped; they must pair up within `text`. */
@@ -14754,6 +14994,10 @@ PML__FN void pml__md_fence(pml_buf *out, const char *language, const char *text,
   for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
   pml_buf_puts(out, "\n\n");
 }
+
+static const char *const pml__page_heading[PML_PAGE_PARTS] PML__UNUSED = {
+    "What you will be able to do", "The idea", "The mechanism", "Run it",
+    "The diagram", "Break it", "Check yourself", "Sources"};
 
 PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
                                    const char *header_path, const char *lesson_path) {
@@ -14868,8 +15112,13 @@ PML__FN bool pml__section_prose(const pml_page *p, int n, size_t *begin, size_t 
   return *begin <= *end;
 }
 
-PML__FN void pml__page_fault(pml_page *p, const char *what, const char *name) {
-  if (!*p->fault) snprintf(p->fault, sizeof p->fault, "%.200s '%.200s'", what, name);
+/* The first fault is kept. */
+PML__FN void pml__page_fault(pml_page *p, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN void pml__page_fault(pml_page *p, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  if (!*p->fault) vsnprintf(p->fault, sizeof p->fault, fmt, ap);
+  va_end(ap);
 }
 
 /* The kinds of lines in a banner. */
@@ -14945,11 +15194,10 @@ PML_API void pml_page_source(pml_page *p, const char *text, size_t len) {
 }
 
 PML_API void pml_page_idea(pml_page *p, int section) {
-  char title[80], name[16];
+  char title[80];
   size_t at, end, used = strlen(p->read_with);
-  snprintf(name, sizeof name, "§ %d", section);
   if (!pml__section_title(p, section, title) || !pml__section_prose(p, section, &at, &end)) {
-    pml__page_fault(p, "prodml.h has no section", name);
+    pml__page_fault(p, "prodml.h has no section '§ %d'", section);
     return;
   }
   snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "",
@@ -15018,27 +15266,41 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   return found;
 }
 
-PML_API void pml_page_quote(pml_page *p, const char *mark) {
-  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+PML__FN bool pml__quote_header(pml_page *p, pml_buf *b, const char *mark) {
+  pml_buf code = {0};
   size_t where;
-  if (pml__marked(p->header, p->header_len, mark, &code, &where)) {
+  bool found = pml__marked(p->header, p->header_len, mark, &code, &where);
+  if (found) {
     char title[80] = "";
     int n = pml__section_at(p, where);
     pml__section_title(p, n, title);
     pml_buf_printf(b, "From [prodml.h](../prodml.h), § %d %s:\n\n", n, title);
     pml__md_fence(b, "c", code.data ? code.data : "", code.len);
-  } else pml__page_fault(p, "prodml.h has no code between the marks @end and", mark);
+  }
   pml_buf_free(&code);
+  return found;
+}
+
+PML__FN bool pml__quote_lesson(pml_page *p, pml_buf *b, const char *mark) {
+  pml_buf code = {0};
+  size_t where;
+  bool found = pml__marked(p->lesson, p->lesson_len, mark, &code, &where);
+  if (found) {
+    pml_buf_puts(b, "From the lesson:\n\n");
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  }
+  pml_buf_free(&code);
+  return found;
+}
+
+PML_API void pml_page_quote(pml_page *p, const char *mark) {
+  if (!pml__quote_header(p, &p->part[PML_PAGE_MECHANISM], mark))
+    pml__page_fault(p, "prodml.h has no code between the marks @end and '%.100s'", mark);
 }
 
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark) {
-  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
-  size_t where;
-  if (pml__marked(p->lesson, p->lesson_len, mark, &code, &where)) {
-    pml_buf_puts(b, "From the lesson:\n\n");
-    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
-  } else pml__page_fault(p, "the lesson has no code between the marks @end and", mark);
-  pml_buf_free(&code);
+  if (!pml__quote_lesson(p, &p->part[PML_PAGE_MECHANISM], mark))
+    pml__page_fault(p, "the lesson has no code between the marks @end and '%.100s'", mark);
 }
 
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output) {
@@ -15067,15 +15329,168 @@ PML_API void pml_page_question(pml_page *p, const char *question, const char *an
   pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
+/* ── The comment @page ────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_page *p;
+  const pml_fact *facts;
+  int n_facts, line, part;  /* of the source, from 1; -1 before the first heading */
+  char open;                /* '$' or '`' inside a span, which `ticks` of them opened */
+  size_t ticks;
+  bool fence, plain;        /* inside a block of code; in a question, which is not Markdown */
+  pml_buf question, text;   /* of the question, or the entry of the sources, that is being read */
+} pml__reader;
+
+/* Appends a value as "{name}" (spec "") or "{name:.1f}" asks for. */
+PML__FN void pml__read_value(pml__reader *r, pml_buf *out, const char *name, size_t len) {
+  const char *colon = (const char *)memchr(name, ':', len);
+  size_t n = colon ? (size_t)(colon - name) : len;
+  const pml_fact *f = NULL;
+  for (int i = 0; i < r->n_facts; i++)
+    if (strlen(r->facts[i].name) == n && !memcmp(r->facts[i].name, name, n)) f = &r->facts[i];
+  bool format = !colon || (len - n == 4 && colon[1] == '.' && colon[2] >= '0' && colon[2] <= '6' && colon[3] == 'f');
+  if (!f) pml__page_fault(r->p, "line %d: the run has no value {%.*s}", r->line, (int)n, name);
+  else if (!format || (colon && f->text))
+    pml__page_fault(r->p, "line %d: {%.*s}: give {name}, or for a number {name:.0f} to {name:.6f}", r->line,
+                    (int)len, name);
+  else if (f->text && r->plain) pml_buf_puts(out, f->text);
+  else if (f->text) pml_md_escape(out, f->text, strlen(f->text));
+  else {
+    char shown[48];
+    bool whole = f->value == floor(f->value);
+    pml_number_text(shown, f->value, colon ? colon[2] - '0' : whole ? 0 : pml__digits_for(fabs(f->value)));
+    pml_buf_puts(out, shown);
+  }
+}
+
+/* A line of prose with its values filled in. */
+PML__FN void pml__read_text(pml__reader *r, pml_buf *out, const char *line, size_t len) {
+  for (size_t i = 0, n; i < len; i += n) {
+    char c = line[i];
+    n = 1;
+    if (c == '$' || c == '`') {
+      while (i + n < len && line[i + n] == c) n++;
+      if (!r->open) r->open = c, r->ticks = n;
+      else if (r->open == c && r->ticks == n) r->open = 0;
+    } else if (c == '\\' && !r->open && i + 1 < len) n = 2;
+    else if (c == '{' && !r->open) {
+      const char *end = (const char *)memchr(line + i, '}', len - i);
+      if (!end) pml__page_fault(r->p, "line %d: '{' is not closed: a brace is written \\{", r->line);
+      else {
+        n = (size_t)(end - line) + 1 - i;
+        pml__read_value(r, out, line + i + 1, n - 2);
+        continue;
+      }
+    }
+    pml_buf_add(out, line + i, n);
+  }
+}
+
+/* A paragraph ends here: so must its spans. */
+PML__FN void pml__read_break(pml__reader *r) {
+  if (r->open) pml__page_fault(r->p, "line %d: a span that began with %c is open at the end of its paragraph", r->line, r->open);
+  r->open = 0;
+}
+
+/* The question, or the entry of the sources, that has been read goes to its part. */
+PML__FN void pml__read_flush(pml__reader *r) {
+  pml__read_break(r);
+  pml_buf *t = &r->text;
+  while (t->len && t->data[t->len - 1] == '\n') t->data[--t->len] = 0;
+  if (r->question.len && !t->len) pml__page_fault(r->p, "line %d: the question '%s' has no answer", r->line, r->question.data);
+  if (t->failed || r->question.failed) r->p->part[PML_PAGE_CHECK].failed = true;
+  else if (r->question.len) pml_page_question(r->p, r->question.data, t->len ? t->data : "");
+  else if (t->len) pml_page_source(r->p, t->data, t->len);
+  pml_buf_free(&r->question);
+  pml_buf_free(t);
+}
+
+PML__FN void pml__read_heading(pml__reader *r, const char *name, size_t len) {
+  pml__read_flush(r);
+  for (r->part = 0; r->part < PML_PAGE_PARTS; r->part++)
+    if (strlen(pml__page_heading[r->part]) == len && !memcmp(pml__page_heading[r->part], name, len)) return;
+  pml__page_fault(r->p, "line %d: '%.*s' is no section of a page: there are What you will be able to do, The idea, The mechanism, "
+                  "Run it, The diagram, Break it, Check yourself, Sources", r->line, (int)(len < 60 ? len : 60), name);
+  r->part = PML_PAGE_IDEA;
+}
+
+PML__FN void pml__read_quote(pml__reader *r, const char *name, size_t len) {
+  char mark[64];
+  snprintf(mark, sizeof mark, "%.*s", (int)(len < 63 ? len : 63), name);
+  pml_buf *b = &r->p->part[r->part];
+  if (b->len > 1 && b->data[b->len - 2] != '\n') pml_buf_puts(b, "\n"); /* a paragraph ends here */
+  if (!pml__quote_lesson(r->p, b, mark) && !pml__quote_header(r->p, b, mark))
+    pml__page_fault(r->p, "line %d: neither the lesson nor prodml.h has code between the marks @end and '%s'", r->line, mark);
+}
+
+PML__FN bool pml__begins(const char *line, size_t len, const char *with) {
+  return len >= strlen(with) && !memcmp(line, with, strlen(with));
+}
+
+/* One line of the comment, without its end. */
+PML__FN void pml__read_line(pml__reader *r, const char *line, size_t len) {
+  bool fence = pml__begins(line, len, "```"), blank = len == 0;
+  if (!r->fence && pml__begins(line, len, "## ")) {
+    pml__read_heading(r, line + 3, len - 3);
+    return;
+  }
+  if (r->part < 0) {
+    if (!blank) pml__page_fault(r->p, "line %d: the comment @page must begin with a heading, '## …'", r->line);
+    return;
+  }
+  bool check = r->part == PML_PAGE_CHECK, sources = r->part == PML_PAGE_SOURCES;
+  pml_buf *b = check || sources ? &r->text : &r->p->part[r->part];
+  if (blank && !r->fence) pml__read_break(r);
+  if (r->fence || fence) {
+    r->fence = r->fence != fence;
+    pml_buf_add(b, line, len);
+  } else if (check && pml__begins(line, len, "### ")) {
+    pml__read_flush(r);
+    r->plain = true;
+    pml__read_text(r, &r->question, line + 4, len - 4);
+    r->plain = false;
+    pml__read_break(r);
+    return;
+  } else if (check && !r->question.len) {
+    if (!blank) pml__page_fault(r->p, "line %d: this part holds questions, '### …', and their answers", r->line);
+    return;
+  } else if (sources && pml__begins(line, len, "- ")) {
+    pml__read_flush(r);
+    pml__read_text(r, b, line + 2, len - 2);
+    return;
+  } else if (sources) {
+    while (len && *line == ' ') line++, len--;
+    if (b->len && len) pml_buf_puts(b, " ");
+    pml__read_text(r, b, line, len);
+    return;
+  } else if (pml__begins(line, len, "@quote ") && !check) {
+    pml__read_quote(r, line + 7, len - 7);
+    return;
+  } else if (pml__begins(line, len, "@"))
+    pml__page_fault(r->p, "line %d: '%.*s' is no directive: there is @quote NAME, outside answers", r->line, (int)(len < 60 ? len : 60), line);
+  else if (!blank || b->len) pml__read_text(r, b, line, len);
+  if (b->len && !(blank && b->len > 1 && !memcmp(b->data + b->len - 2, "\n\n", 2))) pml_buf_puts(b, "\n");
+}
+
+PML_API void pml_page_prose(pml_page *p, const pml_fact *facts, int n_facts) {
+  static const char mark[] = "\n/* @page\n";
+  const char *open = p->lesson ? strstr(p->lesson, mark) : NULL, *at = open ? open + sizeof mark - 1 : NULL;
+  const char *close = at ? strstr(at, "*" "/") : NULL;
+  pml__reader r = {.p = p, .facts = facts, .n_facts = n_facts, .line = 1, .part = -1};
+  if (!open) pml__page_fault(p, "the lesson's source has no comment that begins with a line '/* @page'");
+  else if (!close || close[-1] != '\n') pml__page_fault(p, "the comment @page has no last line '*" "/'");
+  for (const char *c = p->lesson; close && c < at; c++) r.line += *c == '\n';
+  for (; close && at < close; r.line++) {
+    size_t n = strcspn(at, "\n"), len = n;
+    while (len && at[len - 1] == ' ') len--;
+    pml__read_line(&r, at, len);
+    at += n + 1;
+  }
+  pml__read_flush(&r);
+  if (r.fence) pml__page_fault(p, "line %d: a block of code is not closed by ```", r.line);
+}
+
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
-  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do",
-                                                      "The idea",
-                                                      "The mechanism",
-                                                      "Run it",
-                                                      "The diagram",
-                                                      "Break it",
-                                                      "Check yourself",
-                                                      "Sources"};
   if (*p->fault) return pml_fail(PML_E_CHECK, "page '%s': %s", p->title, p->fault);
   pml_buf_printf(out, "# %s\n\n*%s*\n\n%s\n\n", p->title, p->lead, p->summary);
   if (*p->read_with) pml_buf_printf(out, "Read with it: %s.\n\n", p->read_with);
@@ -15086,9 +15501,9 @@ PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
     while (len && b->data[len - 1] == '\n') len--;
     if (!len)
       return pml_fail(PML_E_CHECK,
-                      "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title,
-                      heading[i]);
-    pml_buf_printf(out, "## %s\n\n", heading[i]);
+                      "page '%s': the section '%s' is empty: add it to the lesson's comment @page", p->title,
+                      pml__page_heading[i]);
+    pml_buf_printf(out, "## %s\n\n", pml__page_heading[i]);
     pml_buf_add(out, b->data, len);
     pml_buf_puts(out, i + 1 < PML_PAGE_PARTS ? "\n\n" : "\n");
   }
@@ -15112,10 +15527,12 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
    diagram, page.
 
-     run    uses the mechanism and fills the lesson's result
+     run    uses the mechanism, part by part, and fills the lesson's result
      draw   says how the result becomes a diagram
-     page   says how it becomes a reading page
+     @page  is a comment at the end of the source: the prose of the reading page (§ 50)
      bench  is one iteration of --benchmark
+
+   What the page should say about the run is given a name by pml_value.
 
    What a lesson prints goes through pml_say and its relatives.  In a terminal it is
    coloured, elsewhere plain and 80 columns wide, whatever COLUMNS says, so that the
@@ -15161,12 +15578,12 @@ typedef struct {
   const char *summary; /* one or two sentences */
   const char *file;    /* __FILE__ */
   int sections[6];     /* chapters to read with it, ended by 0 */
-  const pml_flag *flags;
-  int n_flags;
-  void *result; /* the lesson's own struct, found again as ctx->result */
-  pml_status (*run)(pml_ctx *ctx);
-  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);   /* may be NULL */
-  pml_status (*page)(pml_ctx *ctx, pml_page *page); /* may be NULL */
+  pml_flag flags[8];    /* ended by one without a name */
+  const char *question; /* opens the tutor with it as ctx->tutor and adds the flag --question; NULL: no tutor */
+  void *result;         /* the lesson's own struct of result_size bytes; set to 0 before it runs */
+  size_t result_size;
+  pml_status (*run[8])(pml_ctx *ctx); /* the parts of the lesson, in order; the first that fails ends it */
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg); /* may be NULL */
   pml_status (*bench)(pml_ctx *ctx);                /* NULL: run, without its output */
   pml_picture pictures[4];
 } pml_lesson;
@@ -15178,14 +15595,10 @@ typedef struct {
   bool ok;
   char *text;
 } pml__claim;
-typedef struct {
-  char name[64], unit[24];
-  double value;
-} pml__value;
-
 struct pml_ctx {
   const pml_lesson *lesson;
-  void *result;
+  const char *question;
+  struct pml_tutor *tutor; /* asked `question`, when the lesson has one; until the lesson's files are written */
   uint64_t seed;
   pml_output output;
   pml_tier tier;
@@ -15200,7 +15613,7 @@ struct pml_ctx {
   pml_record old, fresh;
   pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
-  pml__value *values;
+  pml_fact *values;
   int n_claims, n_failed, n_values;
   char *argv0, *diagram_alt;
   char path[1024];
@@ -15220,7 +15633,7 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
 PML_API bool pml_cancelled(void);
 
 /* The course's own model with a question in its chat form: how most lessons begin. */
-typedef struct {
+typedef struct pml_tutor {
   pml_model *model;
   pml_session *session;
   int n;                     /* tokens of the prompt */
@@ -15231,10 +15644,15 @@ typedef struct {
 /* Opens models/tutor.gguf and encodes the question.  Close with pml_tutor_close, which takes NULL. */
 PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question);
 PML_API void pml_tutor_close(pml_tutor *t);
-/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  on_token may be
-   NULL; it and user as in pml_generate_options. */
-PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
-                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user);
+/* One step of an answer: the token, how likely it was, and the token made visible, cut at 79 bytes. */
+typedef struct {
+  int32_t id;
+  double p;
+  char name[80];
+} pml_choice;
+/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
+   the end token included, say how it came about; both may be NULL. */
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
 /* A token made visible (pml_text_visible), cut at 79 bytes. */
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]);
 
@@ -15246,6 +15664,7 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 /* cells[rows,cols], row 0 is the head; align one of l r c per column.  A table that is
    wider than the output is shown row by row instead. */
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
+PML_API void pml_show_rows(pml_ctx *ctx, pml_table *t, const char *align); /* uses the table up (§ 49) */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
 /* Tokens in one line, "·like|·this", bytes made visible; label may be NULL. */
 PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n);
@@ -15257,7 +15676,9 @@ PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what)
 
 /* Claims and numbers.  pml_expect returns its condition. */
 PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
-PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit); /* into the JSON */
+/* A number or a text that the run computed: into the JSON, and into the page where its text says {name}. */
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit);
+PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text);
 
 /* false when the record will be used anyway: the lesson may skip its timing loop. */
 PML_API bool pml_measures(const pml_ctx *ctx);
@@ -15266,6 +15687,13 @@ PML_API bool pml_measures(const pml_ctx *ctx);
    the result when there is no record yet).  samples may be NULL if !pml_measures. */
 PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
                                size_t n);
+/* Two ways to compute the same, timed in turn, A/B/A/B, PML_PAIR_REPS times each, so that whatever slows
+   the machine slows both.  way(user, 0) and way(user, 1) run once per sample; a time in seconds is
+   multiplied by `scale` (1e6 / n: microseconds per token of n).  out[0], out[1] as from pml_measure,
+   under the two names that the format gives, separated by a tab; nothing runs when !pml_measures. */
+enum { PML_PAIR_REPS = 15 };
+PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
+                                    const char *unit, pml_number *out, const char *names, ...) PML__PRINTF(7, 8);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -15378,9 +15806,10 @@ PML_API void pml_tutor_close(pml_tutor *t) {
 }
 
 typedef struct {
+  const pml_model *model;
   pml_buf *answer;
-  bool (*on_token)(void *user, int32_t token, const float *logits);
-  void *user;
+  pml_choice *steps;
+  int n;
 } pml__tutor_answer;
 
 PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
@@ -15389,13 +15818,19 @@ PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
 }
 
 PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
-  const pml__tutor_answer *a = (const pml__tutor_answer *)user;
-  return !a->on_token || a->on_token(a->user, token, logits);
+  pml__tutor_answer *a = (pml__tutor_answer *)user;
+  pml_choice *c = a->steps ? &a->steps[a->n] : NULL;
+  if (c) {
+    pml_top_tokens(logits, a->model->cfg.n_vocab, 1, &c->id, &c->p); /* greedy: the top is the token */
+    c->id = token;
+    pml_token_name(a->model, token, c->name);
+  }
+  a->n++;
+  return true;
 }
 
-PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
-                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user) {
-  pml__tutor_answer a = {answer, on_token, user};
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n) {
+  pml__tutor_answer a = {t->model, answer, steps, 0};
   pml_generate_options o = pml_generate_defaults();
   o.max_tokens = max_tokens;
   o.on_text = pml__tutor_text;
@@ -15404,6 +15839,7 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_context_truncate(t->session->ctx, &t->session->seq, 0);
   pml_buf_add(answer, "", 0);
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
+  if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
 }
 
@@ -15538,6 +15974,14 @@ PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, in
   }
 }
 
+PML_API void pml_show_rows(pml_ctx *ctx, pml_table *t, const char *align) {
+  const char **cells = pml_table_cells(t);
+  if (cells) pml_show_table(ctx, cells, t->rows, t->cols, align);
+  else pml_expect(ctx, false, "%s", t->fault);
+  pml_free((void *)cells);
+  pml_table_free(t);
+}
+
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o) {
   static const pml_bar_options none = {0};
   static const char *const eighth[] = {"", "▏", "▎", "▍", "▌", "▋", "▊", "▉"};
@@ -15643,12 +16087,23 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   return condition;
 }
 
-PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
-  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return;
-  pml__value *v = &ctx->values[ctx->n_values++];
-  v->value = value;
+PML__FN pml_fact *pml__value_new(pml_ctx *ctx, const char *name, const char *unit) {
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return NULL;
+  pml_fact *v = &ctx->values[ctx->n_values++];
+  *v = (pml_fact){.value = 0};
   snprintf(v->name, sizeof v->name, "%s", name);
   snprintf(v->unit, sizeof v->unit, "%s", unit ? unit : "");
+  return v;
+}
+
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
+  pml_fact *v = pml__value_new(ctx, name, unit);
+  if (v) v->value = value;
+}
+
+PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text) {
+  pml_fact *v = pml__value_new(ctx, name, "");
+  if (v) v->text = pml_strdup(text);
 }
 
 PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
@@ -15681,6 +16136,30 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   return x;
 }
 
+/* @measure_pair */
+PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
+                                    const char *unit, pml_number *out, const char *names, ...) {
+  double samples[2][PML_PAIR_REPS];
+  char name[2][64] = {"", ""}, both[128];
+  va_list ap;
+  va_start(ap, names);
+  vsnprintf(both, sizeof both, names, ap);
+  va_end(ap);
+  size_t tab = strcspn(both, "\t");
+  snprintf(name[0], sizeof name[0], "%.*s", (int)tab, both);
+  snprintf(name[1], sizeof name[1], "%s", both + tab + (both[tab] != 0));
+  for (int k = 0; pml_measures(ctx) && k < 2 * PML_PAIR_REPS; k++) {
+    double begin = pml_time();
+    pml_status st = way(user, k % 2);
+    samples[k % 2][k / 2] = (pml_time() - begin) * scale;
+    if (st != PML_OK) return st;
+  }
+  for (int i = 0; i < 2; i++)
+    out[i] = pml_measure(ctx, name[i], unit, pml_measures(ctx) ? samples[i] : NULL, PML_PAIR_REPS);
+  return PML_OK;
+}
+/* @end */
+
 /* ── Flags ────────────────────────────────────────────────────────────────── */
 
 typedef struct {
@@ -15697,11 +16176,17 @@ static const pml__common_flag pml__common[] PML__UNUSED = {
     {"threads", "N", "0 is one per core"},
     {"tier", "tiny|small|medium|large", "model size: Qwen2.5 0.5B, 1.5B, 7B, 32B shapes"},
     {"full", NULL, "the long study instead of the short demonstration"},
+    {"question", "TEXT", "what the tutor is asked"},
     {"diagram", "FILE", "write the diagram as SVG (strict, recorded times)"},
     {"note", "FILE", "write the reading page (strict, recorded times)"},
     {"png", "FILE", "write the diagram as PNG (strict, recorded times)"},
     {"record", "FILE", "write the measured numbers, as make benchmark-notes does"}};
 enum { PML__N_COMMON = sizeof pml__common / sizeof pml__common[0] };
+
+/* --question is only for lessons that ask. */
+PML__FN bool pml__common_has(const pml_lesson *l, int k) {
+  return l->question || strcmp(pml__common[k].name, "question") != 0;
+}
 
 /* "iterations|i" has the long form iterations and the short form i. */
 PML__FN bool pml__flag_is(const char *names, const char *given, size_t len) {
@@ -15744,10 +16229,17 @@ PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) {
   return 2;
 }
 
+PML__FN int pml__n_flags(const pml_lesson *l) {
+  int n = 0;
+  while (n < (int)(sizeof l->flags / sizeof l->flags[0]) && l->flags[n].name) n++;
+  return n;
+}
+
 PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len) {
   const char *best = "help";
   int least = 1000;
-  for (int i = 0; i < PML__N_COMMON + l->n_flags; i++) {
+  for (int i = 0; i < PML__N_COMMON + pml__n_flags(l); i++) {
+    if (i < PML__N_COMMON && !pml__common_has(l, i)) continue;
     const char *name = i < PML__N_COMMON ? pml__common[i].name : l->flags[i - PML__N_COMMON].name;
     int d = pml__distance(given, len, name, strcspn(name, "|"));
     if (d < least) least = d, best = name;
@@ -15793,6 +16285,7 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
   else if (!strcmp(name, "benchmark")) ctx->benchmark = true;
   else if (!strcmp(name, "strict")) ctx->strict = true;
   else if (!strcmp(name, "full")) ctx->full = true;
+  else if (!strcmp(name, "question")) ctx->question = value;
   else if (!strcmp(name, "diagram")) ctx->diagram = value;
   else if (!strcmp(name, "note")) ctx->note = value;
   else if (!strcmp(name, "png")) ctx->png = value;
@@ -15821,8 +16314,8 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
 
 PML__FN void pml__help(const pml_lesson *l) {
   printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
-  if (l->n_flags) printf("\nThis lesson:\n");
-  for (int i = 0; i < l->n_flags; i++) {
+  if (pml__n_flags(l)) printf("\nThis lesson:\n");
+  for (int i = 0; i < pml__n_flags(l); i++) {
     static const char *const meta[] = {"", " N", " X", " TEXT", " [WORD]"};
     const pml_flag *f = &l->flags[i];
     char left[64], shown[48] = "";
@@ -15836,9 +16329,12 @@ PML__FN void pml__help(const pml_lesson *l) {
   printf("\nEvery lesson:\n");
   for (int i = 0; i < PML__N_COMMON; i++) {
     char left[64];
+    if (!pml__common_has(l, i)) continue;
     snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "",
              pml__common[i].value ? pml__common[i].value : "");
-    printf("  %-26s %s\n", left, pml__common[i].help);
+    printf("  %-26s %s", left, pml__common[i].help);
+    if (!strcmp(pml__common[i].name, "question")) printf(" (%s)", l->question);
+    printf("\n");
   }
   printf("\nExit status: 0 every check held, 1 one failed, 2 bad usage.\n");
 }
@@ -15853,7 +16349,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   if (arg[0] != '-' || !*given)
     return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
   if (!strcmp(arg, "-h")) given = "help", len = 4;
-  for (int k = 0; k < l->n_flags; k++) {
+  for (int k = 0; k < pml__n_flags(l); k++) {
     const pml_flag *f = &l->flags[k];
     if (!pml__flag_is(f->name, given, len)) continue;
     if (f->kind == PML_FLAG_BOOL && !value) value = "true";
@@ -15869,7 +16365,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   }
   for (int k = 0; k < PML__N_COMMON; k++) {
     const pml__common_flag *f = &pml__common[k];
-    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0) continue;
+    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0 || !pml__common_has(l, k)) continue;
     if (k == 0) {
       pml__help(l);
       return -1;
@@ -15923,7 +16419,8 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
     pml_buf_puts(&out, i ? "," : "");
     pml_json_put_str(&out, ctx->values[i].name, strlen(ctx->values[i].name));
     pml_buf_puts(&out, ":{\"value\":");
-    pml_json_put_num(&out, ctx->values[i].value);
+    if (ctx->values[i].text) pml_json_put_str(&out, ctx->values[i].text, strlen(ctx->values[i].text));
+    else pml_json_put_num(&out, ctx->values[i].value);
     pml_buf_puts(&out, ",\"unit\":");
     pml_json_put_str(&out, ctx->values[i].unit, strlen(ctx->values[i].unit));
     pml_buf_puts(&out, "}");
@@ -15943,10 +16440,20 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
   pml_buf_free(&out);
 }
 
+PML__FN pml_status pml__lesson_run(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_status st = PML_OK;
+  if (l->result_size) memset(l->result, 0, l->result_size);
+  if (l->question && !ctx->tutor) st = pml_tutor_open(&ctx->tutor, ctx, ctx->question);
+  for (size_t i = 0; i < sizeof l->run / sizeof l->run[0] && l->run[i] && st == PML_OK && !pml_cancelled(); i++)
+    st = l->run[i](ctx);
+  return st;
+}
+
 /* --benchmark: the quiet lesson again and again. */
 PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   enum { MAX = 1000 };
-  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : ctx->lesson->run;
+  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : pml__lesson_run;
   double *ms = (double *)pml_alloc(MAX * sizeof *ms), start = pml_time(), lo, hi;
   int n = 0, failed = ctx->n_failed;
   if (!ms) return PML_E_MEMORY;
@@ -16066,7 +16573,7 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
     if (st == PML_OK) pml_page_diagram(p, file, alt ? alt : "");
     pml_free(alt);
   }
-  if (st == PML_OK) st = l->page(ctx, p);
+  if (st == PML_OK) pml_page_prose(p, ctx->values, ctx->n_values);
   if (st == PML_OK) st = pml_page_save(p, ctx->note);
   pml_page_free(p);
   if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->note);
@@ -16077,7 +16584,6 @@ PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
   const pml_lesson *l = ctx->lesson;
   pml_status st = PML_OK;
   if ((ctx->diagram || ctx->png) && !l->draw) return pml_fail(PML_E_USAGE, "this lesson has no diagram");
-  if (ctx->note && !l->page) return pml_fail(PML_E_USAGE, "this lesson has no page");
   if (ctx->diagram || ctx->png) st = pml__lesson_draw(ctx, l->draw, ctx->diagram, ctx->png, NULL);
   for (int i = 0; i < 4 && st == PML_OK; i++) {
     char svg[1024], png[1024];
@@ -16108,7 +16614,7 @@ PML__FN void pml__ctx_start(pml_ctx *ctx, const pml_lesson *l, char *argv0) {
   const char *plain = getenv("NO_COLOR");
   memset(ctx, 0, sizeof *ctx);
   ctx->lesson = l;
-  ctx->result = l->result;
+  ctx->question = l->question;
   ctx->seed = 42;
   ctx->tier = PML_TIER_SMALL;
   ctx->argv0 = argv0;
@@ -16173,12 +16679,14 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
     signal(SIGINT, pml__on_interrupt);
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
-    pml_status st = lesson->run(ctx);
+    pml_status st = pml__lesson_run(ctx);
     if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
     if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
     code = pml__lesson_finish(ctx, st);
   }
+  pml_tutor_close(ctx->tutor);
   for (int i = 0; i < ctx->n_claims; i++) pml_free(ctx->claims[i].text);
+  for (int i = 0; i < ctx->n_values; i++) pml_free(ctx->values[i].text);
   pml_free(ctx->claims);
   pml_free(ctx->values);
   pml_buf_free(&ctx->text);
