@@ -2294,6 +2294,18 @@ PML_API uint64_t pml_trace_begin(void);   /* 0 when not tracing */
 PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n);
 PML_API void pml_trace_count(const char *name, int layer, float value);
 
+/* Where the time of a repeated step goes.  While { names, n } is installed, pml_trace_set(pml_stages_see,
+   &stages), it adds up the microseconds of the spans of each name; whoever drives the loop counts `step`.
+   Steps beyond the last are not timed. */
+enum { PML_STAGES_MAX = 8, PML_STAGE_STEPS = 128 };
+typedef struct {
+  const char *const *names; /* [n] */
+  int n, step;
+  int spans[PML_STAGES_MAX];  /* how many were seen */
+  double us[PML_STAGES_MAX][PML_STAGE_STEPS];
+} pml_stages;
+PML_API void pml_stages_see(void *stages, const pml_span *span);
+
 /* Appends one JSON object: {"program":"…","version":"…","git_sha":"…",
    "compiler":"gcc 12.2.0","flags":"…","hardware":{"cpu":"…","level":"avx512",
    "cores":2,"ram_bytes":…},"seed":42,"strict":false}.  PML_GIT_SHA and PML_CFLAGS
@@ -2335,6 +2347,15 @@ PML_API void pml_trace_count(const char *name, int layer, float value) {
   uint64_t now = pml_time_ns();
   pml_span span = {name, layer, now, now, &value, 1};
   pml__trace_fn(pml__trace_user, &span);
+}
+
+PML_API void pml_stages_see(void *stages, const pml_span *span) {
+  pml_stages *t = (pml_stages *)stages;
+  for (int i = 0; i < t->n && t->step < PML_STAGE_STEPS; i++)
+    if (strcmp(t->names[i], span->name) == 0) {
+      t->us[i][t->step] += (double)(span->end_ns - span->begin_ns) / 1e3;
+      t->spans[i]++;
+    }
 }
 
 /* "key":"value", where only ASCII can occur (§ 15 writes any text). */
@@ -7945,6 +7966,10 @@ PML_API void pml_model_close(pml_model *m);
 /* Bytes of weights that one decode step reads: all matrices, norms and biases,
    and one row of the embedding. */
 PML_API size_t pml_model_bytes_per_token(const pml_model *m);
+/* For tests and lessons that break a file on purpose: opens a copy in which dimension `dim` (0: columns, 1:
+   rows) of a tensor is `size`, and closes it.  The result says whether anybody noticed; PML_E_USAGE: there is
+   no such tensor or dimension. */
+PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size);
 
 /* The backend seam.  A backend runs a model somewhere: the CPU of § 26 is the
    first, a GPU the second.  Everything crosses it in plain types.  A segment is
@@ -8235,6 +8260,24 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
   return st == PML_OK ? pml__model_from(out, g, o) : st;
 }
 
+PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
+  char *bytes;
+  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
+  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  uint32_t dims = 0;
+  pml_model *m = NULL;
+  pml_status st = pml_file_read(path, &bytes, &n);
+  if (st != PML_OK) return st;
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
+  else memcpy(bytes + at + end - 8, &size, 8);
+  if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
+  pml_model_close(m);
+  pml_free(bytes);
+  return st;
+}
+
 PML_API void pml_model_close(pml_model *m) {
   if (!m) return;
   pml_tokenizer_free(m->tokenizer);
@@ -8347,6 +8390,22 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
    d numbers, so the final norm and the head can read row[d] at any depth.  logits[V]; scratch[d].
    After the last layer this is the model's own answer, bit for bit. */
 PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits);
+/* Runs tokens as pml_forward_one and reads their last row at every depth: [0] the embedding, [l] after layer
+   l - 1.  Uses the trace hook meanwhile.  PML_E_LIMIT: more than PML_DEPTHS_MAX - 1 layers. */
+enum { PML_DEPTHS_MAX = 129 };
+typedef struct {
+  int n;                      /* layers + 1 */
+  struct {
+    char after[16];           /* "embedding", "layer 0" … */
+    double length, p;         /* |row|; the probability of the likeliest token */
+    int32_t token;
+  } at[PML_DEPTHS_MAX];
+  double p_sum;               /* of all probabilities after the last layer */
+  bool starts_in_table;       /* row 0 is the last token's row of the embedding, bit for bit */
+  bool ends_in_logits;        /* the last reading is the model's logits, bit for bit */
+} pml_depths;
+PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                   float *logits);
 
 /* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
    weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
@@ -8713,6 +8772,47 @@ PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch
   return pml_linear(logits, scratch, 1, &m->head, NULL);
 }
 /* @end */
+
+typedef struct {
+  float *rows; /* [n_layers + 1, d] */
+  size_t d;
+} pml__rows;
+
+PML__FN void pml__rows_see(void *user, const pml_span *s) {
+  const pml__rows *r = (const pml__rows *)user;
+  if (strcmp(s->name, "embed") == 0 || strcmp(s->name, "ffn") == 0)
+    memcpy(r->rows + (size_t)(s->layer + 1) * r->d, s->data + s->n - r->d, r->d * sizeof(float));
+}
+
+PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                   float *logits) {
+  const pml_model *m = ctx->model;
+  size_t d = (size_t)m->cfg.d_model, V = (size_t)m->cfg.n_vocab, depths = (size_t)m->cfg.n_layers + 1;
+  memset(out, 0, sizeof *out);
+  if (depths > PML_DEPTHS_MAX || n < 1)
+    return pml_fail(PML_E_LIMIT, "the lens reads up to %d layers after at least one token", PML_DEPTHS_MAX - 1);
+  pml__rows r = {(float *)pml_alloc(((depths + 1) * d + V) * sizeof(float)), d};
+  if (!r.rows) return PML_E_MEMORY;
+  float *scratch = r.rows + depths * d, *p = scratch + d;
+  pml_trace_set(pml__rows_see, &r);
+  pml_status st = pml_forward_one(ctx, seq, tokens, n, logits);
+  pml_trace_set(NULL, NULL);
+  if (st == PML_OK) st = pml_row_to_f32(scratch, &m->embed, tokens[n - 1]);
+  if (st == PML_OK) out->starts_in_table = !memcmp(scratch, r.rows, d * sizeof(float));
+  for (size_t l = 0; l < depths && st == PML_OK; l++) {
+    st = pml_lens(m, r.rows + l * d, scratch, p);
+    if (l + 1 == depths) out->ends_in_logits = st == PML_OK && !memcmp(p, logits, V * sizeof(float));
+    out->at[l].length = sqrt((double)pml_dot(r.rows + l * d, r.rows + l * d, d));
+    snprintf(out->at[l].after, sizeof out->at[l].after, l ? "layer %d" : "embedding", (int)l - 1);
+    out->at[l].token = (int32_t)pml_argmax(p, V);
+    pml_softmax(p, V);
+    out->at[l].p = (double)p[out->at[l].token];
+    for (size_t i = 0; i < V && l + 1 == depths; i++) out->p_sum += (double)p[i];
+  }
+  out->n = (int)depths;
+  pml_free(r.rows);
+  return st;
+}
 
 /* @attend */
 /* out = softmax(q·Kᵀ / √h)·V for one query. */
@@ -9180,6 +9280,13 @@ PML_API void pml_session_close(pml_session *s);
    normal end: PML_OK with PML_FINISH_CANCELLED. */
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
 
+/* The definition of the above, from text to text, without streaming, stop texts, reuse of the cache and limits
+   of the context.  prompt[len] may hold control tokens.  At most max tokens into out[max], the end token included
+   in *n_out; their bytes, without it, are appended to answer.  clock (§ 10; may be NULL) sees the spans tokenise,
+   embed, attention, ffn, head, sample, decode. */
+PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
+                                      int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock);
+
 /* Opens a session, asks one question, closes it. */
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
 
@@ -9423,6 +9530,48 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
   }
   return PML_OK;
 }
+
+/* @pipeline */
+/* Ids go in, one id comes out and goes in again. */
+PML__FN pml_status pml__plain_loop(pml_session *s, pml_sampler *sampler, const int32_t *ids, int n, int max, int32_t *out,
+                                   int *n_out, pml_buf *answer, pml_stages *clock) {
+  for (int k = 0; k < max; k++) {
+    if (clock) clock->step = k;
+    pml_status st = pml_forward_one(s->ctx, &s->seq, ids, n, s->logits); /* 2 embed, 3 transform, 4 head */
+    uint64_t t = pml_trace_begin();
+    if (st == PML_OK) st = pml_sample(sampler, s->logits, out, k, &out[k]); /* 5 sample */
+    if (st != PML_OK) return st;
+    pml_trace_end(t, "sample", -1, NULL, 0);
+    *n_out = k + 1;
+    if (pml_token_is_end(s->ctx->model, out[k])) break;
+    t = pml_trace_begin();
+    if ((st = pml_decode(s->ctx->model->tokenizer, &out[k], 1, 0, answer)) != PML_OK) return st; /* 6 decode */
+    pml_trace_end(t, "decode", -1, NULL, 0);
+    ids = &out[k], n = 1; /* one row from now on: what came before is in the cache */
+  }
+  return PML_OK;
+}
+
+PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
+                                      int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock) {
+  const pml_model *m = s->ctx->model;
+  pml_sampler *sampler = NULL;
+  int32_t *ids = NULL;
+  size_t n = 0;
+  *n_out = 0;
+  pml_context_truncate(s->ctx, &s->seq, 0);
+  if (clock) pml_trace_set(pml_stages_see, clock);
+  uint64_t t = pml_trace_begin();
+  pml_status st = pml_encode(m->tokenizer, prompt, len, PML_ENCODE_SPECIAL, &ids, &n); /* 1 tokenise */
+  pml_trace_end(t, "tokenise", -1, NULL, 0);
+  if (st == PML_OK) st = pml_sampler_create(&sampler, m->cfg.n_vocab, o);
+  if (st == PML_OK) st = pml__plain_loop(s, sampler, ids, (int)n, max, out, n_out, answer, clock);
+  if (clock) pml_trace_set(NULL, NULL);
+  pml_sampler_free(sampler);
+  pml_free(ids);
+  return st;
+}
+/* @end */
 
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o) {
   pml_generate_stats stats = {.n_prompt = n < INT_MAX ? (int)n : INT_MAX};
@@ -12730,11 +12879,13 @@ PML_API void pml_svg_arrow(pml_svg *s, double x1, double y1, double x2, double y
 /* A rounded panel with a heading (may be NULL) and an accent stripe; returns the
    space inside. */
 PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rgb accent);
-/* A panel with a muted note at the right end of its heading: a share, a size.  Empty: none. */
-PML_API pml_box pml_svg_panel_note(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, const char *note);
+/* A panel for a part of something that takes time: 0.91 stands as "91 % of the time" at the right end of its
+   heading; a share of 0 is not said. */
+PML_API pml_box pml_svg_panel_time(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, double share);
 /* An arrow from the edge of one box to the facing edge of another, in the middle of what they have in
    common: across when one lies beside the other, else up or down. */
-PML_API void pml_svg_flow(pml_svg *s, pml_box from, pml_box to, pml_rgb colour, const char *label);
+PML_API void pml_svg_flow(pml_svg *s, pml_box from, pml_box to, pml_rgb colour, const char *label, ...)
+    PML__PRINTF(5, 6);
 /* A box of a flow: name in the middle, quantity below it in mono (may be NULL). */
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour);
 
@@ -12817,26 +12968,25 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int ro
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
                            const char *align, int strong);
 /* A table that is written row by row, cells separated by tabs; the first row is the head and says how
-   many cells a row has.  {0} is an empty one.  pml_svg_rows, and pml_show_rows (§ 51) for the terminal,
-   use it up; one that is not shown is freed by pml_table_free.  A row of another number of cells is a
-   fault that both report. */
+   many cells a row has.  {0} is an empty one; it owns nothing.  A row of another number of cells, or more
+   text than fits, is a fault that pml_svg_rows and pml_show_rows (§ 51) report. */
+enum { PML_TABLE_TEXT = 16000 };
 typedef struct {
   int rows, cols;
-  pml_buf text;
-  char fault[160];
+  size_t len;
+  char text[PML_TABLE_TEXT], fault[160];
 } pml_table;
 PML_API void pml_table_row(pml_table *t, const char *fmt, ...) PML__PRINTF(2, 3);
 /* align and strong as in pml_svg_table. */
-PML_API void pml_svg_rows(pml_svg *s, pml_box b, pml_table *t, const char *align, int strong);
-/* The cells, [rows · cols], from pml_alloc, pointing into t; NULL when memory ran out or a row did not fit. */
-PML_API const char **pml_table_cells(pml_table *t);
-PML_API void pml_table_free(pml_table *t);
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, const pml_table *t, const char *align, int strong);
+/* The cells, [rows · cols], pointing into t, from pml_alloc; NULL with a sentence (pml_error). */
+PML_API const char **pml_table_cells(const pml_table *t);
 /* A matrix between brackets with its name and shape below. */
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *values, int rows,
                             int cols, int decimals, pml_rgb colour);
 /* Tokens as chips that wrap; below each its note (an id, a probability) if notes is
    not NULL; colours NULL: teal.  boxes (may be NULL) receives their places.  Returns
-   the height used. */
+   the height used; with s NULL that is all it does. */
 PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int n, const char *const *notes,
                               const pml_rgb *colours, pml_box *boxes);
 
@@ -13340,14 +13490,19 @@ PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rg
   return (pml_box){in.x, in.y + 58, in.w, in.h - 58};
 }
 
-PML_API pml_box pml_svg_panel_note(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, const char *note) {
+PML_API pml_box pml_svg_panel_time(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, double share) {
   const pml_font f = {.size = 22, .colour = PML_MUTED, .anchor = PML_END};
   pml_box in = pml_svg_panel(s, b, heading, accent);
-  if (*note) pml_svg_text(s, b.x + b.w - 20, b.y + 45, f, note);
+  if (share > 0) pml_svg_textf(s, b.x + b.w - 20, b.y + 45, f, "%.0f %% of the time", 100 * share);
   return in;
 }
 
-PML_API void pml_svg_flow(pml_svg *s, pml_box a, pml_box b, pml_rgb colour, const char *label) {
+PML_API void pml_svg_flow(pml_svg *s, pml_box a, pml_box b, pml_rgb colour, const char *fmt, ...) {
+  char label[128];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(label, sizeof label, fmt, ap);
+  va_end(ap);
   double top = fmax(a.y, b.y), bottom = fmin(a.y + a.h, b.y + b.h);
   double left = fmax(a.x, b.x), right = fmin(a.x + a.w, b.x + b.w), x = (left + right) / 2, y = (top + bottom) / 2;
   if (bottom > top) {
@@ -14021,44 +14176,40 @@ PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int 
 }
 
 PML_API void pml_table_row(pml_table *t, const char *fmt, ...) {
-  va_list ap, again;
+  va_list ap;
+  size_t room = sizeof t->text - t->len;
+  char *row = t->text + t->len;
+  int cells = 1;
   va_start(ap, fmt);
-  va_copy(again, ap);
-  int n = vsnprintf(NULL, 0, fmt, ap), cells = 1;
+  int n = vsnprintf(row, room, fmt, ap);
   va_end(ap);
-  if (n >= 0 && pml__buf_reserve(&t->text, (size_t)n + 1)) {
-    char *row = t->text.data + t->text.len;
-    vsnprintf(row, (size_t)n + 1, fmt, again);
-    for (char *c = row; *c; c++)
-      if (*c == '\t') *c = 0, cells++;
-    t->text.len += (size_t)n + 1; /* each cell ends with a 0 */
+  if (*t->fault) return;
+  if (n < 0 || (size_t)n + 1 > room) {
+    snprintf(t->fault, sizeof t->fault, "a table holds %d bytes, row %d does not fit", PML_TABLE_TEXT, t->rows);
+    return;
   }
-  va_end(again);
+  for (char *c = row; *c; c++) cells += *c == '\t';
+  for (char *c = row; c < row + n; c++) *c = (char)(*c == '\t' ? 0 : *c); /* each cell ends with a 0 */
+  t->len += (size_t)n + 1;
   if (t->rows++ == 0) t->cols = cells;
-  if (cells != t->cols && !*t->fault)
+  if (cells != t->cols)
     snprintf(t->fault, sizeof t->fault, "row %d of a table has %d cells, its head %d", t->rows - 1, cells, t->cols);
 }
 
-PML_API const char **pml_table_cells(pml_table *t) {
-  const char **cells = NULL, *at = t->text.data;
+PML_API const char **pml_table_cells(const pml_table *t) {
   size_t n = (size_t)t->rows * (size_t)t->cols;
-  if (!*t->fault && !t->text.failed && n) cells = (const char **)pml_alloc(n * sizeof *cells);
+  const char **cells = NULL, *at = t->text;
+  if (*t->fault || n == 0) pml_fail(PML_E_USAGE, "%s", n ? t->fault : "a table is empty");
+  else cells = (const char **)pml_alloc(n * sizeof *cells);
   for (size_t i = 0; cells && i < n; i++, at += strlen(at) + 1) cells[i] = at;
-  if (!cells && !*t->fault) snprintf(t->fault, sizeof t->fault, "%s", n ? "a table did not fit in memory" : "a table is empty");
   return cells;
 }
 
-PML_API void pml_table_free(pml_table *t) {
-  pml_buf_free(&t->text);
-  *t = (pml_table){0};
-}
-
-PML_API void pml_svg_rows(pml_svg *s, pml_box b, pml_table *t, const char *align, int strong) {
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, const pml_table *t, const char *align, int strong) {
   const char **cells = pml_table_cells(t);
   if (cells) pml_svg_table(s, b, cells, t->rows, t->cols, align, strong);
-  else pml_buf_printf(&s->faults, "%s\n", t->fault);
+  else pml_buf_printf(&s->faults, "%s\n", pml_error());
   pml_free((void *)cells);
-  pml_table_free(t);
 }
 
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *v, int rows, int cols,
@@ -14108,14 +14259,14 @@ PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int 
     pml_rgb c = colours ? colours[i] : PML_TEAL;
     pml_box chip = {x + (cell - w) / 2, y, w, 50};
     pml_rgb fill = pml_rgb_mix(PML_CANVAS, c, 0.3);
-    pml_svg_rect(s, chip, 8, fill, pml_rgb_readable(c, PML_CANVAS, 3), 2);
-    pml_svg_text(s, x + cell / 2, y + 34, f, shown);
-    if (notes && notes[i]) pml_svg_text(s, x + cell / 2, y + 76, small, notes[i]);
+    if (s) pml_svg_rect(s, chip, 8, fill, pml_rgb_readable(c, PML_CANVAS, 3), 2);
+    if (s) pml_svg_text(s, x + cell / 2, y + 34, f, shown);
+    if (s && notes && notes[i]) pml_svg_text(s, x + cell / 2, y + 76, small, notes[i]);
     if (boxes) boxes[i] = chip;
     x += cell + 10;
     pml_buf_free(&text);
   }
-  if (y + high > b.y + b.h + 20)
+  if (s && y + high > b.y + b.h + 20)
     pml_buf_printf(&s->faults, "%d tokens need %.0f px of height, the box has %.0f\n", n, y + high - b.y,
                    b.h);
   return y + high - b.y;
@@ -15640,6 +15791,7 @@ typedef struct pml_tutor {
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
   pml_buf text;              /* the prompt as text */
+  pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
 /* Opens models/tutor.gguf and encodes the question.  Close with pml_tutor_close, which takes NULL. */
 PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question);
@@ -15650,9 +15802,18 @@ typedef struct {
   double p;
   char name[80];
 } pml_choice;
-/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
+/* The n likeliest tokens. */
+PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float *logits);
+/* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
    the end token included, say how it came about; both may be NULL. */
 PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
+   Returns the height used; svg NULL only asks for it. */
+PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
+/* The n likeliest tokens as bars in per cent, the first in green. */
+PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n);
+/* The prompt as a line of text: What(289) ·is(285) … */
+PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t);
 /* A token made visible (pml_text_visible), cut at 79 bytes. */
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]);
 
@@ -15664,7 +15825,7 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 /* cells[rows,cols], row 0 is the head; align one of l r c per column.  A table that is
    wider than the output is shown row by row instead. */
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
-PML_API void pml_show_rows(pml_ctx *ctx, pml_table *t, const char *align); /* uses the table up (§ 49) */
+PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align); /* a table of § 49 */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
 /* Tokens in one line, "·like|·this", bytes made visible; label may be NULL. */
 PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n);
@@ -15680,6 +15841,11 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML_
 PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit);
 PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text);
 
+/* A fault that must be refused: prints the sentence that it got (pml_error), keeps it as the value `name`, and
+   expects the status `wanted` with a sentence that holds `word`.  The format says what is claimed. */
+PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
+                                const char *fmt, ...) PML__PRINTF(6, 7);
+
 /* false when the record will be used anyway: the lesson may skip its timing loop. */
 PML_API bool pml_measures(const pml_ctx *ctx);
 /* Summarises n >= 1 samples, prints them as one line and returns what a page or
@@ -15694,6 +15860,10 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
 enum { PML_PAIR_REPS = 15 };
 PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
                                     const char *unit, pml_number *out, const char *names, ...) PML__PRINTF(7, 8);
+
+/* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
+   what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
+PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -15790,6 +15960,7 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     return st;
   }
   t->n = (int)n;
+  t->sampler = pml_generate_defaults().sampler;
   for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
   *out = t;
   return PML_OK;
@@ -15803,6 +15974,19 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_free(t->name);
   pml_buf_free(&t->text);
   pml_free(t);
+}
+
+PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float *logits) {
+  for (int k = 0; k < n; k++) out[k] = (pml_choice){.id = 0};
+  int32_t id[64];
+  double p[64];
+  n = n < 64 ? n : 64;
+  pml_top_tokens(logits, m->cfg.n_vocab, n, id, p);
+  for (int k = 0; k < n; k++) {
+    out[k].id = id[k];
+    out[k].p = p[k];
+    pml_token_name(m, id[k], out[k].name);
+  }
 }
 
 typedef struct {
@@ -15821,7 +16005,8 @@ PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
   pml__tutor_answer *a = (pml__tutor_answer *)user;
   pml_choice *c = a->steps ? &a->steps[a->n] : NULL;
   if (c) {
-    pml_top_tokens(logits, a->model->cfg.n_vocab, 1, &c->id, &c->p); /* greedy: the top is the token */
+    pml_choices(c, 1, a->model, logits);
+    c->p *= pml_expd((double)logits[token] - (double)logits[c->id]);
     c->id = token;
     pml_token_name(a->model, token, c->name);
   }
@@ -15832,6 +16017,7 @@ PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
 PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n) {
   pml__tutor_answer a = {t->model, answer, steps, 0};
   pml_generate_options o = pml_generate_defaults();
+  o.sampler = t->sampler;
   o.max_tokens = max_tokens;
   o.on_text = pml__tutor_text;
   o.on_token = pml__tutor_token;
@@ -15841,6 +16027,29 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
   if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
+  enum { MAX = 256 };
+  pml_str chip[MAX];
+  const char *note[MAX];
+  char id[MAX][12];
+  int n = t->n < MAX ? t->n : MAX;
+  for (int i = 0; i < n; i++) {
+    snprintf(id[i], sizeof id[i], "%d", (int)t->ids[i]);
+    chip[i] = pml_str_of(t->name[i]);
+    note[i] = id[i];
+  }
+  for (; n > 1 && pml_svg_tokens(NULL, b, chip, n, note, NULL, NULL) > b.h + 20; n--) chip[n - 2] = pml_str_of("…"), note[n - 2] = "";
+  return pml_svg_tokens(svg, b, chip, n, note, NULL, NULL);
+}
+
+PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n) {
+  pml_bar bars[16];
+  n = n < 16 ? n : 16;
+  for (int k = 0; k < n; k++)
+    bars[k] = (pml_bar){.label = c[k].name, .value = 100 * c[k].p, .colour = k ? PML_PURPLE : PML_GREEN};
+  pml_svg_bars(svg, b, bars, n, &(pml_bar_options){.unit = "%", .decimals = 1});
 }
 
 /* ── Output ───────────────────────────────────────────────────────────────── */
@@ -15929,6 +16138,13 @@ PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) {
   va_end(ap);
 }
 
+PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t) {
+  pml_buf line = {0};
+  for (int i = 0; i < t->n; i++) pml_buf_printf(&line, " %s(%d)", t->name[i], (int)t->ids[i]);
+  pml_say(ctx, " %s", line.data ? line.data : "");
+  pml_buf_free(&line);
+}
+
 PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len) {
   pml__print(ctx, "", bytes, len);
   if (!ctx->quiet) fflush(stdout);
@@ -15974,12 +16190,11 @@ PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, in
   }
 }
 
-PML_API void pml_show_rows(pml_ctx *ctx, pml_table *t, const char *align) {
+PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align) {
   const char **cells = pml_table_cells(t);
   if (cells) pml_show_table(ctx, cells, t->rows, t->cols, align);
-  else pml_expect(ctx, false, "%s", t->fault);
+  else pml_expect(ctx, false, "%s", pml_error());
   pml_free((void *)cells);
-  pml_table_free(t);
 }
 
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o) {
@@ -16087,6 +16302,19 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   return condition;
 }
 
+PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
+                                const char *fmt, ...) {
+  char claim[512], sentence[1024];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(claim, sizeof claim, fmt, ap);
+  va_end(ap);
+  snprintf(sentence, sizeof sentence, "%s", got == PML_OK ? "nobody noticed" : pml_error());
+  pml_say(ctx, "  %s", sentence);
+  pml_value_text(ctx, name, sentence);
+  return pml_expect(ctx, got == wanted && strstr(sentence, word) != NULL, "%s", claim);
+}
+
 PML__FN pml_fact *pml__value_new(pml_ctx *ctx, const char *name, const char *unit) {
   if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return NULL;
   pml_fact *v = &ctx->values[ctx->n_values++];
@@ -16134,6 +16362,19 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   ctx->machine_said = true;
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
+}
+
+PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
+  double all = 0;
+  for (int k = 0; k < t->n; k++) {
+    char name[48];
+    bool once = t->spans[k] == 1;
+    size_t first = once || steps < 2 ? 0 : 1, n = first ? (size_t)steps - 1 : 1;
+    snprintf(name, sizeof name, "%s, %s", t->names[k], once ? "once" : "per token");
+    pml_number x = pml_measure(ctx, name, "µs", t->us[k] + first, n);
+    all += share[k] = once ? 0 : x.median;
+  }
+  for (int k = 0; k < t->n && all > 0; k++) share[k] /= all;
 }
 
 /* @measure_pair */
