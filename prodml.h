@@ -5134,7 +5134,7 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
 #endif /* § 16 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 17  TOKENIZER                                             needs § 2 § 6 § 16
+   § 17  TOKENIZER                                         needs § 2 § 3 § 6 § 16
    ─────────────────────────────────────────────────────────────────────────────
    A model computes with numbers, so text must become a sequence of ids.  Letters
    make long sequences, and every position costs time.  Whole words make short
@@ -5326,6 +5326,38 @@ PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, 
 /* Appends the words; [UNK] is all that is left of an unknown one.  PML_E_USAGE for
    an id outside the list, PML_E_MEMORY. */
 PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out);
+
+/* What a text costs: its words; how many of them the v - 1 most frequent words of the list do not have; its
+   tokens. */
+typedef struct {
+  size_t words, unknown, tokens;
+} pml_token_cost;
+PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
+                                         const char *text, size_t len);
+
+/* The same for several sizes: BPE of sizes[i] entries, trained on doc, and the list cut to as many.  *bpe is the
+   one of the last size; pml_tokenizer_free it. */
+PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
+                                       int n, pml_str doc, pml_str held);
+/* Whether training is repeatable: learns once more as t did, from the lines of doc with its halves swapped, and
+   says how many merges, the most wanted first, came out the same. */
+PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same);
+/* The first merge that docs teach, "e s". */
+PML_API pml_status pml_bpe_first(const pml_str *docs, size_t n, char out[64]);
+
+/* A text through one of the two and back: through t, or when t is NULL through w. */
+enum { PML_CUT_MAX = 64 };
+typedef struct {
+  int n, lost;                 /* pieces; those of them that are [UNK] */
+  bool same;                   /* decoding gave the text back; false also when memory ran out */
+  pml_str piece[PML_CUT_MAX];  /* the first ones; they live as long as t or w */
+  bool unknown[PML_CUT_MAX];
+  char back[256];              /* the beginning of what decoding gave */
+} pml_cut;
+PML_API pml_cut pml_cut_text(const pml_tokenizer *t, const pml_wordlist *w, pml_str text);
+/* How many texts survive the way there and back: n of random bytes and PML_HARD_TEXTS of many scripts. */
+enum { PML_HARD_TEXTS = 8 };
+PML_API int pml_round_trips(const pml_tokenizer *t, const pml_wordlist *w, int n, uint64_t seed);
 
 #ifdef PML__IMPL
 
@@ -6627,6 +6659,93 @@ PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids
   for (size_t i = 0; i < n; i++) pml_buf_add(out, w->words[ids[i]].ptr, w->words[ids[i]].len);
   return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu words", n) : PML_OK;
 }
+/* @compare */
+PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
+                                         const char *text, size_t len) {
+  int32_t *tokens = NULL, *words = NULL;
+  memset(out, 0, sizeof *out);
+  pml_status st = pml_encode(t, text, len, 0, &tokens, &out->tokens);
+  if (st == PML_OK) st = pml_wordlist_encode(w, text, len, &words, &out->words);
+  for (size_t i = 0; st == PML_OK && i < out->words; i++) out->unknown += words[i] == 0 || words[i] >= v;
+  pml_free(tokens);
+  pml_free(words);
+  return st;
+}
+/* @end */
+
+PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
+                                       int n, pml_str doc, pml_str held) {
+  pml_status st = PML_OK;
+  *bpe = NULL;
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_tokenizer_free(*bpe);
+    *bpe = NULL;
+    st = pml_bpe_train(bpe, &doc, 1, &(pml_bpe_options){.n_vocab = sizes[i], .pre = w->pre});
+    if (st == PML_OK) st = pml_tokenizer_compare(&cost[i], *bpe, w, sizes[i], held.ptr, held.len);
+  }
+  return st;
+}
+
+PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  size_t cut = doc.len / 2;
+  while (cut < doc.len && doc.ptr[cut] != '\n') cut++;
+  const pml_str half[] = {{doc.ptr + cut, doc.len - cut}, {doc.ptr, cut}};
+  pml_tokenizer *again;
+  pml_status st = pml_bpe_train(&again, half, 2, &(pml_bpe_options){.n_vocab = spec->n_vocab, .pre = spec->pre});
+  *same = st == PML_OK ? pml_merges_shared(t, again) : 0;
+  pml_tokenizer_free(again);
+  return st;
+}
+
+PML_API pml_status pml_bpe_first(const pml_str *docs, size_t n, char out[64]) {
+  pml_tokenizer *t;
+  pml_status st = pml_bpe_train(&t, docs, n, &(pml_bpe_options){.n_vocab = 257, .pre = PML_PRE_QWEN2});
+  bool any = st == PML_OK && pml_tokenizer_spec_of(t)->n_merges > 0;
+  pml_str first = any ? pml_tokenizer_spec_of(t)->merges[0] : (pml_str){"", 0};
+  snprintf(out, 64, "%.*s", (int)(first.len < 63 ? first.len : 63), first.ptr);
+  pml_tokenizer_free(t);
+  return st;
+}
+
+PML_API pml_cut pml_cut_text(const pml_tokenizer *t, const pml_wordlist *w, pml_str text) {
+  pml_cut c = {0, 0, false, {{NULL, 0}}, {false}, ""};
+  int32_t *ids = NULL;
+  size_t n = 0;
+  pml_buf back = {0};
+  pml_status st = t ? pml_encode(t, text.ptr, text.len, 0, &ids, &n) : pml_wordlist_encode(w, text.ptr, text.len, &ids, &n);
+  if (st == PML_OK) st = t ? pml_decode(t, ids, n, 0, &back) : pml_wordlist_decode(w, ids, n, &back);
+  c.same = st == PML_OK && back.len == text.len && (text.len == 0 || !memcmp(back.data, text.ptr, text.len));
+  snprintf(c.back, sizeof c.back, "%s", back.data ? back.data : "");
+  for (size_t i = 0; st == PML_OK && i < n; i++) {
+    bool unknown = !t && ids[i] == 0;
+    c.lost += unknown;
+    if (c.n < PML_CUT_MAX) {
+      c.piece[c.n] = t ? pml_token_bytes(t, ids[i]) : w->words[ids[i]];
+      c.unknown[c.n] = unknown;
+    }
+    c.n++;
+  }
+  pml_free(ids);
+  pml_buf_free(&back);
+  return c;
+}
+
+PML_API int pml_round_trips(const pml_tokenizer *t, const pml_wordlist *w, int n, uint64_t seed) {
+  static const char *const hard[PML_HARD_TEXTS] = {
+      "", "naïve Straße", "東京は雨", "😀👩‍🔬", "مرحبا", "x\r\n\t\ty\n", "\xC3\x28\xFF", "<|im_end|>"};
+  pml_rng rng = pml_rng_seed(seed);
+  int same = 0;
+  for (int i = 0; i < n + PML_HARD_TEXTS; i++) {
+    char bytes[48];
+    pml_str x = {bytes, pml_rng_below(&rng, 48)};
+    for (size_t k = 0; k < x.len; k++) bytes[k] = (char)pml_rng_below(&rng, 256);
+    if (i >= n) x = (pml_str){hard[i - n], strlen(hard[i - n])};
+    same += pml_cut_text(t, w, x).same;
+  }
+  return same;
+}
+
 #endif /* § 17 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -15810,6 +15929,8 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
 /* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
    Returns the height used; svg NULL only asks for it. */
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
+/* A cut of § 17 as one row of chips: name and what was lost on the left, lost pieces red. */
+PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c);
 /* The n likeliest tokens as bars in per cent, the first in green. */
 PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n);
 /* The prompt as a line of text: What(289) ·is(285) … */
@@ -15827,7 +15948,10 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
 PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align); /* a table of § 49 */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
-/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL. */
+/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL.  pml_show_cut: those of a cut. */
+PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c);
+/* How a word of at most 64 bytes is merged, a line per step. */
+PML_API pml_status pml_show_merges(pml_ctx *ctx, const pml_tokenizer *t, const char *word);
 PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n);
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
@@ -16042,6 +16166,16 @@ PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
   }
   for (; n > 1 && pml_svg_tokens(NULL, b, chip, n, note, NULL, NULL) > b.h + 20; n--) chip[n - 2] = pml_str_of("…"), note[n - 2] = "";
   return pml_svg_tokens(svg, b, chip, n, note, NULL, NULL);
+}
+
+PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c) {
+  pml_rgb each[PML_CUT_MAX];
+  int n = c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX;
+  for (int i = 0; i < n; i++) each[i] = c->unknown[i] ? PML_RED : colour;
+  pml_svg_text(svg, b.x, b.y + 30, (pml_font){.size = 28, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
+  pml_svg_textf(svg, b.x, b.y + 64, (pml_font){.size = 24, .colour = PML_MUTED}, "%d tokens, %d lost", c->n, c->lost);
+  pml_box_left(&b, 260, 0);
+  pml_svg_tokens(svg, b, c->piece, n, NULL, each, NULL);
 }
 
 PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n) {
@@ -16265,6 +16399,30 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   }
   pml_say(ctx, "  %s%s%s", label ? label : "", label ? "  " : "", line.data ? line.data : "");
   pml_buf_free(&line);
+}
+
+typedef struct {
+  pml_ctx *ctx;
+  const pml_tokenizer *t;
+} pml__merges;
+
+PML__FN void pml__show_merge(void *user, const int32_t *ids, size_t n, int32_t rank) {
+  const pml__merges *m = (const pml__merges *)user;
+  pml_str piece[64];
+  char label[24] = "the bytes";
+  n = n < 64 ? n : 64;
+  for (size_t i = 0; i < n; i++) piece[i] = pml_token_bytes(m->t, ids[i]);
+  if (rank >= 0) snprintf(label, sizeof label, "rank %4d", (int)rank);
+  pml_show_tokens(m->ctx, label, piece, n);
+}
+
+PML_API pml_status pml_show_merges(pml_ctx *ctx, const pml_tokenizer *t, const char *word) {
+  pml__merges m = {ctx, t};
+  return pml_bpe_steps(t, word, strlen(word), pml__show_merge, &m);
+}
+
+PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c) {
+  pml_show_tokens(ctx, label, c->piece, (size_t)(c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX));
 }
 
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what) {
