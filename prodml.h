@@ -3451,6 +3451,18 @@ PML_API uint64_t pml_trace_begin(void);   /* 0 when not tracing */
 PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n);
 PML_API void pml_trace_count(const char *name, int layer, float value);
 
+/* Where the time of a repeated step goes.  While { names, n } is installed, pml_trace_set(pml_stages_see,
+   &stages), it adds up the microseconds of the spans of each name; whoever drives the loop counts `step`.
+   Steps beyond the last are not timed. */
+enum { PML_STAGES_MAX = 8, PML_STAGE_STEPS = 128 };
+typedef struct {
+  const char *const *names; /* [n] */
+  int n, step;
+  int spans[PML_STAGES_MAX];  /* how many were seen */
+  double us[PML_STAGES_MAX][PML_STAGE_STEPS];
+} pml_stages;
+PML_API void pml_stages_see(void *stages, const pml_span *span);
+
 /* Appends one JSON object: {"program":"…","version":"…","git_sha":"…",
    "compiler":"gcc 12.2.0","flags":"…","hardware":{"cpu":"…","level":"avx512",
    "cores":2,"ram_bytes":…},"seed":42,"strict":false}.  PML_GIT_SHA and PML_CFLAGS
@@ -3492,6 +3504,15 @@ PML_API void pml_trace_count(const char *name, int layer, float value) {
   uint64_t now = pml_time_ns();
   pml_span span = {name, layer, now, now, &value, 1};
   pml__trace_fn(pml__trace_user, &span);
+}
+
+PML_API void pml_stages_see(void *stages, const pml_span *span) {
+  pml_stages *t = (pml_stages *)stages;
+  for (int i = 0; i < t->n && t->step < PML_STAGE_STEPS; i++)
+    if (strcmp(t->names[i], span->name) == 0) {
+      t->us[i][t->step] += (double)(span->end_ns - span->begin_ns) / 1e3;
+      t->spans[i]++;
+    }
 }
 
 PML__FN const char *pml__compiler(void) {
@@ -7177,7 +7198,7 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
 #endif /* § 16 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 17  TOKENIZER                                             needs § 2 § 6 § 16
+   § 17  TOKENIZER                                         needs § 2 § 3 § 6 § 16
    ─────────────────────────────────────────────────────────────────────────────
    A model computes with numbers, so text must become a sequence of ids.  Letters
    make long sequences, and every position costs time.  Whole words make short
@@ -7445,6 +7466,38 @@ PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, 
 /* Appends the words; [UNK] is all that is left of an unknown one.  PML_E_USAGE for
    an id outside the list, PML_E_MEMORY. */
 PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out);
+
+/* What a text costs: its words; how many of them the v - 1 most frequent words of the list do not have; its
+   tokens. */
+typedef struct {
+  size_t words, unknown, tokens;
+} pml_token_cost;
+PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
+                                         const char *text, size_t len);
+
+/* The same for several sizes: BPE of sizes[i] entries, trained on doc, and the list cut to as many.  *bpe is the
+   one of the last size; pml_tokenizer_free it. */
+PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
+                                       int n, pml_str doc, pml_str held);
+/* Whether training is repeatable: learns once more as t did, from the lines of doc with its halves swapped, and
+   says how many merges, the most wanted first, came out the same. */
+PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same);
+/* The first merge that docs teach, "e s". */
+PML_API pml_status pml_bpe_first(const pml_str *docs, size_t n, char out[64]);
+
+/* A text through one of the two and back: through t, or when t is NULL through w. */
+enum { PML_CUT_MAX = 64 };
+typedef struct {
+  int n, lost;                 /* pieces; those of them that are [UNK] */
+  bool same;                   /* decoding gave the text back; false also when memory ran out */
+  pml_str piece[PML_CUT_MAX];  /* the first ones; they live as long as t or w */
+  bool unknown[PML_CUT_MAX];
+  char back[256];              /* the beginning of what decoding gave */
+} pml_cut;
+PML_API pml_cut pml_cut_text(const pml_tokenizer *t, const pml_wordlist *w, pml_str text);
+/* How many texts survive the way there and back: n of random bytes and PML_HARD_TEXTS of many scripts. */
+enum { PML_HARD_TEXTS = 8 };
+PML_API int pml_round_trips(const pml_tokenizer *t, const pml_wordlist *w, int n, uint64_t seed);
 
 #ifdef PML__IMPL
 
@@ -9972,6 +10025,93 @@ PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids
   for (size_t i = 0; i < n; i++) pml_buf_add(out, w->words[ids[i]].ptr, w->words[ids[i]].len);
   return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu words", n) : PML_OK;
 }
+/* @compare */
+PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
+                                         const char *text, size_t len) {
+  int32_t *tokens = NULL, *words = NULL;
+  memset(out, 0, sizeof *out);
+  pml_status st = pml_encode(t, text, len, 0, &tokens, &out->tokens);
+  if (st == PML_OK) st = pml_wordlist_encode(w, text, len, &words, &out->words);
+  for (size_t i = 0; st == PML_OK && i < out->words; i++) out->unknown += words[i] == 0 || words[i] >= v;
+  pml_free(tokens);
+  pml_free(words);
+  return st;
+}
+/* @end */
+
+PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
+                                       int n, pml_str doc, pml_str held) {
+  pml_status st = PML_OK;
+  *bpe = NULL;
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_tokenizer_free(*bpe);
+    *bpe = NULL;
+    st = pml_bpe_train(bpe, &doc, 1, &(pml_bpe_options){.n_vocab = sizes[i], .pre = w->pre});
+    if (st == PML_OK) st = pml_tokenizer_compare(&cost[i], *bpe, w, sizes[i], held.ptr, held.len);
+  }
+  return st;
+}
+
+PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  size_t cut = doc.len / 2;
+  while (cut < doc.len && doc.ptr[cut] != '\n') cut++;
+  const pml_str half[] = {{doc.ptr + cut, doc.len - cut}, {doc.ptr, cut}};
+  pml_tokenizer *again;
+  pml_status st = pml_bpe_train(&again, half, 2, &(pml_bpe_options){.n_vocab = spec->n_vocab, .pre = spec->pre});
+  *same = st == PML_OK ? pml_merges_shared(t, again) : 0;
+  pml_tokenizer_free(again);
+  return st;
+}
+
+PML_API pml_status pml_bpe_first(const pml_str *docs, size_t n, char out[64]) {
+  pml_tokenizer *t;
+  pml_status st = pml_bpe_train(&t, docs, n, &(pml_bpe_options){.n_vocab = 257, .pre = PML_PRE_QWEN2});
+  bool any = st == PML_OK && pml_tokenizer_spec_of(t)->n_merges > 0;
+  pml_str first = any ? pml_tokenizer_spec_of(t)->merges[0] : (pml_str){"", 0};
+  snprintf(out, 64, "%.*s", (int)(first.len < 63 ? first.len : 63), first.ptr);
+  pml_tokenizer_free(t);
+  return st;
+}
+
+PML_API pml_cut pml_cut_text(const pml_tokenizer *t, const pml_wordlist *w, pml_str text) {
+  pml_cut c = {0, 0, false, {{NULL, 0}}, {false}, ""};
+  int32_t *ids = NULL;
+  size_t n = 0;
+  pml_buf back = {0};
+  pml_status st = t ? pml_encode(t, text.ptr, text.len, 0, &ids, &n) : pml_wordlist_encode(w, text.ptr, text.len, &ids, &n);
+  if (st == PML_OK) st = t ? pml_decode(t, ids, n, 0, &back) : pml_wordlist_decode(w, ids, n, &back);
+  c.same = st == PML_OK && back.len == text.len && (text.len == 0 || !memcmp(back.data, text.ptr, text.len));
+  snprintf(c.back, sizeof c.back, "%s", back.data ? back.data : "");
+  for (size_t i = 0; st == PML_OK && i < n; i++) {
+    bool unknown = !t && ids[i] == 0;
+    c.lost += unknown;
+    if (c.n < PML_CUT_MAX) {
+      c.piece[c.n] = t ? pml_token_bytes(t, ids[i]) : w->words[ids[i]];
+      c.unknown[c.n] = unknown;
+    }
+    c.n++;
+  }
+  pml_free(ids);
+  pml_buf_free(&back);
+  return c;
+}
+
+PML_API int pml_round_trips(const pml_tokenizer *t, const pml_wordlist *w, int n, uint64_t seed) {
+  static const char *const hard[PML_HARD_TEXTS] = {
+      "", "naïve Straße", "東京は雨", "😀👩‍🔬", "مرحبا", "x\r\n\t\ty\n", "\xC3\x28\xFF", "<|im_end|>"};
+  pml_rng rng = pml_rng_seed(seed);
+  int same = 0;
+  for (int i = 0; i < n + PML_HARD_TEXTS; i++) {
+    char bytes[48];
+    pml_str x = {bytes, pml_rng_below(&rng, 48)};
+    for (size_t k = 0; k < x.len; k++) bytes[k] = (char)pml_rng_below(&rng, 256);
+    if (i >= n) x = (pml_str){hard[i - n], strlen(hard[i - n])};
+    same += pml_cut_text(t, w, x).same;
+  }
+  return same;
+}
+
 #endif /* § 17 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -11453,6 +11593,10 @@ PML_API void pml_model_close(pml_model *m);
 /* Bytes of weights that one decode step reads: all matrices, norms and biases,
    and one row of the embedding. */
 PML_API size_t pml_model_bytes_per_token(const pml_model *m);
+/* For tests and lessons that break a file on purpose: opens a copy in which dimension `dim` (0: columns, 1:
+   rows) of a tensor is `size`, and closes it.  The result says whether anybody noticed; PML_E_USAGE: there is
+   no such tensor or dimension. */
+PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size);
 
 /* The backend seam.  A backend runs a model somewhere: the CPU of § 26 is the
    first, a GPU the second.  Everything crosses it in plain types.  A segment is
@@ -11962,6 +12106,24 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
   return st == PML_OK ? pml__model_from(out, g, o) : st;
 }
 
+PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
+  char *bytes;
+  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
+  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  uint32_t dims = 0;
+  pml_model *m = NULL;
+  pml_status st = pml_file_read(path, &bytes, &n);
+  if (st != PML_OK) return st;
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
+  else memcpy(bytes + at + end - 8, &size, 8);
+  if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
+  pml_model_close(m);
+  pml_free(bytes);
+  return st;
+}
+
 PML_API void pml_model_close(pml_model *m) {
   if (!m) return;
   pml_tokenizer_free(m->tokenizer);
@@ -12063,6 +12225,19 @@ PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_
 /* One sequence, logits of the last token only. */
 PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
 PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
+/* A known text, read from an empty sequence. */
+typedef struct {
+  pml_context *ctx;
+  pml_seq *seq;
+  const int32_t *tokens;      /* [n] */
+  int n;
+  float *logits;              /* [n,V] */
+} pml_text;
+/* Fills the logits in one pass (steps 0), as training and prefill do, or in n steps of one token through the
+   cache, as decoding does: the same bits.  text is a pml_text *, so that pml_measure_pair (§ 51) can time it. */
+PML_API pml_status pml_forward_text(void *text, int steps);
+/* Reads it both ways: how many of the n·V logits differ in any bit.  text->logits is not used. */
+PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ);
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
 /* The pool that holds the keys and values, for reading: rows by pml_kv_k_row (§ 24).  Borrowed
    from the context.  NULL when the backend keeps them elsewhere. */
@@ -12072,6 +12247,22 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
    d numbers, so the final norm and the head can read row[d] at any depth.  logits[V]; scratch[d].
    After the last layer this is the model's own answer, bit for bit. */
 PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits);
+/* Runs tokens as pml_forward_one and reads their last row at every depth: [0] the embedding, [l] after layer
+   l - 1.  Uses the trace hook meanwhile.  PML_E_LIMIT: more than PML_DEPTHS_MAX - 1 layers. */
+enum { PML_DEPTHS_MAX = 129 };
+typedef struct {
+  int n;                      /* layers + 1 */
+  struct {
+    char after[16];           /* "embedding", "layer 0" … */
+    double length, p;         /* |row|; the probability of the likeliest token */
+    int32_t token;
+  } at[PML_DEPTHS_MAX];
+  double p_sum;               /* of all probabilities after the last layer */
+  bool starts_in_table;       /* row 0 is the last token's row of the embedding, bit for bit */
+  bool ends_in_logits;        /* the last reading is the model's logits, bit for bit */
+} pml_depths;
+PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                   float *logits);
 
 /* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
    weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
@@ -12434,6 +12625,35 @@ PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) 
   ctx->backend->truncate(ctx->state, seq, n_tokens);
 }
 
+/* @two_ways */
+PML_API pml_status pml_forward_text(void *text, int steps) {
+  pml_text *x = (pml_text *)text;
+  size_t V = (size_t)x->ctx->model->cfg.n_vocab;
+  pml_segment all = {x->seq, x->tokens, x->n, x->n};
+  pml_status st = PML_OK;
+  pml_context_truncate(x->ctx, x->seq, 0);
+  if (!steps) return pml_forward(x->ctx, &all, 1, x->logits); /* each weight is read once, for n rows */
+  for (int i = 0; i < x->n && st == PML_OK; i++)               /* each weight is read n times, for one row */
+    st = pml_forward_one(x->ctx, x->seq, x->tokens + i, 1, x->logits + (size_t)i * V);
+  return st;
+}
+/* @end */
+
+PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ) {
+  size_t all = (size_t)text->n * (size_t)text->ctx->model->cfg.n_vocab;
+  pml_text x = *text;
+  float *a = (float *)pml_alloc(2 * all * sizeof *a);
+  *differ = 0;
+  if (!a) return PML_E_MEMORY;
+  x.logits = a;
+  pml_status st = pml_forward_text(&x, 0);
+  x.logits = a + all;
+  if (st == PML_OK) st = pml_forward_text(&x, 1);
+  for (size_t i = 0; i < all && st == PML_OK; i++) *differ += memcmp(a + i, a + all + i, sizeof *a) != 0;
+  pml_free(a);
+  return st;
+}
+
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
   pml_context_truncate(ctx, seq, 0);
   pml_seq_free(NULL, seq);
@@ -12449,6 +12669,47 @@ PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch
   return pml_linear(logits, scratch, 1, &m->head, m->head_b);
 }
 /* @end */
+
+typedef struct {
+  float *rows; /* [n_layers + 1, d] */
+  size_t d;
+} pml__rows;
+
+PML__FN void pml__rows_see(void *user, const pml_span *s) {
+  const pml__rows *r = (const pml__rows *)user;
+  if (strcmp(s->name, "embed") == 0 || strcmp(s->name, "ffn") == 0)
+    memcpy(r->rows + (size_t)(s->layer + 1) * r->d, s->data + s->n - r->d, r->d * sizeof(float));
+}
+
+PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                   float *logits) {
+  const pml_model *m = ctx->model;
+  size_t d = (size_t)m->cfg.d_model, V = (size_t)m->cfg.n_vocab, depths = (size_t)m->cfg.n_layers + 1;
+  memset(out, 0, sizeof *out);
+  if (depths > PML_DEPTHS_MAX || n < 1)
+    return pml_fail(PML_E_LIMIT, "the lens reads up to %d layers after at least one token", PML_DEPTHS_MAX - 1);
+  pml__rows r = {(float *)pml_alloc(((depths + 1) * d + V) * sizeof(float)), d};
+  if (!r.rows) return PML_E_MEMORY;
+  float *scratch = r.rows + depths * d, *p = scratch + d;
+  pml_trace_set(pml__rows_see, &r);
+  pml_status st = pml_forward_one(ctx, seq, tokens, n, logits);
+  pml_trace_set(NULL, NULL);
+  if (st == PML_OK) st = pml_row_to_f32(scratch, &m->embed, tokens[n - 1]);
+  if (st == PML_OK) out->starts_in_table = !memcmp(scratch, r.rows, d * sizeof(float));
+  for (size_t l = 0; l < depths && st == PML_OK; l++) {
+    st = pml_lens(m, r.rows + l * d, scratch, p);
+    if (l + 1 == depths) out->ends_in_logits = st == PML_OK && !memcmp(p, logits, V * sizeof(float));
+    out->at[l].length = sqrt((double)pml_dot(r.rows + l * d, r.rows + l * d, d));
+    snprintf(out->at[l].after, sizeof out->at[l].after, l ? "layer %d" : "embedding", (int)l - 1);
+    out->at[l].token = (int32_t)pml_argmax(p, V);
+    pml_softmax(p, V);
+    out->at[l].p = (double)p[out->at[l].token];
+    for (size_t i = 0; i < V && l + 1 == depths; i++) out->p_sum += (double)p[i];
+  }
+  out->n = (int)depths;
+  pml_free(r.rows);
+  return st;
+}
 
 /* @attend */
 /* out = softmax(q·Kᵀ / √h)·V for one query. */
@@ -12950,6 +13211,13 @@ PML_API void pml_session_close(pml_session *s);
    with PML_FINISH_LENGTH; a prompt that fills it is PML_E_LIMIT.  Cancelling is a
    normal end: PML_OK with PML_FINISH_CANCELLED. */
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
+
+/* The definition of the above, from text to text, without streaming, stop texts, reuse of the cache and limits
+   of the context.  prompt[len] may hold control tokens.  At most max tokens into out[max], the end token included
+   in *n_out; their bytes, without it, are appended to answer.  clock (§ 10; may be NULL) sees the spans tokenise,
+   embed, attention, ffn, head, sample, decode. */
+PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
+                                      int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock);
 
 /* Opens a session, asks one question, closes it.  The format's own stop text (pml_chat_stop) is added
    to those of o. */
@@ -13458,6 +13726,48 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
   }
   return PML_OK;
 }
+
+/* @pipeline */
+/* Ids go in, one id comes out and goes in again. */
+PML__FN pml_status pml__plain_loop(pml_session *s, pml_sampler *sampler, const int32_t *ids, int n, int max, int32_t *out,
+                                   int *n_out, pml_buf *answer, pml_stages *clock) {
+  for (int k = 0; k < max; k++) {
+    if (clock) clock->step = k;
+    pml_status st = pml_forward_one(s->ctx, &s->seq, ids, n, s->logits); /* 2 embed, 3 transform, 4 head */
+    uint64_t t = pml_trace_begin();
+    if (st == PML_OK) st = pml_sample(sampler, s->logits, out, k, &out[k]); /* 5 sample */
+    if (st != PML_OK) return st;
+    pml_trace_end(t, "sample", -1, NULL, 0);
+    *n_out = k + 1;
+    if (pml_token_is_end(s->ctx->model, out[k])) break;
+    t = pml_trace_begin();
+    if ((st = pml_decode(s->ctx->model->tokenizer, &out[k], 1, 0, answer)) != PML_OK) return st; /* 6 decode */
+    pml_trace_end(t, "decode", -1, NULL, 0);
+    ids = &out[k], n = 1; /* one row from now on: what came before is in the cache */
+  }
+  return PML_OK;
+}
+
+PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
+                                      int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock) {
+  const pml_model *m = s->ctx->model;
+  pml_sampler *sampler = NULL;
+  int32_t *ids = NULL;
+  size_t n = 0;
+  *n_out = 0;
+  pml_context_truncate(s->ctx, &s->seq, 0);
+  if (clock) pml_trace_set(pml_stages_see, clock);
+  uint64_t t = pml_trace_begin();
+  pml_status st = pml_encode(m->tokenizer, prompt, len, PML_ENCODE_SPECIAL, &ids, &n); /* 1 tokenise */
+  pml_trace_end(t, "tokenise", -1, NULL, 0);
+  if (st == PML_OK) st = pml_sampler_create(&sampler, m->cfg.n_vocab, o);
+  if (st == PML_OK) st = pml__plain_loop(s, sampler, ids, (int)n, max, out, n_out, answer, clock);
+  if (clock) pml_trace_set(NULL, NULL);
+  pml_sampler_free(sampler);
+  pml_free(ids);
+  return st;
+}
+/* @end */
 
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o) {
   pml_generate_stats stats = {.n_prompt = n < INT_MAX ? (int)n : INT_MAX};
@@ -14783,6 +15093,7 @@ typedef struct {
   uint64_t tokens;            /* input tokens since the start of the run */
   double loss;                /* per weighted token, of the last step */
   double lr, grad_norm, tok_s, eta_s;
+  double forward_s, step_s;   /* of the last step: its forward passes; all of it but the gathering of data */
 } pml_train_progress;
 
 typedef struct {
@@ -14910,6 +15221,11 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *s)
 PML_API pml_status pml_chatml_sequence(const pml_tokenizer *tok, const char *question, const char *answer, float wq,
                                        int limit, pml_sequence *s);
 
+/* The smallest fine-tuning: `steps` AdamW steps at the constant rate lr on one question with a new answer,
+   beginning with the weights of m, which stays as it is.  at[steps + 1]: before each step and after the last. */
+PML_API pml_status pml_finetune_one(const pml_model *m, const char *question, const char *answer, float lr, int steps,
+                                    pml_train_progress *at);
+
 /* The tokenizer of the tutor's family: byte-level BPE over all taught text, the same for the same data. */
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab);
 /* Appends all answers and taught questions, or all held-out questions, a line each. */
@@ -15021,7 +15337,7 @@ PML__FN pml_status pml__train_gather(pml_trainer *t) {
 }
 
 /* Forward and backward over slices of whole sequences of at most micro_tokens each. */
-PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
+PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss, double *forward_s) {
   struct pml__train_batch *b = t->batch;
   double sum = 0, weight = 0;
   for (int i = 0; i < b->ids.n; i++) weight += (double)b->ids.weights[i];
@@ -15032,7 +15348,9 @@ PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
     for (to = from + 1; to < t->opt.batch && b->starts[to + 1] - at <= t->opt.micro_tokens;) to++;
     pml_batch slice = {.n_seqs = to - from, .starts = b->starts + from, .ids = b->ids.ids + at,
                        .targets = b->targets.ids + at, .weights = b->ids.weights + at};
+    double begin = pml_time();
     pml_status st = pml_net_forward(t->net, &slice, &sum, NULL);
+    *forward_s += pml_time() - begin;
     if (st == PML_OK) st = pml_net_backward(t->net, &slice, (float)(1.0 / weight));
     if (st != PML_OK) return st;
   }
@@ -15043,10 +15361,10 @@ PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
 /* @train_step */
 PML_API pml_status pml_trainer_step(pml_trainer *t, pml_train_progress *p) {
   const pml_train_options *o = &t->opt;
-  double begin = pml_time(), loss = 0;
+  double begin = pml_time(), loss = 0, forward = 0;
   pml_status st = pml__train_gather(t);
   double gathered = pml_time();
-  if (st == PML_OK) st = pml__train_passes(t, &loss);
+  if (st == PML_OK) st = pml__train_passes(t, &loss, &forward);
   if (st != PML_OK) return st;
   double passed = pml_time();
   double norm = pml_clip_norm(t->net->grads, t->net->layout.n, (double)o->clip);
@@ -15069,7 +15387,8 @@ PML_API pml_status pml_trainer_step(pml_trainer *t, pml_train_progress *p) {
   t->tokens += (uint64_t)t->batch->ids.n;
   double rate = (double)t->tokens / t->train_seconds, left = (double)(o->steps - t->step) / (double)t->step;
   pml_train_progress now = {.step = t->step, .steps = o->steps, .tokens = t->tokens, .loss = loss, .lr = (double)adam.lr,
-                            .grad_norm = norm, .tok_s = rate, .eta_s = (double)t->tokens / rate * left};
+                            .grad_norm = norm, .tok_s = rate, .eta_s = (double)t->tokens / rate * left,
+                            .forward_s = forward, .step_s = end - gathered};
   if (p) *p = now;
   return PML_OK;
 }
@@ -15715,6 +16034,33 @@ PML_API void pml_qa_text(const pml_qa *qa, bool held, pml_buf *out) {
     for (int j = 0; j < (held ? t->n_held : t->n_taught); j++) pml_buf_printf(out, "%s\n", held ? t->held[j] : t->taught[j]);
   }
 }
+
+typedef struct {
+  const pml_model *m;
+  const char *question, *answer;
+} pml__one_text;
+
+PML__FN pml_status pml__one_text_source(void *user, uint64_t c, pml_sequence *s) {
+  const pml__one_text *x = (const pml__one_text *)user;
+  (void)c; /* always the same */
+  return pml_chatml_sequence(x->m->tokenizer, x->question, x->answer, 0, 0, s);
+}
+
+/* @finetune_one */
+PML_API pml_status pml_finetune_one(const pml_model *m, const char *question, const char *answer, float lr, int steps,
+                                    pml_train_progress *at) {
+  pml__one_text text = {m, question, answer};
+  pml_train_options o = pml_train_defaults();
+  o.config = m->cfg, o.source = pml__one_text_source, o.source_user = &text;
+  o.steps = steps + 1, o.batch = 1, o.warmup = 0, o.lr = o.min_lr = lr, o.decay = 0, o.clip = 0;
+  pml_trainer *t;
+  pml_status st = pml_trainer_create(&t, &o);
+  if (st == PML_OK) st = pml_net_load(t->net, m);
+  for (int k = 0; k <= steps && st == PML_OK; k++) st = pml_trainer_step(t, &at[k]);
+  pml_trainer_free(t);
+  return st;
+}
+/* @end */
 
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab) {
   enum { TEMPLATE = 64 }; /* copies of the template's words, so that each becomes one token */
@@ -16957,6 +17303,9 @@ PML_API pml_box pml_box_inset(pml_box b, double dx, double dy);
 /* Part i of n equal columns (rows) of b with `gap` pixels between them. */
 PML_API pml_box pml_box_column(pml_box b, int i, int n, double gap);
 PML_API pml_box pml_box_row(pml_box b, int i, int n, double gap);
+/* Cuts w pixels off the left of *b (h off its top) and returns them; *b keeps the rest, `gap` away. */
+PML_API pml_box pml_box_left(pml_box *b, double w, double gap);
+PML_API pml_box pml_box_top(pml_box *b, double h, double gap);
 
 typedef enum { PML_START = 0, PML_MIDDLE, PML_END } pml_anchor;
 
@@ -17022,6 +17371,13 @@ PML_API void pml_svg_arrow(pml_svg *s, double x1, double y1, double x2, double y
 /* A rounded panel with a heading (may be NULL) and an accent stripe; returns the
    space inside. */
 PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rgb accent);
+/* A panel for a part of something that takes time: 0.91 stands as "91 % of the time" at the right end of its
+   heading; a share of 0 is not said. */
+PML_API pml_box pml_svg_panel_time(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, double share);
+/* An arrow from the edge of one box to the facing edge of another, in the middle of what they have in
+   common: across when one lies beside the other, else up or down. */
+PML_API void pml_svg_flow(pml_svg *s, pml_box from, pml_box to, pml_rgb colour, const char *label, ...)
+    PML__PRINTF(5, 6);
 /* A box of a flow: name in the middle, quantity below it in mono (may be NULL). */
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour);
 
@@ -17056,6 +17412,19 @@ PML_API double pml_plot_x(const pml_plot *p, double v); /* data to pixels */
 PML_API double pml_plot_y(const pml_plot *p, double v);
 /* Lines, points with error bars, columns, in one frame. */
 PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const pml_series *series, int n);
+
+/* A curve that a run fills point by point; lo == hi == y where there is no interval. */
+enum { PML_CURVE_MAX = 64 };
+typedef struct {
+  int n;
+  double x[PML_CURVE_MAX], y[PML_CURVE_MAX], lo[PML_CURVE_MAX], hi[PML_CURVE_MAX];
+} pml_curve;
+/* Adds a point, the second with its interval; a full curve stays as it is. */
+PML_API void pml_curve_add(pml_curve *c, double x, double y);
+PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo, double hi);
+/* A claim and its control in one chart: what the lesson is about in green, the baseline in purple. */
+PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
+                              const char *base_name, const pml_curve *base);
 
 typedef struct {
   const char *label;
@@ -17100,12 +17469,26 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int ro
    case for mono.  `strong` is a row to stress, 0 for none. */
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
                            const char *align, int strong);
+/* A table that is written row by row, cells separated by tabs; the first row is the head and says how
+   many cells a row has.  {0} is an empty one; it owns nothing.  A row of another number of cells, or more
+   text than fits, is a fault that pml_svg_rows and pml_show_rows (§ 51) report. */
+enum { PML_TABLE_TEXT = 16000 };
+typedef struct {
+  int rows, cols;
+  size_t len;
+  char text[PML_TABLE_TEXT], fault[160];
+} pml_table;
+PML_API void pml_table_row(pml_table *t, const char *fmt, ...) PML__PRINTF(2, 3);
+/* align and strong as in pml_svg_table. */
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, const pml_table *t, const char *align, int strong);
+/* The cells, [rows · cols], pointing into t, from pml_alloc; NULL with a sentence (pml_error). */
+PML_API const char **pml_table_cells(const pml_table *t);
 /* A matrix between brackets with its name and shape below. */
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *values, int rows,
                             int cols, int decimals, pml_rgb colour);
 /* Tokens as chips that wrap; below each its note (an id, a probability) if notes is
    not NULL; colours NULL: teal.  boxes (may be NULL) receives their places.  Returns
-   the height used. */
+   the height used; with s NULL that is all it does. */
 PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int n, const char *const *notes,
                               const pml_rgb *colours, pml_box *boxes);
 
@@ -17283,6 +17666,20 @@ PML_API pml_box pml_box_column(pml_box b, int i, int n, double gap) {
 PML_API pml_box pml_box_row(pml_box b, int i, int n, double gap) {
   double h = (b.h - gap * (n - 1)) / n;
   return (pml_box){b.x, b.y + i * (h + gap), b.w, h};
+}
+
+PML_API pml_box pml_box_left(pml_box *b, double w, double gap) {
+  pml_box cut = {b->x, b->y, w, b->h};
+  b->x += w + gap;
+  b->w -= w + gap;
+  return cut;
+}
+
+PML_API pml_box pml_box_top(pml_box *b, double h, double gap) {
+  pml_box cut = {b->x, b->y, b->w, h};
+  b->y += h + gap;
+  b->h -= h + gap;
+  return cut;
 }
 
 /* ── The display list ─────────────────────────────────────────────────────── */
@@ -17593,6 +17990,30 @@ PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rg
   pml_box line = {in.x + 20, in.y, in.w - 20, 34};
   pml_svg_text_in(s, line, (pml_font){.size = 28, .weight = 600}, PML_START, heading);
   return (pml_box){in.x, in.y + 58, in.w, in.h - 58};
+}
+
+PML_API pml_box pml_svg_panel_time(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, double share) {
+  const pml_font f = {.size = 22, .colour = PML_MUTED, .anchor = PML_END};
+  pml_box in = pml_svg_panel(s, b, heading, accent);
+  if (share > 0) pml_svg_textf(s, b.x + b.w - 20, b.y + 45, f, "%.0f %% of the time", 100 * share);
+  return in;
+}
+
+PML_API void pml_svg_flow(pml_svg *s, pml_box a, pml_box b, pml_rgb colour, const char *fmt, ...) {
+  char label[128];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(label, sizeof label, fmt, ap);
+  va_end(ap);
+  double top = fmax(a.y, b.y), bottom = fmin(a.y + a.h, b.y + b.h);
+  double left = fmax(a.x, b.x), right = fmin(a.x + a.w, b.x + b.w), x = (left + right) / 2, y = (top + bottom) / 2;
+  if (bottom > top) {
+    bool forth = b.x > a.x;
+    pml_svg_arrow(s, forth ? a.x + a.w : a.x, y, forth ? b.x : b.x + b.w, y, colour, label);
+  } else {
+    bool down = b.y > a.y;
+    pml_svg_arrow(s, x, down ? a.y + a.h : a.y, x, down ? b.y : b.y + b.h, colour, label);
+  }
 }
 
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour) {
@@ -18034,6 +18455,30 @@ PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, co
   return p;
 }
 
+PML_API void pml_curve_add(pml_curve *c, double x, double y) { pml_curve_add_interval(c, x, y, y, y); }
+
+PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo, double hi) {
+  if (c->n == PML_CURVE_MAX) return;
+  c->x[c->n] = x;
+  c->y[c->n] = y;
+  c->lo[c->n] = lo;
+  c->hi[c->n++] = hi;
+}
+
+PML__FN pml_series pml__curve_series(const pml_curve *c, const char *name, pml_rgb colour) {
+  bool spread = false;
+  for (int i = 0; i < c->n; i++) spread = spread || c->lo[i] < c->hi[i];
+  pml_series r = {.label = name, .n = c->n, .x = c->x, .y = c->y, .colour = colour, .mark = PML_MARK_LINE_POINTS};
+  if (spread) r.lo = c->lo, r.hi = c->hi;
+  return r;
+}
+
+PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
+                              const char *base_name, const pml_curve *base) {
+  const pml_series two[] = {pml__curve_series(c, name, PML_GREEN), pml__curve_series(base, base_name, PML_PURPLE)};
+  return pml_svg_chart(s, b, x, y, two, 2);
+}
+
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
 
 PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit) {
@@ -18258,6 +18703,43 @@ PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int 
   }
 }
 
+PML_API void pml_table_row(pml_table *t, const char *fmt, ...) {
+  va_list ap;
+  size_t room = sizeof t->text - t->len;
+  char *row = t->text + t->len;
+  int cells = 1;
+  va_start(ap, fmt);
+  int n = vsnprintf(row, room, fmt, ap);
+  va_end(ap);
+  if (*t->fault) return;
+  if (n < 0 || (size_t)n + 1 > room) {
+    snprintf(t->fault, sizeof t->fault, "a table holds %d bytes, row %d does not fit", PML_TABLE_TEXT, t->rows);
+    return;
+  }
+  for (char *c = row; *c; c++) cells += *c == '\t';
+  for (char *c = row; c < row + n; c++) *c = (char)(*c == '\t' ? 0 : *c); /* each cell ends with a 0 */
+  t->len += (size_t)n + 1;
+  if (t->rows++ == 0) t->cols = cells;
+  if (cells != t->cols)
+    snprintf(t->fault, sizeof t->fault, "row %d of a table has %d cells, its head %d", t->rows - 1, cells, t->cols);
+}
+
+PML_API const char **pml_table_cells(const pml_table *t) {
+  size_t n = (size_t)t->rows * (size_t)t->cols;
+  const char **cells = NULL, *at = t->text;
+  if (*t->fault || n == 0) pml_fail(PML_E_USAGE, "%s", n ? t->fault : "a table is empty");
+  else cells = (const char **)pml_alloc(n * sizeof *cells);
+  for (size_t i = 0; cells && i < n; i++, at += strlen(at) + 1) cells[i] = at;
+  return cells;
+}
+
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, const pml_table *t, const char *align, int strong) {
+  const char **cells = pml_table_cells(t);
+  if (cells) pml_svg_table(s, b, cells, t->rows, t->cols, align, strong);
+  else pml_buf_printf(&s->faults, "%s\n", pml_error());
+  pml_free((void *)cells);
+}
+
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *v, int rows, int cols,
                             int decimals, pml_rgb colour) {
   pml_font f = {.size = 24, .mono = true, .anchor = PML_END};
@@ -18305,14 +18787,14 @@ PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int 
     pml_rgb c = colours ? colours[i] : PML_TEAL;
     pml_box chip = {x + (cell - w) / 2, y, w, 50};
     pml_rgb fill = pml_rgb_mix(PML_CANVAS, c, 0.3);
-    pml_svg_rect(s, chip, 8, fill, pml_rgb_readable(c, PML_CANVAS, 3), 2);
-    pml_svg_text(s, x + cell / 2, y + 34, f, shown);
-    if (notes && notes[i]) pml_svg_text(s, x + cell / 2, y + 76, small, notes[i]);
+    if (s) pml_svg_rect(s, chip, 8, fill, pml_rgb_readable(c, PML_CANVAS, 3), 2);
+    if (s) pml_svg_text(s, x + cell / 2, y + 34, f, shown);
+    if (s && notes && notes[i]) pml_svg_text(s, x + cell / 2, y + 76, small, notes[i]);
     if (boxes) boxes[i] = chip;
     x += cell + 10;
     pml_buf_free(&text);
   }
-  if (y + high > b.y + b.h + 20)
+  if (s && y + high > b.y + b.h + 20)
     pml_buf_printf(&s->faults, "%d tokens need %.0f px of height, the box has %.0f\n", n, y + high - b.y,
                    b.h);
   return y + high - b.y;
@@ -18888,14 +19370,24 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
    source file, its output is what the program printed a moment ago, and its numbers
    come from the run.  All of it is read when the page is written.
 
-     what you will be able to do     the lesson says it
-     the idea                        the chapter's banner, from prodml.h
-     the mechanism                   code between the marks @name and @end
-     run it                          the command and the real output
-     the diagram                     written by the same run
-     break it                        a fault to inject and what you should see
-     check yourself                  questions with folded answers
-     sources                         the banner's "Source:" lines and more
+     What you will be able to do     the lesson says it
+     The idea                        the chapter's banner, from prodml.h
+     The mechanism                   code between the marks @name and @end
+     Run it                          the command and the real output
+     The diagram                     written by the same run
+     Break it                        a fault to inject and what you should see
+     Check yourself                  questions with folded answers
+     Sources                         the banner's "Source:" lines and more
+
+   What only the lesson can say is Markdown in its source's last comment, which begins
+   with a line that holds @page alone, under those same headings.  Three things in it
+   are not Markdown:
+
+     @quote NAME         the code between the marks of that name, in the lesson or here
+     {name} {name:.1f}   a value of the run: as it is, or with one digit after the point
+     ### Is it so?       under "Check yourself": a question; what follows is its answer
+
+   Between $…$ and in `code` braces are only braces; elsewhere \{ is one.
 
    A banner becomes Markdown by three rules: lines indented by two or more are
    preformatted, a paragraph that begins "The trap:" or "Cost:" stands out, "Source:"
@@ -18907,8 +19399,8 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
    notes/measured/NAME.json, and pages render the record.  So a page is a function of
    the repository, and regenerating it changes no byte.
 
-   The trap: a mark that was renamed.  A page that quotes it is then refused with the
-   name of the mark, instead of being written without its code.
+   The trap: a mark or a value that was renamed.  A page that names it is then refused
+   with the line and the name, instead of being written without it.
    Source: Knuth 1984, Literate Programming.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -18938,6 +19430,8 @@ PML_API pml_status pml_record_write(const pml_record *r, const char *path);
 PML_API pml_status pml_record_read(pml_record *r, const char *path);
 /* "31.2 tok/s (30.8 to 31.9, n 20)": three significant digits. */
 PML_API void pml_number_show(char out[128], const pml_number *x);
+/* Its median and interval as a point of a curve (§ 49); nothing when it is not recorded, n = 0. */
+PML_API void pml_curve_number(pml_curve *c, double x, const pml_number *y);
 
 typedef enum {
   PML_PAGE_CAN = 0,
@@ -18963,7 +19457,14 @@ typedef struct {
   char fault[512];
 } pml_page;
 
-/* lesson_path may be NULL when no code of a lesson is quoted. */
+/* A value that the prose may name.  text NULL: the number counts. */
+typedef struct {
+  char name[64], unit[24];
+  double value;
+  char *text;
+} pml_fact;
+
+/* lesson_path may be NULL when nothing of a lesson is read. */
 PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
                                    const char *header_path, const char *lesson_path);
 PML_API void pml_page_free(pml_page *p);
@@ -18978,6 +19479,11 @@ PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *
                             const char *align);
 /* The banner of § n: prose into the idea, its sources into the sources. */
 PML_API void pml_page_idea(pml_page *p, int section);
+/* Reads the comment @page of the lesson's source into the parts of the page.  Refused when the page is
+   rendered, with the line: no such comment or no end of it, text before the first heading, a heading
+   that is none of the eight, an unknown value, directive or mark, a span of code or TeX that is open
+   at the end of its paragraph. */
+PML_API void pml_page_prose(pml_page *p, const pml_fact *facts, int n_facts);
 /* The code between the marks @mark and @end of prodml.h, or of the lesson. */
 PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
@@ -19114,6 +19620,10 @@ PML_API void pml_number_show(char out[128], const pml_number *x) {
   else snprintf(out, 128, "%s%s%s", m, *x->unit ? " " : "", x->unit);
 }
 
+PML_API void pml_curve_number(pml_curve *c, double x, const pml_number *y) {
+  if (y->n) pml_curve_add_interval(c, x, y->median, y->lo, y->hi);
+}
+
 /* ── Markdown ─────────────────────────────────────────────────────────────── */
 
 /* Between backquotes nothing is escaped; they must pair up within `text`. */
@@ -19163,6 +19673,10 @@ PML__FN void pml__md_fence(pml_buf *out, const char *language, const char *text,
   for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
   pml_buf_puts(out, "\n\n");
 }
+
+static const char *const pml__page_heading[PML_PAGE_PARTS] PML__UNUSED = {
+    "What you will be able to do", "The idea", "The mechanism", "Run it",
+    "The diagram", "Break it", "Check yourself", "Sources"};
 
 PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
                                    const char *header_path, const char *lesson_path) {
@@ -19277,8 +19791,13 @@ PML__FN bool pml__section_prose(const pml_page *p, int n, size_t *begin, size_t 
   return *begin <= *end;
 }
 
-PML__FN void pml__page_fault(pml_page *p, const char *what, const char *name) {
-  if (!*p->fault) snprintf(p->fault, sizeof p->fault, "%.200s '%.200s'", what, name);
+/* The first fault is kept. */
+PML__FN void pml__page_fault(pml_page *p, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN void pml__page_fault(pml_page *p, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  if (!*p->fault) vsnprintf(p->fault, sizeof p->fault, fmt, ap);
+  va_end(ap);
 }
 
 /* The kinds of lines in a banner. */
@@ -19354,11 +19873,10 @@ PML_API void pml_page_source(pml_page *p, const char *text, size_t len) {
 }
 
 PML_API void pml_page_idea(pml_page *p, int section) {
-  char title[80], name[16];
+  char title[80];
   size_t at, end, used = strlen(p->read_with);
-  snprintf(name, sizeof name, "§ %d", section);
   if (!pml__section_title(p, section, title) || !pml__section_prose(p, section, &at, &end)) {
-    pml__page_fault(p, "prodml.h has no section", name);
+    pml__page_fault(p, "prodml.h has no section '§ %d'", section);
     return;
   }
   snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "",
@@ -19427,27 +19945,41 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   return found;
 }
 
-PML_API void pml_page_quote(pml_page *p, const char *mark) {
-  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+PML__FN bool pml__quote_header(pml_page *p, pml_buf *b, const char *mark) {
+  pml_buf code = {0};
   size_t where;
-  if (pml__marked(p->header, p->header_len, mark, &code, &where)) {
+  bool found = pml__marked(p->header, p->header_len, mark, &code, &where);
+  if (found) {
     char title[80] = "";
     int n = pml__section_at(p, where);
     pml__section_title(p, n, title);
     pml_buf_printf(b, "From [prodml.h](../prodml.h), § %d %s:\n\n", n, title);
     pml__md_fence(b, "c", code.data ? code.data : "", code.len);
-  } else pml__page_fault(p, "prodml.h has no code between the marks @end and", mark);
+  }
   pml_buf_free(&code);
+  return found;
+}
+
+PML__FN bool pml__quote_lesson(pml_page *p, pml_buf *b, const char *mark) {
+  pml_buf code = {0};
+  size_t where;
+  bool found = pml__marked(p->lesson, p->lesson_len, mark, &code, &where);
+  if (found) {
+    pml_buf_puts(b, "From the lesson:\n\n");
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  }
+  pml_buf_free(&code);
+  return found;
+}
+
+PML_API void pml_page_quote(pml_page *p, const char *mark) {
+  if (!pml__quote_header(p, &p->part[PML_PAGE_MECHANISM], mark))
+    pml__page_fault(p, "prodml.h has no code between the marks @end and '%.100s'", mark);
 }
 
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark) {
-  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
-  size_t where;
-  if (pml__marked(p->lesson, p->lesson_len, mark, &code, &where)) {
-    pml_buf_puts(b, "From the lesson:\n\n");
-    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
-  } else pml__page_fault(p, "the lesson has no code between the marks @end and", mark);
-  pml_buf_free(&code);
+  if (!pml__quote_lesson(p, &p->part[PML_PAGE_MECHANISM], mark))
+    pml__page_fault(p, "the lesson has no code between the marks @end and '%.100s'", mark);
 }
 
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output) {
@@ -19476,15 +20008,168 @@ PML_API void pml_page_question(pml_page *p, const char *question, const char *an
   pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
+/* ── The comment @page ────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_page *p;
+  const pml_fact *facts;
+  int n_facts, line, part;  /* of the source, from 1; -1 before the first heading */
+  char open;                /* '$' or '`' inside a span, which `ticks` of them opened */
+  size_t ticks;
+  bool fence, plain;        /* inside a block of code; in a question, which is not Markdown */
+  pml_buf question, text;   /* of the question, or the entry of the sources, that is being read */
+} pml__reader;
+
+/* Appends a value as "{name}" (spec "") or "{name:.1f}" asks for. */
+PML__FN void pml__read_value(pml__reader *r, pml_buf *out, const char *name, size_t len) {
+  const char *colon = (const char *)memchr(name, ':', len);
+  size_t n = colon ? (size_t)(colon - name) : len;
+  const pml_fact *f = NULL;
+  for (int i = 0; i < r->n_facts; i++)
+    if (strlen(r->facts[i].name) == n && !memcmp(r->facts[i].name, name, n)) f = &r->facts[i];
+  bool format = !colon || (len - n == 4 && colon[1] == '.' && colon[2] >= '0' && colon[2] <= '6' && colon[3] == 'f');
+  if (!f) pml__page_fault(r->p, "line %d: the run has no value {%.*s}", r->line, (int)n, name);
+  else if (!format || (colon && f->text))
+    pml__page_fault(r->p, "line %d: {%.*s}: give {name}, or for a number {name:.0f} to {name:.6f}", r->line,
+                    (int)len, name);
+  else if (f->text && r->plain) pml_buf_puts(out, f->text);
+  else if (f->text) pml_md_escape(out, f->text, strlen(f->text));
+  else {
+    char shown[48];
+    bool whole = f->value == floor(f->value);
+    pml_number_text(shown, f->value, colon ? colon[2] - '0' : whole ? 0 : pml__digits_for(fabs(f->value)));
+    pml_buf_puts(out, shown);
+  }
+}
+
+/* A line of prose with its values filled in. */
+PML__FN void pml__read_text(pml__reader *r, pml_buf *out, const char *line, size_t len) {
+  for (size_t i = 0, n; i < len; i += n) {
+    char c = line[i];
+    n = 1;
+    if (c == '$' || c == '`') {
+      while (i + n < len && line[i + n] == c) n++;
+      if (!r->open) r->open = c, r->ticks = n;
+      else if (r->open == c && r->ticks == n) r->open = 0;
+    } else if (c == '\\' && !r->open && i + 1 < len) n = 2;
+    else if (c == '{' && !r->open) {
+      const char *end = (const char *)memchr(line + i, '}', len - i);
+      if (!end) pml__page_fault(r->p, "line %d: '{' is not closed: a brace is written \\{", r->line);
+      else {
+        n = (size_t)(end - line) + 1 - i;
+        pml__read_value(r, out, line + i + 1, n - 2);
+        continue;
+      }
+    }
+    pml_buf_add(out, line + i, n);
+  }
+}
+
+/* A paragraph ends here: so must its spans. */
+PML__FN void pml__read_break(pml__reader *r) {
+  if (r->open) pml__page_fault(r->p, "line %d: a span that began with %c is open at the end of its paragraph", r->line, r->open);
+  r->open = 0;
+}
+
+/* The question, or the entry of the sources, that has been read goes to its part. */
+PML__FN void pml__read_flush(pml__reader *r) {
+  pml__read_break(r);
+  pml_buf *t = &r->text;
+  while (t->len && t->data[t->len - 1] == '\n') t->data[--t->len] = 0;
+  if (r->question.len && !t->len) pml__page_fault(r->p, "line %d: the question '%s' has no answer", r->line, r->question.data);
+  if (t->failed || r->question.failed) r->p->part[PML_PAGE_CHECK].failed = true;
+  else if (r->question.len) pml_page_question(r->p, r->question.data, t->len ? t->data : "");
+  else if (t->len) pml_page_source(r->p, t->data, t->len);
+  pml_buf_free(&r->question);
+  pml_buf_free(t);
+}
+
+PML__FN void pml__read_heading(pml__reader *r, const char *name, size_t len) {
+  pml__read_flush(r);
+  for (r->part = 0; r->part < PML_PAGE_PARTS; r->part++)
+    if (strlen(pml__page_heading[r->part]) == len && !memcmp(pml__page_heading[r->part], name, len)) return;
+  pml__page_fault(r->p, "line %d: '%.*s' is no section of a page: there are What you will be able to do, The idea, The mechanism, "
+                  "Run it, The diagram, Break it, Check yourself, Sources", r->line, (int)(len < 60 ? len : 60), name);
+  r->part = PML_PAGE_IDEA;
+}
+
+PML__FN void pml__read_quote(pml__reader *r, const char *name, size_t len) {
+  char mark[64];
+  snprintf(mark, sizeof mark, "%.*s", (int)(len < 63 ? len : 63), name);
+  pml_buf *b = &r->p->part[r->part];
+  if (b->len > 1 && b->data[b->len - 2] != '\n') pml_buf_puts(b, "\n"); /* a paragraph ends here */
+  if (!pml__quote_lesson(r->p, b, mark) && !pml__quote_header(r->p, b, mark))
+    pml__page_fault(r->p, "line %d: neither the lesson nor prodml.h has code between the marks @end and '%s'", r->line, mark);
+}
+
+PML__FN bool pml__begins(const char *line, size_t len, const char *with) {
+  return len >= strlen(with) && !memcmp(line, with, strlen(with));
+}
+
+/* One line of the comment, without its end. */
+PML__FN void pml__read_line(pml__reader *r, const char *line, size_t len) {
+  bool fence = pml__begins(line, len, "```"), blank = len == 0;
+  if (!r->fence && pml__begins(line, len, "## ")) {
+    pml__read_heading(r, line + 3, len - 3);
+    return;
+  }
+  if (r->part < 0) {
+    if (!blank) pml__page_fault(r->p, "line %d: the comment @page must begin with a heading, '## …'", r->line);
+    return;
+  }
+  bool check = r->part == PML_PAGE_CHECK, sources = r->part == PML_PAGE_SOURCES;
+  pml_buf *b = check || sources ? &r->text : &r->p->part[r->part];
+  if (blank && !r->fence) pml__read_break(r);
+  if (r->fence || fence) {
+    r->fence = r->fence != fence;
+    pml_buf_add(b, line, len);
+  } else if (check && pml__begins(line, len, "### ")) {
+    pml__read_flush(r);
+    r->plain = true;
+    pml__read_text(r, &r->question, line + 4, len - 4);
+    r->plain = false;
+    pml__read_break(r);
+    return;
+  } else if (check && !r->question.len) {
+    if (!blank) pml__page_fault(r->p, "line %d: this part holds questions, '### …', and their answers", r->line);
+    return;
+  } else if (sources && pml__begins(line, len, "- ")) {
+    pml__read_flush(r);
+    pml__read_text(r, b, line + 2, len - 2);
+    return;
+  } else if (sources) {
+    while (len && *line == ' ') line++, len--;
+    if (b->len && len) pml_buf_puts(b, " ");
+    pml__read_text(r, b, line, len);
+    return;
+  } else if (pml__begins(line, len, "@quote ") && !check) {
+    pml__read_quote(r, line + 7, len - 7);
+    return;
+  } else if (pml__begins(line, len, "@"))
+    pml__page_fault(r->p, "line %d: '%.*s' is no directive: there is @quote NAME, outside answers", r->line, (int)(len < 60 ? len : 60), line);
+  else if (!blank || b->len) pml__read_text(r, b, line, len);
+  if (b->len && !(blank && b->len > 1 && !memcmp(b->data + b->len - 2, "\n\n", 2))) pml_buf_puts(b, "\n");
+}
+
+PML_API void pml_page_prose(pml_page *p, const pml_fact *facts, int n_facts) {
+  static const char mark[] = "\n/* @page\n";
+  const char *open = p->lesson ? strstr(p->lesson, mark) : NULL, *at = open ? open + sizeof mark - 1 : NULL;
+  const char *close = at ? strstr(at, "*" "/") : NULL;
+  pml__reader r = {.p = p, .facts = facts, .n_facts = n_facts, .line = 1, .part = -1};
+  if (!open) pml__page_fault(p, "the lesson's source has no comment that begins with a line '/* @page'");
+  else if (!close || close[-1] != '\n') pml__page_fault(p, "the comment @page has no last line '*" "/'");
+  for (const char *c = p->lesson; close && c < at; c++) r.line += *c == '\n';
+  for (; close && at < close; r.line++) {
+    size_t n = strcspn(at, "\n"), len = n;
+    while (len && at[len - 1] == ' ') len--;
+    pml__read_line(&r, at, len);
+    at += n + 1;
+  }
+  pml__read_flush(&r);
+  if (r.fence) pml__page_fault(p, "line %d: a block of code is not closed by ```", r.line);
+}
+
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
-  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do",
-                                                      "The idea",
-                                                      "The mechanism",
-                                                      "Run it",
-                                                      "The diagram",
-                                                      "Break it",
-                                                      "Check yourself",
-                                                      "Sources"};
   if (*p->fault) return pml_fail(PML_E_CHECK, "page '%s': %s", p->title, p->fault);
   pml_buf_printf(out, "# %s\n\n*%s*\n\n%s\n\n", p->title, p->lead, p->summary);
   if (*p->read_with) pml_buf_printf(out, "Read with it: %s.\n\n", p->read_with);
@@ -19495,9 +20180,9 @@ PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
     while (len && b->data[len - 1] == '\n') len--;
     if (!len)
       return pml_fail(PML_E_CHECK,
-                      "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title,
-                      heading[i]);
-    pml_buf_printf(out, "## %s\n\n", heading[i]);
+                      "page '%s': the section '%s' is empty: add it to the lesson's comment @page", p->title,
+                      pml__page_heading[i]);
+    pml_buf_printf(out, "## %s\n\n", pml__page_heading[i]);
     pml_buf_add(out, b->data, len);
     pml_buf_puts(out, i + 1 < PML_PAGE_PARTS ? "\n\n" : "\n");
   }
@@ -19521,10 +20206,12 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
    diagram, page.
 
-     run    uses the mechanism and fills the lesson's result
+     run    uses the mechanism, part by part, and fills the lesson's result
      draw   says how the result becomes a diagram
-     page   says how it becomes a reading page
+     @page  is a comment at the end of the source: the prose of the reading page (§ 50)
      bench  is one iteration of --benchmark
+
+   What the page should say about the run is given a name by pml_value.
 
    What a lesson prints goes through pml_say and its relatives.  In a terminal it is
    coloured, elsewhere plain and 80 columns wide, whatever COLUMNS says, so that the
@@ -19571,12 +20258,12 @@ typedef struct {
   const char *summary; /* one or two sentences */
   const char *file;    /* __FILE__ */
   int sections[6];     /* chapters to read with it, ended by 0 */
-  const pml_flag *flags;
-  int n_flags;
-  void *result; /* the lesson's own struct, found again as ctx->result */
-  pml_status (*run)(pml_ctx *ctx);
-  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);   /* may be NULL */
-  pml_status (*page)(pml_ctx *ctx, pml_page *page); /* may be NULL */
+  pml_flag flags[8];    /* ended by one without a name */
+  const char *question; /* opens the tutor with it as ctx->tutor and adds the flag --question; NULL: no tutor */
+  void *result;         /* the lesson's own struct of result_size bytes; set to 0 before it runs */
+  size_t result_size;
+  pml_status (*run[8])(pml_ctx *ctx); /* the parts of the lesson, in order; the first that fails ends it */
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg); /* may be NULL */
   pml_status (*bench)(pml_ctx *ctx);                /* NULL: run, without its output */
   pml_picture pictures[4];
 } pml_lesson;
@@ -19588,14 +20275,10 @@ typedef struct {
   bool ok;
   char *text;
 } pml__claim;
-typedef struct {
-  char name[64], unit[24];
-  double value;
-} pml__value;
-
 struct pml_ctx {
   const pml_lesson *lesson;
-  void *result;
+  const char *question;
+  struct pml_tutor *tutor; /* asked `question`, when the lesson has one; until the lesson's files are written */
   uint64_t seed;
   pml_output output;
   pml_tier tier;
@@ -19610,7 +20293,7 @@ struct pml_ctx {
   pml_record old, fresh;
   pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
-  pml__value *values;
+  pml_fact *values;
   int n_claims, n_failed, n_values;
   char *argv0, *diagram_alt;
   char path[1024];
@@ -19630,21 +20313,38 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
 PML_API bool pml_cancelled(void);
 
 /* The course's own model with a question in its chat form: how most lessons begin. */
-typedef struct {
+typedef struct pml_tutor {
   pml_model *model;
   pml_session *session;
   int n;                     /* tokens of the prompt */
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
   pml_buf text;              /* the prompt as text */
+  pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
 /* Opens models/tutor.gguf and encodes the question.  Close with pml_tutor_close, which takes NULL. */
 PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question);
 PML_API void pml_tutor_close(pml_tutor *t);
-/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  on_token may be
-   NULL; it and user as in pml_generate_options. */
-PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
-                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user);
+/* One step of an answer: the token, how likely it was, and the token made visible, cut at 79 bytes. */
+typedef struct {
+  int32_t id;
+  double p;
+  char name[80];
+} pml_choice;
+/* The n likeliest tokens. */
+PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float *logits);
+/* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
+   the end token included, say how it came about; both may be NULL. */
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
+   Returns the height used; svg NULL only asks for it. */
+PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
+/* A cut of § 17 as one row of chips: name and what was lost on the left, lost pieces red. */
+PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c);
+/* The n likeliest tokens as bars in per cent, the first in green. */
+PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n);
+/* The prompt as a line of text: What(289) ·is(285) … */
+PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t);
 /* A token made visible (pml_text_visible), cut at 79 bytes. */
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]);
 
@@ -19656,8 +20356,12 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 /* cells[rows,cols], row 0 is the head; align one of l r c per column.  A table that is
    wider than the output is shown row by row instead. */
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
+PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align); /* a table of § 49 */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
-/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL. */
+/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL.  pml_show_cut: those of a cut. */
+PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c);
+/* How a word of at most 64 bytes is merged, a line per step. */
+PML_API pml_status pml_show_merges(pml_ctx *ctx, const pml_tokenizer *t, const char *word);
 PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n);
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
@@ -19667,7 +20371,14 @@ PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what)
 
 /* Claims and numbers.  pml_expect returns its condition. */
 PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
-PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit); /* into the JSON */
+/* A number or a text that the run computed: into the JSON, and into the page where its text says {name}. */
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit);
+PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text);
+
+/* A fault that must be refused: prints the sentence that it got (pml_error), keeps it as the value `name`, and
+   expects the status `wanted` with a sentence that holds `word`.  The format says what is claimed. */
+PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
+                                const char *fmt, ...) PML__PRINTF(6, 7);
 
 /* false when the record will be used anyway: the lesson may skip its timing loop. */
 PML_API bool pml_measures(const pml_ctx *ctx);
@@ -19676,6 +20387,17 @@ PML_API bool pml_measures(const pml_ctx *ctx);
    the result when there is no record yet).  samples may be NULL if !pml_measures. */
 PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
                                size_t n);
+/* Two ways to compute the same, timed in turn, A/B/A/B, PML_PAIR_REPS times each, so that whatever slows
+   the machine slows both.  way(user, 0) and way(user, 1) run once per sample; a time in seconds is
+   multiplied by `scale` (1e6 / n: microseconds per token of n).  out[0], out[1] as from pml_measure,
+   under the two names that the format gives, separated by a tab; nothing runs when !pml_measures. */
+enum { PML_PAIR_REPS = 15 };
+PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
+                                    const char *unit, pml_number *out, const char *names, ...) PML__PRINTF(7, 8);
+
+/* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
+   what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
+PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -19778,6 +20500,7 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     return st;
   }
   t->n = (int)n;
+  t->sampler = pml_generate_defaults().sampler;
   for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
   *out = t;
   return PML_OK;
@@ -19793,10 +20516,24 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_free(t);
 }
 
+PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float *logits) {
+  for (int k = 0; k < n; k++) out[k] = (pml_choice){.id = 0};
+  int32_t id[64];
+  double p[64];
+  n = n < 64 ? n : 64;
+  pml_top_tokens(logits, m->cfg.n_vocab, n, id, p);
+  for (int k = 0; k < n; k++) {
+    out[k].id = id[k];
+    out[k].p = p[k];
+    pml_token_name(m, id[k], out[k].name);
+  }
+}
+
 typedef struct {
+  const pml_model *model;
   pml_buf *answer;
-  bool (*on_token)(void *user, int32_t token, const float *logits);
-  void *user;
+  pml_choice *steps;
+  int n;
 } pml__tutor_answer;
 
 PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
@@ -19805,14 +20542,22 @@ PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
 }
 
 PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
-  const pml__tutor_answer *a = (const pml__tutor_answer *)user;
-  return !a->on_token || a->on_token(a->user, token, logits);
+  pml__tutor_answer *a = (pml__tutor_answer *)user;
+  pml_choice *c = a->steps ? &a->steps[a->n] : NULL;
+  if (c) {
+    pml_choices(c, 1, a->model, logits);
+    c->p *= pml_expd((double)logits[token] - (double)logits[c->id]);
+    c->id = token;
+    pml_token_name(a->model, token, c->name);
+  }
+  a->n++;
+  return true;
 }
 
-PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
-                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user) {
-  pml__tutor_answer a = {answer, on_token, user};
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n) {
+  pml__tutor_answer a = {t->model, answer, steps, 0};
   pml_generate_options o = pml_generate_defaults();
+  o.sampler = t->sampler;
   o.max_tokens = max_tokens;
   o.on_text = pml__tutor_text;
   o.on_token = pml__tutor_token;
@@ -19820,7 +20565,41 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_context_truncate(t->session->ctx, &t->session->seq, 0);
   pml_buf_add(answer, "", 0);
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
+  if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
+  enum { MAX = 256 };
+  pml_str chip[MAX];
+  const char *note[MAX];
+  char id[MAX][12];
+  int n = t->n < MAX ? t->n : MAX;
+  for (int i = 0; i < n; i++) {
+    snprintf(id[i], sizeof id[i], "%d", (int)t->ids[i]);
+    chip[i] = pml_str_of(t->name[i]);
+    note[i] = id[i];
+  }
+  for (; n > 1 && pml_svg_tokens(NULL, b, chip, n, note, NULL, NULL) > b.h + 20; n--) chip[n - 2] = pml_str_of("…"), note[n - 2] = "";
+  return pml_svg_tokens(svg, b, chip, n, note, NULL, NULL);
+}
+
+PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c) {
+  pml_rgb each[PML_CUT_MAX];
+  int n = c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX;
+  for (int i = 0; i < n; i++) each[i] = c->unknown[i] ? PML_RED : colour;
+  pml_svg_text(svg, b.x, b.y + 30, (pml_font){.size = 28, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
+  pml_svg_textf(svg, b.x, b.y + 64, (pml_font){.size = 24, .colour = PML_MUTED}, "%d tokens, %d lost", c->n, c->lost);
+  pml_box_left(&b, 260, 0);
+  pml_svg_tokens(svg, b, c->piece, n, NULL, each, NULL);
+}
+
+PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n) {
+  pml_bar bars[16];
+  n = n < 16 ? n : 16;
+  for (int k = 0; k < n; k++)
+    bars[k] = (pml_bar){.label = c[k].name, .value = 100 * c[k].p, .colour = k ? PML_PURPLE : PML_GREEN};
+  pml_svg_bars(svg, b, bars, n, &(pml_bar_options){.unit = "%", .decimals = 1});
 }
 
 /* ── Output ───────────────────────────────────────────────────────────────── */
@@ -19909,6 +20688,13 @@ PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) {
   va_end(ap);
 }
 
+PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t) {
+  pml_buf line = {0};
+  for (int i = 0; i < t->n; i++) pml_buf_printf(&line, " %s(%d)", t->name[i], (int)t->ids[i]);
+  pml_say(ctx, " %s", line.data ? line.data : "");
+  pml_buf_free(&line);
+}
+
 PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len) {
   pml__print(ctx, "", bytes, len);
   if (!ctx->quiet) fflush(stdout);
@@ -19952,6 +20738,13 @@ PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, in
     }
     pml__print_line(ctx, i == 0 ? "2" : "", &line);
   }
+}
+
+PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align) {
+  const char **cells = pml_table_cells(t);
+  if (cells) pml_show_table(ctx, cells, t->rows, t->cols, align);
+  else pml_expect(ctx, false, "%s", pml_error());
+  pml_free((void *)cells);
 }
 
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o) {
@@ -20024,6 +20817,30 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   pml_buf_free(&line);
 }
 
+typedef struct {
+  pml_ctx *ctx;
+  const pml_tokenizer *t;
+} pml__merges;
+
+PML__FN void pml__show_merge(void *user, const int32_t *ids, size_t n, int32_t rank) {
+  const pml__merges *m = (const pml__merges *)user;
+  pml_str piece[64];
+  char label[24] = "the bytes";
+  n = n < 64 ? n : 64;
+  for (size_t i = 0; i < n; i++) piece[i] = pml_token_bytes(m->t, ids[i]);
+  if (rank >= 0) snprintf(label, sizeof label, "rank %4d", (int)rank);
+  pml_show_tokens(m->ctx, label, piece, n);
+}
+
+PML_API pml_status pml_show_merges(pml_ctx *ctx, const pml_tokenizer *t, const char *word) {
+  pml__merges m = {ctx, t};
+  return pml_bpe_steps(t, word, strlen(word), pml__show_merge, &m);
+}
+
+PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c) {
+  pml_show_tokens(ctx, label, c->piece, (size_t)(c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX));
+}
+
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what) {
   if (ctx->quiet || !isatty(2)) return;
   if (total <= 0) fprintf(stderr, "\r\033[K");
@@ -20059,12 +20876,36 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   return condition;
 }
 
-PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
-  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return;
-  pml__value *v = &ctx->values[ctx->n_values++];
-  v->value = value;
+PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
+                                const char *fmt, ...) {
+  char claim[512], sentence[1024];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(claim, sizeof claim, fmt, ap);
+  va_end(ap);
+  snprintf(sentence, sizeof sentence, "%s", got == PML_OK ? "nobody noticed" : pml_error());
+  pml_say(ctx, "  %s", sentence);
+  pml_value_text(ctx, name, sentence);
+  return pml_expect(ctx, got == wanted && strstr(sentence, word) != NULL, "%s", claim);
+}
+
+PML__FN pml_fact *pml__value_new(pml_ctx *ctx, const char *name, const char *unit) {
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return NULL;
+  pml_fact *v = &ctx->values[ctx->n_values++];
+  *v = (pml_fact){.value = 0};
   snprintf(v->name, sizeof v->name, "%s", name);
   snprintf(v->unit, sizeof v->unit, "%s", unit ? unit : "");
+  return v;
+}
+
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
+  pml_fact *v = pml__value_new(ctx, name, unit);
+  if (v) v->value = value;
+}
+
+PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text) {
+  pml_fact *v = pml__value_new(ctx, name, "");
+  if (v) v->text = pml_strdup(text);
 }
 
 PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
@@ -20097,6 +20938,43 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   return x;
 }
 
+PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
+  double all = 0;
+  for (int k = 0; k < t->n; k++) {
+    char name[48];
+    bool once = t->spans[k] == 1;
+    size_t first = once || steps < 2 ? 0 : 1, n = first ? (size_t)steps - 1 : 1;
+    snprintf(name, sizeof name, "%s, %s", t->names[k], once ? "once" : "per token");
+    pml_number x = pml_measure(ctx, name, "µs", t->us[k] + first, n);
+    all += share[k] = once ? 0 : x.median;
+  }
+  for (int k = 0; k < t->n && all > 0; k++) share[k] /= all;
+}
+
+/* @measure_pair */
+PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
+                                    const char *unit, pml_number *out, const char *names, ...) {
+  double samples[2][PML_PAIR_REPS];
+  char name[2][64] = {"", ""}, both[128];
+  va_list ap;
+  va_start(ap, names);
+  vsnprintf(both, sizeof both, names, ap);
+  va_end(ap);
+  size_t tab = strcspn(both, "\t");
+  snprintf(name[0], sizeof name[0], "%.*s", (int)tab, both);
+  snprintf(name[1], sizeof name[1], "%s", both + tab + (both[tab] != 0));
+  for (int k = 0; pml_measures(ctx) && k < 2 * PML_PAIR_REPS; k++) {
+    double begin = pml_time();
+    pml_status st = way(user, k % 2);
+    samples[k % 2][k / 2] = (pml_time() - begin) * scale;
+    if (st != PML_OK) return st;
+  }
+  for (int i = 0; i < 2; i++)
+    out[i] = pml_measure(ctx, name[i], unit, pml_measures(ctx) ? samples[i] : NULL, PML_PAIR_REPS);
+  return PML_OK;
+}
+/* @end */
+
 /* ── Flags ────────────────────────────────────────────────────────────────── */
 
 typedef struct {
@@ -20113,11 +20991,17 @@ static const pml__common_flag pml__common[] PML__UNUSED = {
     {"threads", "N", "0 is one per core"},
     {"tier", "tiny|small|medium|large", "model size: Qwen2.5 0.5B, 1.5B, 7B, 32B shapes"},
     {"full", NULL, "the long study instead of the short demonstration"},
+    {"question", "TEXT", "what the tutor is asked"},
     {"diagram", "FILE", "write the diagram as SVG (strict, recorded times)"},
     {"note", "FILE", "write the reading page (strict, recorded times)"},
     {"png", "FILE", "write the diagram as PNG (strict, recorded times)"},
     {"record", "FILE", "write the measured numbers, as make benchmark-notes does"}};
 enum { PML__N_COMMON = sizeof pml__common / sizeof pml__common[0] };
+
+/* --question is only for lessons that ask. */
+PML__FN bool pml__common_has(const pml_lesson *l, int k) {
+  return l->question || strcmp(pml__common[k].name, "question") != 0;
+}
 
 /* "iterations|i" has the long form iterations and the short form i. */
 PML__FN bool pml__flag_is(const char *names, const char *given, size_t len) {
@@ -20160,10 +21044,17 @@ PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) {
   return 2;
 }
 
+PML__FN int pml__n_flags(const pml_lesson *l) {
+  int n = 0;
+  while (n < (int)(sizeof l->flags / sizeof l->flags[0]) && l->flags[n].name) n++;
+  return n;
+}
+
 PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len) {
   const char *best = "help";
   int least = 1000;
-  for (int i = 0; i < PML__N_COMMON + l->n_flags; i++) {
+  for (int i = 0; i < PML__N_COMMON + pml__n_flags(l); i++) {
+    if (i < PML__N_COMMON && !pml__common_has(l, i)) continue;
     const char *name = i < PML__N_COMMON ? pml__common[i].name : l->flags[i - PML__N_COMMON].name;
     int d = pml__distance(given, len, name, strcspn(name, "|"));
     if (d < least) least = d, best = name;
@@ -20209,6 +21100,7 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
   else if (!strcmp(name, "benchmark")) ctx->benchmark = true;
   else if (!strcmp(name, "strict")) ctx->strict = true;
   else if (!strcmp(name, "full")) ctx->full = true;
+  else if (!strcmp(name, "question")) ctx->question = value;
   else if (!strcmp(name, "diagram")) ctx->diagram = value;
   else if (!strcmp(name, "note")) ctx->note = value;
   else if (!strcmp(name, "png")) ctx->png = value;
@@ -20237,8 +21129,8 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
 
 PML__FN void pml__help(const pml_lesson *l) {
   printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
-  if (l->n_flags) printf("\nThis lesson:\n");
-  for (int i = 0; i < l->n_flags; i++) {
+  if (pml__n_flags(l)) printf("\nThis lesson:\n");
+  for (int i = 0; i < pml__n_flags(l); i++) {
     static const char *const meta[] = {"", " N", " X", " TEXT", " [WORD]"};
     const pml_flag *f = &l->flags[i];
     char left[64], shown[48] = "";
@@ -20252,9 +21144,12 @@ PML__FN void pml__help(const pml_lesson *l) {
   printf("\nEvery lesson:\n");
   for (int i = 0; i < PML__N_COMMON; i++) {
     char left[64];
+    if (!pml__common_has(l, i)) continue;
     snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "",
              pml__common[i].value ? pml__common[i].value : "");
-    printf("  %-26s %s\n", left, pml__common[i].help);
+    printf("  %-26s %s", left, pml__common[i].help);
+    if (!strcmp(pml__common[i].name, "question")) printf(" (%s)", l->question);
+    printf("\n");
   }
   printf("\nExit status: 0 every check held, 1 one failed, 2 bad usage.\n");
 }
@@ -20269,7 +21164,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   if (arg[0] != '-' || !*given)
     return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
   if (!strcmp(arg, "-h")) given = "help", len = 4;
-  for (int k = 0; k < l->n_flags; k++) {
+  for (int k = 0; k < pml__n_flags(l); k++) {
     const pml_flag *f = &l->flags[k];
     if (!pml__flag_is(f->name, given, len)) continue;
     if (f->kind == PML_FLAG_BOOL && !value) value = "true";
@@ -20285,7 +21180,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   }
   for (int k = 0; k < PML__N_COMMON; k++) {
     const pml__common_flag *f = &pml__common[k];
-    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0) continue;
+    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0 || !pml__common_has(l, k)) continue;
     if (k == 0) {
       pml__help(l);
       return -1;
@@ -20339,7 +21234,8 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
     pml_buf_puts(&out, i ? "," : "");
     pml_json_put_str(&out, ctx->values[i].name, strlen(ctx->values[i].name));
     pml_buf_puts(&out, ":{\"value\":");
-    pml_json_put_num(&out, ctx->values[i].value);
+    if (ctx->values[i].text) pml_json_put_str(&out, ctx->values[i].text, strlen(ctx->values[i].text));
+    else pml_json_put_num(&out, ctx->values[i].value);
     pml_buf_puts(&out, ",\"unit\":");
     pml_json_put_str(&out, ctx->values[i].unit, strlen(ctx->values[i].unit));
     pml_buf_puts(&out, "}");
@@ -20359,10 +21255,20 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
   pml_buf_free(&out);
 }
 
+PML__FN pml_status pml__lesson_run(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_status st = PML_OK;
+  if (l->result_size) memset(l->result, 0, l->result_size);
+  if (l->question && !ctx->tutor) st = pml_tutor_open(&ctx->tutor, ctx, ctx->question);
+  for (size_t i = 0; i < sizeof l->run / sizeof l->run[0] && l->run[i] && st == PML_OK && !pml_cancelled(); i++)
+    st = l->run[i](ctx);
+  return st;
+}
+
 /* --benchmark: the quiet lesson again and again. */
 PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   enum { MAX = 1000 };
-  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : ctx->lesson->run;
+  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : pml__lesson_run;
   double *ms = (double *)pml_alloc(MAX * sizeof *ms), start = pml_time(), lo, hi;
   int n = 0, failed = ctx->n_failed;
   if (!ms) return PML_E_MEMORY;
@@ -20482,7 +21388,7 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
     if (st == PML_OK) pml_page_diagram(p, file, alt ? alt : "");
     pml_free(alt);
   }
-  if (st == PML_OK) st = l->page(ctx, p);
+  if (st == PML_OK) pml_page_prose(p, ctx->values, ctx->n_values);
   if (st == PML_OK) st = pml_page_save(p, ctx->note);
   pml_page_free(p);
   if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->note);
@@ -20493,7 +21399,6 @@ PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
   const pml_lesson *l = ctx->lesson;
   pml_status st = PML_OK;
   if ((ctx->diagram || ctx->png) && !l->draw) return pml_fail(PML_E_USAGE, "this lesson has no diagram");
-  if (ctx->note && !l->page) return pml_fail(PML_E_USAGE, "this lesson has no page");
   if (ctx->diagram || ctx->png) st = pml__lesson_draw(ctx, l->draw, ctx->diagram, ctx->png, NULL);
   for (int i = 0; i < 4 && st == PML_OK; i++) {
     char svg[1024], png[1024];
@@ -20526,7 +21431,7 @@ PML__FN void pml__ctx_start(pml_ctx *ctx, const pml_lesson *l, char *argv0) {
   const char *plain = getenv("NO_COLOR");
   memset(ctx, 0, sizeof *ctx);
   ctx->lesson = l;
-  ctx->result = l->result;
+  ctx->question = l->question;
   ctx->seed = 42;
   ctx->tier = PML_TIER_SMALL;
   ctx->argv0 = argv0;
@@ -20592,12 +21497,14 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
     pml_status st = pml_cpu_level_check(); /* a wrong PML_CPU ends here, with a sentence */
-    if (st == PML_OK) st = lesson->run(ctx);
+    if (st == PML_OK) st = pml__lesson_run(ctx);
     if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
     if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
     code = pml__lesson_finish(ctx, st);
   }
+  pml_tutor_close(ctx->tutor);
   for (int i = 0; i < ctx->n_claims; i++) pml_free(ctx->claims[i].text);
+  for (int i = 0; i < ctx->n_values; i++) pml_free(ctx->values[i].text);
   pml_free(ctx->claims);
   pml_free(ctx->values);
   pml_buf_free(&ctx->text);
