@@ -173,7 +173,7 @@ static pml_status read_stream(FILE *f, const char *name, char **text, size_t *le
 /* ── Generation ───────────────────────────────────────────────────────────── */
 
 typedef struct {
-  const char *prompt, *system;
+  const char *prompt, *system, *format;
   int max_tokens, top_k, seed;
   float temperature, top_p, min_p, repeat_penalty;
   bool quiet, chat, raw, bos, special, ignore_eos;
@@ -192,6 +192,7 @@ static gen_args gen_defaults(void) {
       {"--min-p", NULL, ARG_FLOAT, &(g).min_p, "drop tokens below this share of the best (0: off)"},      \
       {"--repeat-penalty", NULL, ARG_FLOAT, &(g).repeat_penalty, "above 1 discourages repetition (1: off)"}, \
       {"--seed", NULL, ARG_INT, &(g).seed, "of the sampler (42)"},                                        \
+      {"--chat-template", NULL, ARG_TEXT, &(g).format, "a chat format by name, whatever the file says"},    \
       {"--stop", NULL, ARG_LIST, &(g).stop, "end the answer before this text; may be repeated"},          \
       {"--ignore-eos", NULL, ARG_FLAG, &(g).ignore_eos, "go on after the end token"}
 
@@ -205,6 +206,25 @@ static bool print_token(void *user, int32_t token, const float *logits) {
   (void)logits;
   printf("%s%d", (*(int *)user)++ ? " " : "", token);
   return !interrupted;
+}
+
+/* The format that --chat-template names exists. */
+static int check_format(const command *c, const char *name) {
+  pml_buf all = {0};
+  bool found = !name;
+  for (size_t i = 0; pml_chat_format_name(i); i++) {
+    found = found || !strcmp(pml_chat_format_name(i), name);
+    pml_buf_printf(&all, "%s%s", i ? ", " : "", pml_chat_format_name(i));
+  }
+  int rc = found ? EXIT_OK : usage_error(c->name, "--chat-template is '%s': %s", name, all.data ? all.data : "");
+  pml_buf_free(&all);
+  return rc;
+}
+
+/* What ends an answer of this model besides its end tokens. */
+static void add_format_stop(gen_args *g, const pml_model *m) {
+  const char *stop = pml_chat_stop(m);
+  if (stop && g->stop.n < 16) g->stop.item[g->stop.n++] = stop;
 }
 
 static pml_generate_options gen_options(const gen_args *g, pml_generate_stats *stats) {
@@ -297,9 +317,11 @@ static int cmd_run(const command *c, int argc, char **argv) {
   if (ids_text && g.prompt) return usage_error(c->name, "--ids and --prompt exclude each other");
   if (g.chat && g.raw) return usage_error(c->name, "--chat and --raw exclude each other");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
-  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  if ((rc = check_format(c, g.format)) != EXIT_OK || (rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_model_options mo = {.chat_template = g.format};
   pml_model *m;
-  if (pml_model_open(&m, pos[0], NULL) != PML_OK) return fail();
+  if (pml_model_open(&m, pos[0], &mo) != PML_OK) return fail();
+  if (!ids_text && !g.raw) add_format_stop(&g, m);
   char *text = NULL;
   size_t len = g.prompt ? strlen(g.prompt) : 0, n = 0;
   int32_t *ids = NULL;
@@ -463,16 +485,18 @@ static int cmd_chat(const command *c, int argc, char **argv) {
   if (rc != EXIT_OK) return rc;
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
-  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  if ((rc = check_format(c, g.format)) != EXIT_OK || (rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_model_options mo = {.chat_template = g.format};
   pml_model *m = NULL;
   pml_session *s = NULL;
   pml_context_options co = {.n_ctx = o.ctx, .cancel = &cancel_flag};
   history h = {0};
   pml_buf line = {0};
   pml_generate_stats stats = {0};
-  pml_status st = pml_model_open(&m, pos[0], NULL);
+  pml_status st = pml_model_open(&m, pos[0], &mo);
   if (st == PML_OK && !pml_model_is_chat(m))
-    st = pml_fail(PML_E_UNSUPPORTED, "%s is not a chat model: use apr run --raw", pos[0]);
+    st = pml_fail(PML_E_UNSUPPORTED, "%s is not a chat model that we know: use apr run --raw, or --chat-template", pos[0]);
+  if (st == PML_OK) add_format_stop(&g, m);
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, &co);
   if (st == PML_OK && g.system) st = history_add(&h, "system", g.system);
   if (st == PML_OK && !g.quiet) printf("%s. /help lists the commands, Ctrl-D leaves.\n", m->name);
@@ -725,6 +749,7 @@ static int cmd_trace(const command *c, int argc, char **argv) {
                 {"--prompt", "-p", ARG_TEXT, &prompt, "or a text, taken as it is (no chat template)"},
                 {"--special", NULL, ARG_FLAG, &special, "control tokens in the text become one id"},
                 {"--dump-logits", NULL, ARG_TEXT, &dump, "write the last position's logits, raw little-endian f32"},
+                {"--ctx", "-c", ARG_INT, &o.ctx, "positions in the KV cache (0: as many as there are tokens)"},
                 {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
                 COMMON_ARGS(o)};
   const char *pos[1];
@@ -749,7 +774,9 @@ static int cmd_trace(const command *c, int argc, char **argv) {
   if (st == PML_OK && n == 0) st = pml_fail(PML_E_USAGE, "the prompt is empty: there is nothing to run");
   if (st == PML_OK && n > (size_t)m->cfg.n_ctx)
     st = pml_fail(PML_E_LIMIT, "%zu tokens, the model's context holds %d", n, m->cfg.n_ctx);
-  pml_context_options co = {.n_ctx = (int)n, .cancel = &cancel_flag};
+  if (st == PML_OK && o.ctx && n > (size_t)o.ctx)
+    st = pml_fail(PML_E_LIMIT, "%zu tokens do not fit into --ctx %d", n, o.ctx);
+  pml_context_options co = {.n_ctx = o.ctx ? o.ctx : (int)n, .cancel = &cancel_flag};
   if (st == PML_OK) st = pml_context_open(&ctx, m, NULL, &co);
   if (st == PML_OK && !(logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float)))) st = PML_E_MEMORY;
   if (st == PML_OK) {
