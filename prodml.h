@@ -873,6 +873,9 @@ typedef struct {
 PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
 /* Bytes of the data or unified cache of that level next to a core, 0: there is none. */
 PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level);
+/* Memory and bandwidth of a card by its data sheet: "nvidia-rtx30" or "-rtx40" (3090, 4090), "nvidia-a100",
+   "-h100", "-h200".  false for another word. */
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word);
 /* Appends some twenty lines for people, or one JSON object. */
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
@@ -1761,6 +1764,25 @@ PML__FN void pml__gpus(pml_hardware *hw) {
 #else
 PML__FN void pml__gpus(pml_hardware *hw) { snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system"); }
 #endif
+
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word) {
+  static const struct { const char *word, *name; int major, minor, gb, gb_s, multiprocessors; } card[] = {
+      {"nvidia-rtx30", "RTX 3090", 8, 6, 24, 936, 82},   {"nvidia-rtx40", "RTX 4090", 8, 9, 24, 1008, 128},
+      {"nvidia-a100", "A100 80 GB", 8, 0, 80, 2039, 108}, {"nvidia-h100", "H100 SXM", 9, 0, 80, 3350, 132},
+      {"nvidia-h200", "H200", 9, 0, 141, 4800, 132}};
+  memset(g, 0, sizeof *g);
+  for (size_t i = 0; i < sizeof card / sizeof card[0]; i++) {
+    if (strcmp(card[i].word, word) != 0) continue;
+    snprintf(g->name, sizeof g->name, "%s", card[i].name);
+    g->major = card[i].major;
+    g->minor = card[i].minor;
+    g->memory = (uint64_t)card[i].gb * 1000000000u;
+    g->multiprocessors = card[i].multiprocessors;
+    g->bandwidth = card[i].gb_s * 1e9;
+    return true;
+  }
+  return false;
+}
 
 /* ── All of it ────────────────────────────────────────────────────────────── */
 
@@ -20407,9 +20429,19 @@ PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, 
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
 
-/* The staircase of § 48, in GB/s: read[0] by one thread, read[1] by all, at x = 0, 1 … for sets of
-   16 KiB, 64 KiB … as far as memory (or the record) goes. */
-PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_curve read[2]);
+/* The memories of a machine: how large the caches next to a core and the memory are, and the staircase of
+   § 48 at x = 0, 1 … for sets of 16 KiB, 64 KiB … as far as memory (or the record) goes. */
+enum { PML_NEAR = 4 };
+typedef struct {
+  pml_number size[PML_NEAR]; /* KiB of L1, L2, L3, memory; n = 0 where there is none */
+  pml_curve read[2];         /* GB/s, by one thread and by all */
+} pml_staircase;
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out);
+/* As two curves with the ends of the caches, and as squares within squares. */
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m);
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m);
+/* pml_bench_levels (§ 48) with its times; *equal and *worst over all levels that can run here. */
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -20950,23 +20982,95 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   return x;
 }
 
-PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_curve read[2]) {
+static const char *const pml__near[PML_NEAR] PML__UNUSED = {"L1", "L2", "L3", "memory"};
+
+/* true when there is something to measure, or a record of it to show. */
+PML__FN bool pml__measurable(const pml_ctx *ctx, const char *name, bool here) {
+  if (pml_measures(ctx)) return here;
+  return ctx->recorded && pml_record_find(&ctx->old, name) != NULL;
+}
+
+/* The sets of one size, by one thread and by all; false when there are no more. */
+PML__FN bool pml__measure_set(pml_ctx *ctx, const pml_hardware *hw, int i, pml_curve read[2]) {
   static const char *const who[] = {"one thread", "all threads"};
-  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++) {
-    size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
-    char size[32], name[48];
-    double gb_s[3];
-    pml_bytes_text(size, (uint64_t)16384 << 2 * i);
-    for (int all = 0; all < 2; all++) {
-      snprintf(name, sizeof name, "%s, %s", size, who[all]);
-      if (pml_measures(ctx) ? !bytes : !ctx->recorded || !pml_record_find(&ctx->old, name)) return;
-      pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
-      for (size_t k = 0; k < n && pml_measures(ctx); k++) gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
-      pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
-      pml_curve_number(&read[all], i, &y);
-    }
+  size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
+  char size[32], name[48];
+  double gb_s[3];
+  pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+  for (int all = 0; all < 2; all++) {
+    snprintf(name, sizeof name, "%s, %s", size, who[all]);
+    if (!pml__measurable(ctx, name, bytes > 0)) return false;
+    pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
+    for (size_t k = 0; k < n && pml_measures(ctx); k++) gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+    pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
+    pml_curve_number(&read[all], i, &y);
   }
+  return true;
+}
+
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out) {
+  memset(out, 0, sizeof *out);
+  for (int i = 0; i < PML_NEAR; i++) {
+    double kib = (double)(i < PML_NEAR - 1 ? pml_hardware_cache(hw, i + 1) : hw->ram) / 1024;
+    if (pml__measurable(ctx, pml__near[i], kib > 0)) out->size[i] = pml_measure(ctx, pml__near[i], "KiB", &kib, 1);
+  }
+  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++)
+    if (!pml__measure_set(ctx, hw, i, out->read)) break;
   pml_progress(ctx, 0, 0, "");
+}
+
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  const char *names[PML_BENCH_SETS];
+  char name[PML_BENCH_SETS][32];
+  if (!m->read[0].n) return;
+  for (int i = 0; i < PML_BENCH_SETS; i++) {
+    pml_bytes_text(name[i], (uint64_t)16384 << 2 * i);
+    names[i] = name[i];
+  }
+  pml_axis sets = {.label = "set that each thread reads again and again", .names = names, .n_names = m->read[0].n};
+  pml_axis rate = {.label = "read (GB/s)", .log = true};
+  pml_plot p = pml_svg_pair(svg, b, sets, rate, "all threads", &m->read[1], "one thread", &m->read[0]);
+  pml_font f = {.size = 26, .colour = PML_MUTED, .anchor = PML_END};
+  for (int i = 0; i < PML_NEAR; i++) { /* four times the size is one step to the right */
+    double at = m->size[i].n ? pml_plot_x(&p, pml_logd(m->size[i].median / 16) / pml_logd(4)) : p.area.x;
+    if (at <= p.area.x || at >= p.area.x + p.area.w) continue;
+    pml_svg_rule(svg, at, p.area.y, at, p.area.y + p.area.h);
+    pml_svg_textf(svg, at - 12, p.area.y + p.area.h - 24, f, "%s ends", pml__near[i]);
+  }
+}
+
+/* The rate of a memory is that of the largest set that fits half of it; of the last one, of the largest set. */
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  pml_scale_part part[PML_NEAR];
+  char shown[PML_NEAR][32];
+  int n = 0;
+  for (int i = PML_NEAR - 1; i >= 0; i--) {
+    int set = m->read[0].n - 1;
+    double kib = m->size[i].median;
+    while (set > 0 && i < PML_NEAR - 1 && (double)(16 << 2 * set) > kib / 2) set--;
+    if (!m->size[i].n || set < 0) continue;
+    pml_bytes_text(shown[i], (uint64_t)kib * 1024);
+    part[n++] = (pml_scale_part){pml__near[i], shown[i], kib, m->read[0].y[set]};
+  }
+  pml_svg_scale(svg, b, part, n, "GB/s, one thread");
+}
+
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst) {
+  pml_level_run run[PML_CPU_LEVELS];
+  pml_status st = pml_bench_levels(run, ctx->seed);
+  *equal = st == PML_OK;
+  *worst = 0;
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    char name[48];
+    snprintf(name, sizeof name, "layer, %s", pml_cpu_level_name((pml_cpu_level_t)l));
+    if (run[l].here) {
+      *equal = *equal && run[l].equal;
+      *worst = fmax(*worst, run[l].worst);
+    }
+    for (int k = 0; k < PML_LEVEL_RUNS; k++) run[l].seconds[k] *= 1e6;
+    if (pml__measurable(ctx, name, run[l].here)) pml_measure(ctx, name, "µs", run[l].seconds, PML_LEVEL_RUNS);
+  }
+  return st;
 }
 
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
