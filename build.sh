@@ -24,6 +24,7 @@ apt_packages() {
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
     wasi-libc "lld-${major:-14}" "libclang-rt-${major:-14}-dev-wasm32" \
     clang-tidy clang-format cppcheck valgrind gcovr tmux python3 unicode-data \
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
     pandoc librsvg2-bin libxml2-utils poppler-utils epubcheck chromium-headless-shell \
     fonts-inter fonts-jetbrains-mono fonts-lmodern
   [ -f tests/package.json ] || return 0
