@@ -4561,7 +4561,8 @@ PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
 }
 
 /* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
-   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+   place and multiplied by 2^112, are the number, subnormals too; infinity and NaN become 65536 and more, and get their
+   exponent, NaN also the bit that makes it quiet. */
 /* @f16_4 */
 PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F32) return pml__load4((const float *)p);
@@ -4570,12 +4571,11 @@ PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
   return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
 #else
-  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p);
   if (type == PML_BF16) return (pml__f4)(h << 16);
-  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
-  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
-  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
-  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+  pml__f4 f = (pml__f4)((h & 0x7FFF) << 13) * 0x1p112f;
+  pml__u4 other = (pml__u4)(f >= 65536.0f) & 0x7F800000, quiet = (pml__u4)(f > 65536.0f) & 0x400000;
+  return (pml__f4)((pml__u4)f | other | quiet | (h & 0x8000) << 16);
 #endif
 }
 /* @end */
@@ -12145,14 +12145,14 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
 
 PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
   char *bytes;
-  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
-  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  size_t n, at = 8, name = strlen(tensor), end = name + 4 + 8 * ((size_t)dim + 1);
+  uint64_t len = name; /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
   uint32_t dims = 0;
   pml_model *m = NULL;
   pml_status st = pml_file_read(path, &bytes, &n);
   if (st != PML_OK) return st;
-  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
-  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, name) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + name, 4);
   if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
   else memcpy(bytes + at + end - 8, &size, 8);
   if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
