@@ -2946,7 +2946,9 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
    The other trap: a compiler may fuse a·b + c into one rounding where the
    machine can.  The pragma at the head of the implementation forbids it; the
    test hashes a million results and holds one constant for every compiler,
-   optimisation level and machine.
+   optimisation level and machine: x86-64, ARM64 (tests/test_arm64.sh) and
+   WebAssembly (tests/test_wasm.sh), where 20 training steps and a model's logits
+   also give the committed SHA-256.
    Source: Muller et al. 2018, Handbook of Floating-Point Arithmetic; Cody and
    Waite 1980, Software Manual for the Elementary Functions.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -3552,10 +3554,10 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
    A transformer is a few operations repeated: a dot product, and some arithmetic
-   on each element.  This chapter has each of them twice or three times: once as a
-   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
-   floats.  A table per processor level holds the versions; the caller never sees
-   which one ran, because all give the same bits.
+   on each element.  This chapter has each of them several times: once as a
+   definition in plain C, and again for registers of 4 (NEON, WASM SIMD128), 8
+   (AVX2) and 16 floats (AVX-512).  A table per processor level holds the versions;
+   the caller never sees which one ran, because all give the same bits.
 
    How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
    1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
@@ -3565,15 +3567,32 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
      lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
 
-   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
-   What is missing at the end of a row counts as 0·0.
+   AVX-512 keeps the lanes in one register, AVX2 in two, NEON and SIMD128 in four,
+   plain C in an array.  What is missing at the end of a row counts as 0·0.
 
    Strict and default differ in one place: how a product joins its lane.
      strict    lane = round(lane + round(a·b))    the same on every processor
      default   lane = round(lane + a·b)           fused, one instruction instead of two
-   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
-   two roundings, since a fused multiply-add without the instruction costs twenty
-   times as much.  All else (norms, softmax, activations) has one definition.
+   Default is for AVX2, AVX-512 and NEON, which agree with each other; plain C stays
+   with two roundings, since a fused multiply-add without the instruction costs
+   twenty times as much, and WASM has no such instruction.  All else (norms, softmax,
+   activations) has one definition.
+
+   The registers.
+     x86-64   AVX2      16 of 8 floats    F16C converts f16
+              AVX-512   32 of 16          a mask reads a row's end, scalef is 2^n
+     ARM64    NEON      32 of 4           every ARM64 has it; converts f16 itself
+     WASM     SIMD128   4 floats          f16 by shifts and one multiplication
+   NEON and SIMD128 are one source: compilers let +, · and < work on a vector type
+   and find the instruction.  A dot product alone keeps four sums in flight on NEON
+   and one on AVX-512, where a core wants eight or more to be busy: that is the price
+   of the fixed lanes, and why matrices are read several rows at a time.
+   Not worth it here.  SVE: its registers are 128 or 256 bits on today's cores, and
+   sixteen lanes gain nothing from a width that is known only when the program runs.
+   The bf16 instructions: AVX-512's conversion takes a subnormal for 0 and the dot
+   products of both architectures add with a rounding of their own; a shift and an
+   addition of integers are exact.  WASM's relaxed SIMD: whether its multiply-add is
+   fused is left to the browser.
 
    Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
      One row (decoding): every weight is read once and used once: 2·o·i bytes of
@@ -4542,7 +4561,8 @@ PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
 }
 
 /* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
-   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+   place and multiplied by 2^112, are the number, subnormals too; infinity and NaN become 65536 and more, and get their
+   exponent, NaN also the bit that makes it quiet. */
 /* @f16_4 */
 PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F32) return pml__load4((const float *)p);
@@ -4551,12 +4571,11 @@ PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
   return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
 #else
-  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p);
   if (type == PML_BF16) return (pml__f4)(h << 16);
-  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
-  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
-  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
-  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+  pml__f4 f = (pml__f4)((h & 0x7FFF) << 13) * 0x1p112f;
+  pml__u4 other = (pml__u4)(f >= 65536.0f) & 0x7F800000, quiet = (pml__u4)(f > 65536.0f) & 0x400000;
+  return (pml__f4)((pml__u4)f | other | quiet | (h & 0x8000) << 16);
 #endif
 }
 /* @end */
@@ -5255,8 +5274,11 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
-   into 4-wide vectors, has 4 × 8.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  NEON has 32 of 4: 8 × 12, 24
+   registers of sums; a multiply-add takes one factor from a lane of a register, so
+   5 loads serve 24 of them.  WASM does not know how many registers the machine under
+   it has: 4 × 8 in 8 registers leaves room on 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8 as well.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -5270,13 +5292,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
        pack the panel of B                                         (in parallel)
        for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
 
-   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
-   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
-   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 = NEON bit
+   for bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; all levels of all machines bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere it is a function call per product, so there the scalar
-   default equals strict.
+   ARM64); elsewhere it is a function call per product, so there, and in WASM at
+   every level, the default equals strict.
+
+   OpenBLAS.  With PRODML_USE_OPENBLAS the default mode calls its sgemm, on as many
+   threads as pml_threads() says.  It is here for training and as the baseline that
+   these kernels are measured against (tests/bench_gemm.c).  Its sums have an order
+   that depends on its version, the processor and the shape, so a row may change
+   with the rows beside it: that is why strict mode and everything that serves
+   (pml_linear, § 11) never come here.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -5305,7 +5334,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
    negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
    With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
-   of summation is its own.  Source: Goto and van de Geijn 2008. */
+   of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
 
@@ -5318,6 +5347,13 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 #endif
 #endif
 #include <cblas.h>
+
+/* Its own count is one thread per core, and --threads 1 would not hold for it. */
+PML__FN void pml__blas_threads(void) {
+  static atomic_int last;
+  int n = pml_threads();
+  if (atomic_exchange(&last, n) != n) openblas_set_num_threads(n);
+}
 #endif
 
 #define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
@@ -5702,6 +5738,7 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
+    pml__blas_threads();
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
                 A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
@@ -12108,14 +12145,14 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
 
 PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
   char *bytes;
-  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
-  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  size_t n, at = 8, name = strlen(tensor), end = name + 4 + 8 * ((size_t)dim + 1);
+  uint64_t len = name; /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
   uint32_t dims = 0;
   pml_model *m = NULL;
   pml_status st = pml_file_read(path, &bytes, &n);
   if (st != PML_OK) return st;
-  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
-  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, name) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + name, 4);
   if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
   else memcpy(bytes + at + end - 8, &size, 8);
   if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
