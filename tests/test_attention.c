@@ -52,7 +52,7 @@ static void cache_free(cache *c) {
 
 /* The definition: softmax over all visible scores, then the weighted mean of the values. */
 static double worst_error(const float *out, const float *q, const float *k, const float *v, int T, int H, int G,
-                          int dim, const int32_t *n_visible) {
+                          int dim, const int32_t *n_visible, int window) {
   static double p[MAX_S];
   double worst = 0;
   for (int t = 0; t < T; t++)
@@ -60,16 +60,17 @@ static double worst_error(const float *out, const float *q, const float *k, cons
       const float *qr = q + (t * H + h) * dim, *o = out + (t * H + h) * dim;
       int g = h * G / H;
       double max = -1e300, sum = 0;
-      for (int s = 0; s < n_visible[t]; s++) {
+      int from = window && n_visible[t] > window ? n_visible[t] - window : 0;
+      for (int s = from; s < n_visible[t]; s++) {
         p[s] = 0;
         for (int i = 0; i < dim; i++) p[s] += (double)qr[i] * (double)k[(s * G + g) * dim + i];
         p[s] /= sqrt(dim);
         max = fmax(max, p[s]);
       }
-      for (int s = 0; s < n_visible[t]; s++) sum += p[s] = exp(p[s] - max);
+      for (int s = from; s < n_visible[t]; s++) sum += p[s] = exp(p[s] - max);
       for (int i = 0; i < dim; i++) {
         double want = 0;
-        for (int s = 0; s < n_visible[t]; s++) want += p[s] / sum * (double)v[(s * G + g) * dim + i];
+        for (int s = from; s < n_visible[t]; s++) want += p[s] / sum * (double)v[(s * G + g) * dim + i];
         worst = fmax(worst, fabs(want - (double)o[i]));
       }
     }
@@ -93,7 +94,7 @@ static void test_shape(int H, int G, int dim, int S, bool strict, pml_rng *r) {
   pml_kv_view flat = {k, v, &zero, S, stride}; /* a contiguous cache: one block */
   const pml_kv_view *views[MAX_T] = {&flat, &flat, &flat, &flat, &flat};
   CHECK(pml_attention(want, q, MAX_T, H, G, dim, views, n_visible) == PML_OK);
-  double e = worst_error(want, q, k, v, MAX_T, H, G, dim, n_visible);
+  double e = worst_error(want, q, k, v, MAX_T, H, G, dim, n_visible, 0);
   CHECK_MSG(e < 5e-6, "H %d G %d dim %d S %d: error %g", H, G, dim, S, e);
   for (size_t i = 0; i < n; i++) CHECK(want[4 * n + i] == 0); /* the row that sees nothing */
 
@@ -122,9 +123,61 @@ static void test_shape(int H, int G, int dim, int S, bool strict, pml_rng *r) {
   if (!strict) { /* the scalar level rounds each product; close, not equal */
     pml_cpu_level_set(PML_CPU_SCALAR);
     CHECK(pml_attention(got, q, MAX_T, H, G, dim, views, n_visible) == PML_OK);
-    CHECK(worst_error(got, q, k, v, MAX_T, H, G, dim, n_visible) < 5e-6);
+    CHECK(worst_error(got, q, k, v, MAX_T, H, G, dim, n_visible, 0) < 5e-6);
   }
   pml_cpu_level_set(pml_cpu_best());
+}
+
+/* The last `window` of the visible positions, whatever the layout, the level and the threads. */
+static void test_windows(pml_rng *r) {
+  enum { H = 6, G = 2, DIM = 24, S = 600 };
+  static const int windows[] = {1, 2, 255, 256, 257, 300, 599, 600, 5000};
+  int32_t n_visible[MAX_T] = {S, 513, 300, 1, 0};
+  size_t stride = G * DIM, n = H * DIM;
+  TEST("windows");
+  for (int i = 0; i < MAX_T * H * DIM; i++) q[i] = 2 * pml_rng_normal(r);
+  for (int i = 0; i < S * G * DIM; i++) {
+    k[i] = pml_rng_normal(r);
+    v[i] = pml_rng_normal(r);
+  }
+  for (size_t w = 0; w < sizeof windows / sizeof *windows; w++) {
+    int window = windows[w];
+    int32_t zero = 0;
+    pml_kv_view flat = {k, v, &zero, S, stride};
+    const pml_kv_view *views[MAX_T] = {&flat, &flat, &flat, &flat, &flat};
+    CHECK(pml_attention_window(want, q, MAX_T, H, G, DIM, views, n_visible, window) == PML_OK);
+    double e = worst_error(want, q, k, v, MAX_T, H, G, DIM, n_visible, window);
+    CHECK_MSG(e < 5e-6, "window %d: error %g", window, e);
+    cache c = cache_make(k, v, S, 16, stride, r); /* what the first row may not see holds NaN: it is not read */
+    for (int p = 0; p < S - window; p++)
+      for (size_t i = 0; i < stride; i++) {
+        size_t at = ((size_t)c.table[p / 16] * 16 + (size_t)(p % 16)) * stride + i;
+        c.k[at] = c.v[at] = NAN;
+      }
+    views[0] = &c.view;
+    for (int threads = 1; threads <= 3; threads++) {
+      pml_threads_set(threads);
+      CHECK(pml_attention_window(got, q, MAX_T, H, G, DIM, views, n_visible, window) == PML_OK);
+      CHECK_MSG(same(want, got, n * MAX_T), "window %d, %d threads", window, threads);
+    }
+    cache_free(&c);
+    views[0] = &flat;
+    if (window >= S) {
+      CHECK(pml_attention(got, q, MAX_T, H, G, DIM, views, n_visible) == PML_OK);
+      CHECK(same(want, got, n * MAX_T));
+    }
+    pml_strict_set(true);
+    CHECK(pml_attention_window(want, q, MAX_T, H, G, DIM, views, n_visible, window) == PML_OK);
+    for (int level = 0; level <= (int)pml_cpu_best(); level++) {
+      pml_cpu_level_set((pml_cpu_level_t)level);
+      CHECK(pml_attention_window(got, q, MAX_T, H, G, DIM, views, n_visible, window) == PML_OK);
+      CHECK_MSG(same(want, got, n * MAX_T), "window %d, level %d", window, level);
+    }
+    pml_cpu_level_set(pml_cpu_best());
+    pml_strict_set(false);
+  }
+  pml_threads_set(0);
+  CHECK(pml_attention_window(got, q, 1, H, G, DIM, NULL, n_visible, -1) == PML_E_USAGE);
 }
 
 /* A key outside the visible positions must not matter, whatever it holds; a NaN inside must show. */
@@ -182,6 +235,7 @@ int main(void) {
     for (int strict = 0; strict < 2; strict++)
       test_shape(shapes[i][0], shapes[i][1], shapes[i][2], shapes[i][3], strict, &r);
   pml_strict_set(false);
+  test_windows(&r);
   test_masking();
   test_usage();
   pml_threads_stop();

@@ -51,6 +51,7 @@ matters() {
   make_model "$1-without-$2" --family "$1" --without "$2"
   with=$(greedy "$1" "$3" "$4" 16)
   without=$(greedy "$1-without-$2" "$3" "$4" 16)
+  rm -f "$DIR/$1-without-$2.gguf"
   if [ -z "$without" ]; then no "$1 without $2 does not run"
   elif [ "$with" != "$without" ]; then ok "$1: without $2 the answer is another"
   else no "$1: without $2 the answer is the same: this test cannot see it"; fi
