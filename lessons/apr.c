@@ -1,4 +1,4 @@
-/* apr: one command for models: run, chat, tokenize, inspect, trace, eval, train, bench.
+/* apr: one command for models: run, chat, tokenize, inspect, trace, eval, train, bench, hardware.
 
      cc -O2 lessons/apr.c -o apr -lm -pthread
      ./apr --help
@@ -148,6 +148,7 @@ static int apply_common(const command *c, const common *o) {
   if (o->output && strcmp(o->output, "json") && strcmp(o->output, "text") && strcmp(o->output, "stdout"))
     return usage_error(c->name, "--output is '%s': text or json", o->output);
   if (pml_threads_set(o->threads) != PML_OK) return usage_error(c->name, "%s", pml_error());
+  if (pml_cpu_level_check() != PML_OK) return fail(); /* the variable PML_CPU cannot be obeyed */
   pml_strict_set(o->strict);
   return EXIT_OK;
 }
@@ -898,6 +899,82 @@ static int cmd_bench(const command *c, int argc, char **argv) {
   return EXIT_OK;
 }
 
+/* ── Hardware ─────────────────────────────────────────────────────────────── */
+
+enum { SETS = PML_BENCH_SETS };
+
+typedef struct {
+  double f32, int8, one[SETS], all[SETS]; /* operations and bytes per second; 0: not measured */
+  const char *how;
+} speeds;
+
+static void measure_speeds(const pml_hardware *hw, speeds *s) {
+  s->f32 = pml_bench_peak_f32();
+  s->int8 = pml_bench_peak_int8(&s->how);
+  for (int i = 0; i < SETS && !interrupted; i++) {
+    size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw);
+    if (!bytes) break;
+    s->one[i] = pml_bench_bandwidth(bytes, 1, 0.1);
+    s->all[i] = pml_threads() > 1 ? pml_bench_bandwidth(bytes, 0, 0.1) : s->one[i];
+  }
+}
+
+static void print_speeds(const speeds *s) {
+  printf("peak        f32 %.0f GFLOP/s, 8-bit %.0f GOP/s (%s), %d thread%s\n", s->f32 / 1e9, s->int8 / 1e9, s->how, pml_threads(),
+         pml_threads() == 1 ? "" : "s");
+  for (int i = 0; i < SETS && s->one[i] > 0; i++) {
+    char size[32];
+    pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+    printf("%s %8s per thread: %7.1f GB/s one thread, %7.1f GB/s all\n", i ? "           " : "reading    ", size, s->one[i] / 1e9, s->all[i] / 1e9);
+  }
+}
+
+/* Every feature of this architecture: in use, masked by PML_CPU, withheld, absent. */
+static void print_features(const pml_hardware *hw) {
+  for (int f = 0; f < PML_CPU_FEATURES; f++) {
+    bool arm = f >= PML_FEATURE_NEON && f < PML_FEATURE_SIMD128, wasm = f >= PML_FEATURE_SIMD128;
+    if (arm != !strcmp(hw->arch, "aarch64") || wasm != !strcmp(hw->arch, "wasm32")) continue;
+    const char *state = pml_cpu_has((pml_cpu_feature)f) ? "yes" : hw->features >> f & 1 ? "masked" : hw->blocked >> f & 1 ? "withheld" : "no";
+    printf("%-18s %-8s %s\n", pml_cpu_feature_name((pml_cpu_feature)f), state, pml_cpu_feature_about((pml_cpu_feature)f));
+  }
+}
+
+static int cmd_hardware(const command *c, int argc, char **argv) {
+  static pml_hardware hw;
+  common o = {0};
+  bool measure = false, features = false;
+  speeds s = {.how = ""};
+  pml_buf out = {0};
+  arg args[] = {{"--measure", "-m", ARG_FLAG, &measure, "also read bandwidth at nine sizes, and peak rates (some 10 s)"},
+                {"--features", NULL, ARG_FLAG, &features, "each processor feature and what it is good for"},
+                {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
+                {"--threads", "-t", ARG_INT, &o.threads, "threads to measure with (0: one per core)"}};
+  int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, NULL, 0, &n_pos);
+  if (rc != EXIT_OK) return rc;
+  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_hardware_detect(&hw, NULL);
+  if (measure) measure_speeds(&hw, &s);
+  if (wants_json(&o)) {
+    pml_buf_puts(&out, "{\"hardware\":");
+    pml_hardware_json(&out, &hw);
+    if (measure) {
+      pml_buf_printf(&out, ",\"measured\":{\"threads\":%d,\"f32_flop_s\":%.0f,\"int8_op_s\":%.0f,\"int8_instruction\":\"%s\",\"read\":[",
+                     pml_threads(), s.f32, s.int8, s.how);
+      for (int i = 0; i < SETS && s.one[i] > 0; i++)
+        pml_buf_printf(&out, "%s{\"bytes\":%zu,\"one_thread\":%.0f,\"all_threads\":%.0f}", i ? "," : "", (size_t)16384 << 2 * i, s.one[i], s.all[i]);
+      pml_buf_puts(&out, "]}");
+    }
+    pml_buf_puts(&out, ",\"provenance\":");
+    pml_provenance_json(&out, "apr hardware", 0);
+    pml_buf_puts(&out, "}\n");
+  } else pml_hardware_text(&out, &hw);
+  if (!out.failed) fputs(out.data, stdout);
+  pml_buf_free(&out);
+  if (!wants_json(&o) && features) print_features(&hw);
+  if (!wants_json(&o) && measure) print_speeds(&s);
+  return interrupted ? 130 : EXIT_OK;
+}
+
 /* ── Eval ─────────────────────────────────────────────────────────────────── */
 
 typedef struct {
@@ -1134,6 +1211,7 @@ static const struct {
       "apr train --preset draft -o draft.gguf --strict"}, cmd_train},
     {{"bench", "MODEL", "Measures prefill and decode beside their limits.",
       "apr bench model.gguf -p 512 -n 64 -t 2 -r 3 --output json"}, cmd_bench},
+    {{"hardware", "", "What this machine is, what this process may use, and how fast it is.", "apr hardware --measure"}, cmd_hardware},
 };
 
 static void print_commands(FILE *f) {
