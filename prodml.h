@@ -13383,8 +13383,16 @@ typedef struct {
   const pml_model *m;
   const pml__chat_kind *kind;
   pml_buf ids, run;
+  int32_t last; /* the control token before the run, -1: none */
   bool as_text;
 } pml__chat_out;
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
 
 /* Encodes the plain text since the last control token, in one piece. */
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
@@ -13392,7 +13400,9 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   size_t n = 0;
   if (o->as_text || o->run.len == 0) return PML_OK;
   if (o->run.failed) return PML_E_MEMORY;
-  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
+  bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
+  pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
+  pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
@@ -13403,6 +13413,7 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
 PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
   pml_str text = pml_token_bytes(o->m->tokenizer, id);
   pml_status st = pml__chat_flush(o);
+  o->last = id;
   if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
   else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
@@ -13436,13 +13447,6 @@ PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
     else if (*text > 2) pml_buf_add(&o->run, text, 1);
   }
   return st;
-}
-
-PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
-  static const char blank[] = " \t\n\r\v\f";
-  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
-  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
-  return s;
 }
 
 PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
@@ -13562,7 +13566,7 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids) {
-  pml__chat_out o = {.m = m};
+  pml__chat_out o = {.m = m, .last = -1};
   pml_status st = pml__chat_build(&o, messages, n);
   *ids = NULL;
   *n_ids = 0;
