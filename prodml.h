@@ -8563,8 +8563,15 @@ typedef struct {
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+  double sum_error;            /* the worst |Σ weights − 1| of a row */
+  double other_kv;             /* Σ|change| / Σ|output| of the last row if it read the next kv head; 1 of 1: 0 */
 } pml_head_facts;
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
+   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
+   may). */
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before);
 
 #ifdef PML__IMPL
 
@@ -9005,15 +9012,55 @@ PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
   return all > 0 ? differ / all : 0;
 }
 
+/* How much the last row's output changes when the head reads its neighbour's keys and values. */
+PML__FN pml_status pml__probe_other(const pml_probe *p, int layer, int head, double *relative) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int G = c->n_kv_heads, kv = head * G / c->n_heads, h = c->head_dim, T = p->rows;
+  double *unused = (double *)pml_alloc((size_t)T * sizeof *unused), differ = 0, size = 0;
+  float *own = (float *)pml_alloc(2 * (size_t)h * sizeof *own);
+  pml_status st = unused && own ? pml_probe_row(p, layer, head, kv, 0, T - 1, unused, own) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_probe_row(p, layer, head, (kv + 1) % G, 0, T - 1, unused, own + h);
+  for (int i = 0; i < h && st == PML_OK; i++) differ += fabs((double)(own[i] - own[h + i])), size += fabs((double)own[i]);
+  *relative = size > 0 ? differ / size : 0;
+  pml_free(unused);
+  pml_free(own);
+  return st;
+}
+
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before) {
+  size_t row = (size_t)(ctx->model->cfg.n_heads * ctx->model->cfg.head_dim), layer = (size_t)n * row;
+  size_t all = layer * (size_t)ctx->model->cfg.n_layers;
+  float *first = (float *)pml_alloc(all * sizeof *first);
+  int32_t *other = (int32_t *)pml_alloc((size_t)n * sizeof *other);
+  *last = *before = 0;
+  pml_status st = first && other ? PML_OK : PML_E_MEMORY;
+  for (int run = 0; run < 2 && st == PML_OK; run++) {
+    memcpy(other, tokens, (size_t)n * sizeof *other);
+    other[n - 1] ^= run;
+    pml_context_truncate(ctx, seq, 0);
+    st = pml_forward_one(ctx, seq, other, n, NULL);
+    if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
+  }
+  for (size_t i = 0; i < all && st == PML_OK; i++) *(i % layer < layer - row ? before : last) += first[i] != p->heads[i];
+  pml_free(first);
+  pml_free(other);
+  return st;
+}
+
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
   pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
+  if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
     double *w = weights + (size_t)t * (size_t)T, entropy = 0;
     pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
     if (st != PML_OK) return st;
-    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    double sum = 0;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0, sum += w[j];
     for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    f.sum_error = fmax(f.sum_error, fabs(sum - 1));
     if (t == 0) continue;
     f.previous += w[t - 1] / (T - 1);
     f.used += pml_expd(entropy) / (t + 1) / (T - 1);
@@ -9867,6 +9914,10 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
 
+/* The same for pml_attention_backward on T random rows of 4 query heads over 2 key-value heads; *n says how
+   many derivatives were compared. */
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n);
+
 /* A feed-forward network on its own, small enough to train in a second:
      a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
      h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
@@ -10022,6 +10073,40 @@ PML__FN void pml__parallel_columns(int cols, pml_range_fn fn, pml__op *op) {
 PML__FN void pml__column_range(const pml__op *op, size_t begin, size_t end, int *from, int *to) {
   *from = (int)begin * PML__COLUMNS;
   *to = (int)end * PML__COLUMNS < op->cols ? (int)end * PML__COLUMNS : op->cols;
+}
+
+typedef struct {
+  const pml_config *config;
+  const int32_t *starts;
+  float *out, *probs, *qkv, *dout;
+} pml__attention_check;
+
+PML__FN double pml__attention_check_loss(void *user) { /* Σ out·dout */
+  const pml__attention_check *x = (const pml__attention_check *)user;
+  int n = x->starts[1] * x->config->n_heads * x->config->head_dim;
+  double sum = 0;
+  pml_attention_forward(x->out, x->probs, x->qkv, x->config, 1, x->starts);
+  for (int i = 0; i < n; i++) sum += (double)x->out[i] * (double)x->dout[i];
+  return sum;
+}
+
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n) {
+  const pml_config c = {.n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
+  const int32_t starts[] = {0, T};
+  int out = T * c.n_heads * c.head_dim, qkv = T * (c.n_heads + 2 * c.n_kv_heads) * c.head_dim, probs = c.n_heads * T * T;
+  float *all = (float *)pml_alloc((size_t)(2 * out + 2 * qkv + 2 * probs) * sizeof *all);
+  if (!all) return PML_E_MEMORY;
+  float *dqkv = all + 2 * out + qkv + 2 * probs, *dprobs = all + 2 * out + qkv + probs;
+  pml__attention_check x = {&c, starts, all, all + 2 * out + qkv, all + 2 * out, all + out};
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < qkv; i++) x.qkv[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < out; i++) x.dout[i] = pml_rng_normal(&rng);
+  pml__attention_check_loss(&x);
+  pml_status st = pml_attention_backward(dqkv, dprobs, x.dout, x.probs, x.qkv, &c, 1, starts);
+  if (st == PML_OK) *error = pml_gradient_error(pml__attention_check_loss, &x, x.qkv, dqkv, (size_t)qkv, 1e-2f);
+  *n = qkv;
+  pml_free(all);
+  return st;
 }
 
 /* ── embedding ── */
@@ -13077,6 +13162,10 @@ typedef struct {
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
 } pml_heat_options;
+/* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
+   sentence. */
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
+                               const char *fmt, ...) PML__PRINTF(6, 7);
 /* values[rows,cols]; NaN is an empty cell (a mask).  Values stand in the cells where
    they fit.  Returns the box of the cells. */
 PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int rows, int cols,
@@ -14249,6 +14338,21 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
   return c;
+}
+
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
+  double cell = floor(b.h / n), x = b.x + cell * n + 30;
+  char note[256];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  for (int i = 0; i < n * n; i++) {
+    pml_box at = {b.x + i % n * cell, b.y + i / n * cell, cell - 1, cell - 1};
+    if (w[i] == w[i]) pml_svg_rect(s, at, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, fmax(0, w[i]))), PML_NO_COLOUR, 0);
+  }
+  pml_svg_text(s, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, heading);
+  pml_svg_text_in(s, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, note);
 }
 
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
@@ -15909,6 +16013,7 @@ typedef struct pml_tutor {
   int n;                     /* tokens of the prompt */
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  const char **names;        /* [n] the same, as the tables and pictures of § 49 want them */
   pml_buf text;              /* the prompt as text */
   pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
@@ -15926,6 +16031,8 @@ PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float
 /* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
    the end token included, say how it came about; both may be NULL. */
 PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The longest word of the question, cut at 63 bytes, and in[t->n]: which tokens of the prompt spell it. */
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in);
 /* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
    Returns the height used; svg NULL only asks for it. */
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
@@ -15956,6 +16063,8 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
                              int decimals, const char *const *row_names, const char *const *col_names);
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names); /* the same; at most 256 */
 /* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
 
@@ -16079,13 +16188,17 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
                   t->session->ctx->options.n_ctx);
   if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st == PML_OK && !(t->names = (const char **)pml_alloc(n * sizeof *t->names))) st = PML_E_MEMORY;
   if (st != PML_OK) {
     pml_tutor_close(t);
     return st;
   }
   t->n = (int)n;
   t->sampler = pml_generate_defaults().sampler;
-  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  for (int i = 0; i < t->n; i++) {
+    pml_token_name(t->model, t->ids[i], t->name[i]);
+    t->names[i] = t->name[i];
+  }
   *out = t;
   return PML_OK;
 }
@@ -16096,6 +16209,7 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_model_close(t->model);
   pml_free(t->ids);
   pml_free(t->name);
+  pml_free((void *)t->names);
   pml_buf_free(&t->text);
   pml_free(t);
 }
@@ -16151,6 +16265,24 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
   if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in) {
+  const char *start = strstr(t->text.data, question), *best = start, *end = start ? start + strlen(question) : NULL;
+  size_t len = 0, at = 0;
+  for (const char *s = start; s < end;) {
+    size_t n = strcspn(s, " ?!.,;:");
+    if (s + n > end) n = (size_t)(end - s);
+    if (n > len) best = s, len = n;
+    s += n ? n : 1;
+  }
+  size_t from = best ? (size_t)(best - t->text.data) : 0;
+  snprintf(word, 64, "%.*s", (int)(len < 63 ? len : 63), best ? best : "");
+  for (int i = 0; i < t->n; i++) {
+    size_t n = pml_token_bytes(t->model->tokenizer, t->ids[i]).len;
+    in[i] = at < from + len && at + n > from;
+    at += n;
+  }
 }
 
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
@@ -16399,6 +16531,13 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   }
   pml_say(ctx, "  %s%s%s", label ? label : "", label ? "  " : "", line.data ? line.data : "");
   pml_buf_free(&line);
+}
+
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  double v[256];
+  for (int i = 0; i < rows * cols && i < 256; i++) v[i] = (double)values[i];
+  if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
 }
 
 typedef struct {
