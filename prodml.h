@@ -8046,6 +8046,9 @@ PML_API uint64_t pml_config_n_params(const pml_config *c);
 /* Those of one layer, and of these the feed-forward network's: gate, up and down. */
 PML_API uint64_t pml_config_layer_params(const pml_config *c);
 PML_API uint64_t pml_config_ffn_params(const pml_config *c);
+/* The published shapes that lessons calculate with: "Qwen2.5 0.5B", "1.5B", "7B", "32B", in this order from
+   i = 0; further ones have d_model 0.  arch is the name. */
+PML_API pml_config pml_config_shape(int i);
 
 typedef struct {
   const float *attn_norm, *ffn_norm; /* [d] */
@@ -8121,6 +8124,25 @@ typedef struct pml_backend {
 } pml_backend;
 
 #ifdef PML__IMPL
+
+PML_API pml_config pml_config_shape(int i) {
+  static const struct {
+    const char *name;
+    int d, layers, heads, kv_heads, f, vocab;
+    bool tied;
+  } all[] = {{"Qwen2.5 0.5B", 896, 24, 14, 2, 4864, 151936, true},
+             {"Qwen2.5 1.5B", 1536, 28, 12, 2, 8960, 151936, true},
+             {"Qwen2.5 7B", 3584, 28, 28, 4, 18944, 152064, false},
+             {"Qwen2.5 32B", 5120, 64, 40, 8, 27648, 152064, false}};
+  pml_config c;
+  memset(&c, 0, sizeof c);
+  if (i < 0 || i >= (int)(sizeof all / sizeof all[0])) return c;
+  snprintf(c.arch, sizeof c.arch, "%s", all[i].name);
+  c.d_model = all[i].d, c.n_layers = all[i].layers, c.n_heads = all[i].heads, c.n_kv_heads = all[i].kv_heads;
+  c.d_ffn = all[i].f, c.n_vocab = all[i].vocab, c.tied_head = all[i].tied;
+  c.head_dim = c.d_model / c.n_heads, c.qkv_bias = true;
+  return c;
+}
 
 PML_API uint64_t pml_config_ffn_params(const pml_config *c) { return 3 * (uint64_t)c->d_ffn * (uint64_t)c->d_model; }
 
@@ -10968,6 +10990,10 @@ PML_API double pml_clip_norm(float *g, size_t n, double max_norm);
    cosine down to min_lr. */
 PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr, double min_lr);
 
+/* Trains a small network (§ 31) to tell n_out classes apart: x[n,n_in], label[n], `steps` batches in order,
+   at most 4096 values of logits a batch; n is a multiple of the batch.  The rate falls from lr to lr / 20. */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr);
+
 #ifdef PML__IMPL
 
 typedef struct {
@@ -11035,6 +11061,32 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
   double done = (double)(step - warmup) / (double)(steps - 1 - warmup);
   return min_lr + (lr - min_lr) * 0.5 * (1.0 + pml_cosd(3.14159265358979323846 * (done < 1.0 ? done : 1.0)));
 }
+
+/* @ffn_fit */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr) {
+  enum { MAX = 4096 };
+  float logits[MAX], loss[MAX], one[MAX], *moments = NULL;
+  pml_adamw o = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .beta1_t = 1, .beta2_t = 1};
+  if (batch < 1 || batch > MAX / m->n_out || batch > m->max_rows || n < batch || n % batch)
+    return pml_fail(PML_E_USAGE, "training: batches of %d rows of %d do not fit", batch, n);
+  if (!(moments = (float *)pml_calloc(2 * m->n, sizeof *moments))) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (int i = 0; i < batch; i++) one[i] = 1;
+  for (int step = 0; step < steps && st == PML_OK; step++) {
+    int at = (int)((int64_t)step * batch % n);
+    const float *rows = x + (size_t)at * (size_t)m->n_in;
+    memset(m->grads, 0, m->n * sizeof(float));
+    st = pml_ffn_forward(m, logits, rows, batch);
+    pml_cross_entropy_forward(loss, logits, label + at, batch, m->n_out);
+    pml_cross_entropy_backward(logits, label + at, one, 1.0f / (float)batch, batch, m->n_out);
+    if (st == PML_OK) st = pml_ffn_backward(m, logits, rows, batch);
+    o.beta1_t *= (double)o.beta1, o.beta2_t *= (double)o.beta2, o.lr = (float)pml_lr_at(step, steps, 10, lr, lr / 20);
+    pml_adamw_update(m->params, moments, moments + m->n, m->grads, m->n, &o);
+  }
+  pml_free(moments);
+  return st;
+}
+/* @end */
 
 #endif /* § 32 */
 
@@ -12153,6 +12205,10 @@ PML_API pml_status pml_qa_evaluate(const pml_qa *qa, pml_answer_fn answer, void 
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r);
 
+/* The control of a classifier in the plane: the largest share of n labelled points (label 0 or 1) that a straight
+   line gets right, over 180 directions at any offset.  No network without activation does better. */
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share);
+
 /* ── the tutor's family ── */
 
 /* "tutor", "teacher", "draft" and, for tests, "tiny". */
@@ -12544,6 +12600,38 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
   pml_qa_free(qa);
   pml_strict_set(strict);
   return st;
+}
+
+typedef struct {
+  float at;
+  int32_t label;
+} pml__projected;
+
+PML__FN int pml__by_place(const void *a, const void *b) {
+  float x = ((const pml__projected *)a)->at, y = ((const pml__projected *)b)->at;
+  return (x > y) - (x < y);
+}
+
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share) {
+  pml__projected *p = n > 0 ? (pml__projected *)pml_alloc((size_t)n * sizeof *p) : NULL;
+  int best = 0;
+  if (!p) return n > 0 ? PML_E_MEMORY : pml_fail(PML_E_USAGE, "a line needs points to separate");
+  for (int a = 0; a < 180; a++) {
+    float c = (float)pml_cosd(a * 3.141592653589793 / 180), s = (float)pml_sind(a * 3.141592653589793 / 180);
+    int right = 0; /* everything is called 1; then the line moves over one point after the other */
+    for (int i = 0; i < n; i++) {
+      p[i] = (pml__projected){c * xy[2 * i] + s * xy[2 * i + 1], label[i]};
+      right += label[i];
+    }
+    qsort(p, (size_t)n, sizeof *p, pml__by_place);
+    for (int i = 0; i <= n; i++) {
+      best = right > best ? right : n - right > best ? n - right : best;
+      if (i < n) right += p[i].label ? -1 : 1;
+    }
+  }
+  *share = (double)best / n;
+  pml_free(p);
+  return PML_OK;
 }
 
 #endif /* § 34 */
@@ -16003,6 +16091,8 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
+/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
@@ -16159,6 +16249,31 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   if (!path) return PML_E_IO;
   snprintf(folder, sizeof folder, "%.*s", (int)pml__dir_len(path), path);
   return pml_qa_load(out, folder);
+}
+
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
+  pml_qa *qa = NULL;
+  pml_context *c = NULL;
+  pml_seq seq = {0};
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
+  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
+  pml_trace_set(see, user);
+  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
+    const char *text = qa->topics[i].taught[0];
+    int32_t *ids = NULL;
+    size_t n;
+    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
+    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
+    pml_context_truncate(c, &seq, 0);
+    pml_free(ids);
+  }
+  pml_trace_set(NULL, NULL);
+  if (c) pml_context_seq_free(c, &seq);
+  pml_context_close(c);
+  pml_qa_free(qa);
+  pml_free(logits);
+  return st;
 }
 
 /* ── The tutor ────────────────────────────────────────────────────────────── */
