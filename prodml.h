@@ -10943,7 +10943,7 @@ PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scal
 #endif /* § 31 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 32  OPTIMISER                                           needs § 5 § 8 § 11 § 31
+   § 32  OPTIMISER                                       needs § 3 § 5 § 8 § 11 § 31
    ─────────────────────────────────────────────────────────────────────────────
    The gradient says which way is down, not how far to go.  AdamW keeps two
    running averages for every weight: m of the gradient (which way, on average)
@@ -10993,6 +10993,15 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
 /* Trains a small network (§ 31) to tell n_out classes apart: x[n,n_in], label[n], `steps` batches in order,
    at most 4096 values of logits a batch; n is a multiple of the batch.  The rate falls from lr to lr / 20. */
 PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr);
+
+/* A problem in the plane that no straight line solves: n points on a board of cells × cells squares of side 1
+   around 0, none within 0.1 of an edge; the label is the colour of the square.  2 × 2 is XOR. */
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed);
+/* How a network with two inputs and two classes sees the plane.  Points: the share that it gets right, and
+   wrong[n] (may be NULL) says which it does not.  Surface: p[grid,grid] of class 1 over the square of side
+   `side` around 0. */
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong);
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side);
 
 #ifdef PML__IMPL
 
@@ -11087,6 +11096,43 @@ PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label,
   return st;
 }
 /* @end */
+
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed) {
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < n; i++) {
+    int col = (int)pml_rng_below(&rng, (uint32_t)cells), row = (int)pml_rng_below(&rng, (uint32_t)cells);
+    xy[2 * i] = (float)col + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    xy[2 * i + 1] = (float)row + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    label[i] = (col + row) & 1;
+  }
+}
+
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong) {
+  int good = 0;
+  for (int i = 0; i < n; i++) {
+    float y[2];
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, xy + 2 * i, 1);
+    if (st != PML_OK) return st;
+    bool is = (y[1] > y[0]) == (label[i] != 0);
+    good += is;
+    if (wrong) wrong[i] = !is;
+  }
+  *right = (double)good / n;
+  return PML_OK;
+}
+
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side) {
+  for (int i = 0; i < grid * grid; i++) {
+    float y[2], at[2] = {(float)side * (((float)(i % grid) + 0.5f) / (float)grid - 0.5f),
+                         (float)side * (((float)(i / grid) + 0.5f) / (float)grid - 0.5f)};
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, at, 1);
+    if (st != PML_OK) return st;
+    p[i] = (double)pml_sigmoidf(y[1] - y[0]);
+  }
+  return PML_OK;
+}
 
 #endif /* § 32 */
 
@@ -13250,6 +13296,10 @@ typedef struct {
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
 } pml_heat_options;
+/* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
+   xy[n,2] of the square of side `side` around 0, red where wrong. */
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side);
 /* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
    sentence. */
 PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
@@ -14426,6 +14476,17 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
   return c;
+}
+
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side) {
+  double w = b.w / grid, h = b.h / grid;
+  for (int i = 0; i < grid * grid; i++)
+    pml_svg_rect(s, (pml_box){b.x + i % grid * w, b.y + i / grid * h, w + 0.5, h + 0.5}, 0,
+                 pml_rgb_mix(0x16233F, 0xB26F08, p[i]), PML_NO_COLOUR, 0);
+  for (int i = 0; i < n; i++)
+    pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
+                   wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
 }
 
 PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
@@ -16093,6 +16154,13 @@ PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
 /* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
 PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
+/* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
+   facts[PML_GATE_LAYERS]. */
+enum { PML_GATE_LAYERS = 64 };
+typedef struct {
+  double n, negative, small; /* gates; of them g < 0; |silu(g)| < 0.1 */
+} pml_gate_facts;
+PML_API void pml_gates_see(void *facts, const pml_span *span);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
@@ -16249,6 +16317,17 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   if (!path) return PML_E_IO;
   snprintf(folder, sizeof folder, "%.*s", (int)pml__dir_len(path), path);
   return pml_qa_load(out, folder);
+}
+
+PML_API void pml_gates_see(void *facts, const pml_span *s) {
+  if (strcmp(s->name, "gate") != 0 || s->layer < 0 || s->layer >= PML_GATE_LAYERS) return;
+  pml_gate_facts *f = (pml_gate_facts *)facts + s->layer;
+  for (size_t i = 0; i < s->n; i++) {
+    float g = s->data[i];
+    f->negative += g < 0;
+    f->small += fabsf(g * pml_sigmoidf(g)) < 0.1f;
+  }
+  f->n += (double)s->n;
 }
 
 PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {

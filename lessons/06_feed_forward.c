@@ -9,51 +9,30 @@
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { TRAIN = 2048, TEST = 2000, SEEDS = 5, KINDS = 3, GRID = 24, DOTS = 240, LAYERS = 64, SHAPES = 5 };
+enum { TRAIN = 2048, TEST = 2000, SEEDS = 5, KINDS = 3, GRID = 24, DOTS = 240, SHAPES = 5 };
 static const char *const kind_name[KINDS] = {"no activation", "GELU", "SwiGLU"};
+static const char *const shape_name[SHAPES] = {"tutor", "Qwen2.5 0.5B", "Qwen2.5 1.5B", "Qwen2.5 7B", "layer of 2017"};
 static int cells = 4;
 static bool skip_taste, error_flag;
 static struct {
   float x[2 * TRAIN], test[2 * TEST];
   int32_t label[TRAIN], truth[TEST];
-  double right[KINDS][SEEDS], map[KINDS][GRID * GRID];     /* % of the test points; P(black), first seed */
-  pml_summary of[KINDS];                                   /* of the seeds */
-  bool wrong[KINDS][DOTS];
-  double best_line, negative[LAYERS], small[LAYERS], n_gates[LAYERS]; /* %; g < 0, |silu(g)| < 0.1, all */
-  pml_bar share[SHAPES];                                   /* % of a layer's parameters that are the FFN's */
-  pml_config shape[SHAPES];
+  double right[KINDS][SEEDS], map[KINDS][GRID * GRID]; /* % of the test points; P(black), first seed */
+  bool wrong[KINDS][TEST];
+  pml_summary of[KINDS];                               /* of the seeds */
+  double best_line, share[SHAPES];                     /* % of the test points; % of a layer's parameters */
 } r;
 
-/* Points on a board of squares of side 1, none within 0.1 of an edge; the label is the square's colour. */
-static void board(float *x, int32_t *label, int n, uint64_t seed) {
-  pml_rng rng = pml_rng_seed(seed);
-  for (int i = 0; i < n; i++) {
-    int col = (int)pml_rng_below(&rng, (uint32_t)cells), row = (int)pml_rng_below(&rng, (uint32_t)cells);
-    x[2 * i] = (float)col + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
-    x[2 * i + 1] = (float)row + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
-    label[i] = (col + row) & 1;
-  }
-}
-
-/* Trains one network, counts right answers on points it has not seen, maps the board for the first seed. */
+/* Trains one network, judges it on points it has not seen, maps the board. */
 static pml_status one_network(pml_ctx *ctx, int kind, int seed, size_t *n_params) {
-  static float y[2 * TEST], at[2 * GRID * GRID];
   pml_ffn *m = NULL;
   pml_ffn_act act = skip_taste || error_flag ? PML_FFN_LINEAR : (pml_ffn_act)kind;
   pml_status st = pml_ffn_create(&m, act, 2, act == PML_FFN_SWIGLU ? 30 : 48, 2, TEST, ctx->seed + (uint64_t)seed);
   if (st == PML_OK) st = pml_ffn_fit(m, r.x, r.label, TRAIN, 128, 1500, 0.02);
-  if (st == PML_OK) st = pml_ffn_forward(m, y, r.test, TEST);
-  r.right[kind][seed] = 0;
-  for (int i = 0; i < TEST && st == PML_OK; i++) {
-    bool right = (y[2 * i + 1] > y[2 * i]) == r.truth[i];
-    r.right[kind][seed] += right ? 100.0 / TEST : 0;
-    if (i < DOTS && seed == 0) r.wrong[kind][i] = !right;
-  }
-  for (int i = 0; i < 2 * GRID * GRID; i++)
-    at[i] = (float)cells * (((float)(i % 2 ? i / 2 / GRID : i / 2 % GRID) + 0.5f) / GRID - 0.5f);
-  if (st == PML_OK && seed == 0) st = pml_ffn_forward(m, y, at, GRID * GRID);
-  for (int i = 0; i < GRID * GRID && seed == 0; i++) r.map[kind][i] = (double)pml_sigmoidf(y[2 * i + 1] - y[2 * i]);
-  if (m) *n_params = m->n;
+  if (st == PML_OK) st = pml_ffn_points(m, r.test, r.truth, TEST, &r.right[kind][seed], seed ? NULL : r.wrong[kind]);
+  if (st == PML_OK && seed == 0) st = pml_ffn_surface(m, r.map[kind], GRID, cells);
+  r.right[kind][seed] *= 100;
+  *n_params = m ? m->n : 0;
   pml_ffn_free(m);
   return st;
 }
@@ -61,127 +40,105 @@ static pml_status one_network(pml_ctx *ctx, int kind, int seed, size_t *n_params
 static pml_status learn(pml_ctx *ctx) {
   bool taste = !(skip_taste || error_flag);
   size_t n_params = 0;
-  double line = 0;
   if (cells < 2 || cells > 4) return pml_fail(PML_E_USAGE, "--cells %d: give 2 to 4", cells);
-  board(r.x, r.label, TRAIN, ctx->seed), board(r.test, r.truth, TEST, ctx->seed + 1000);
+  pml_chessboard(r.x, r.label, TRAIN, cells, ctx->seed), pml_chessboard(r.test, r.truth, TEST, cells, ctx->seed + 1000);
+  pml_status st = pml_best_line(r.test, r.truth, TEST, &r.best_line);
+  pml_value(ctx, "best_line", r.best_line *= 100, "%");
   pml_heading(ctx, taste ? "A chessboard of %d × %d, learned from %d points"
                          : "The same chessboard of %d × %d, but nobody tastes; %d points", cells, cells, TRAIN);
   for (int k = 0; k < KINDS; k++) {
-    const pml_summary *s = &r.of[k];
-    for (int i = 0; i < SEEDS; i++) {
+    for (int i = 0; i < SEEDS && st == PML_OK; i++) {
       pml_progress(ctx, k * SEEDS + i, KINDS * SEEDS, "training");
-      pml_status st = one_network(ctx, k, i, &n_params);
-      if (st != PML_OK || pml_cancelled()) return st == PML_OK ? PML_E_CANCELLED : st;
+      st = pml_cancelled() ? PML_E_CANCELLED : one_network(ctx, k, i, &n_params);
     }
     pml_progress(ctx, 0, 0, "");
-    pml_summarize(&r.of[k], r.right[k], SEEDS, 1);
+    if (st == PML_OK) st = pml_summarize(&r.of[k], r.right[k], SEEDS, 1);
+    if (st != PML_OK) return st;
     pml_say(ctx, "  %-13s  %zu parameters: %5.1f %% of %d new points right (%d seeds: %.1f to %.1f)",
-            kind_name[taste ? k : 0], n_params, s->p50, TEST, SEEDS, s->min, s->max);
-    pml_value(ctx, kind_name[k], s->p50, "%");
+            kind_name[taste ? k : 0], n_params, r.of[k].p50, TEST, SEEDS, r.of[k].min, r.of[k].max);
+    pml_value(ctx, kind_name[k], r.of[k].p50, "%");
   }
-  pml_status st = pml_best_line(r.test, r.truth, TEST, &line);
-  pml_value(ctx, "best_line", r.best_line = 100 * line, "%");
   pml_expect(ctx, r.of[0].max <= r.best_line + 1, "without activation none passes %.1f %%: the best of all straight lines "
              "gets %.1f %%", r.of[0].max, r.best_line);
   for (int k = 1; k < KINDS; k++)
     if (taste) pml_expect(ctx, r.of[k].p50 > 99, "%s learns it: %.1f %%", kind_name[k], r.of[k].p50);
     else pml_expect(ctx, r.of[k].p50 <= r.best_line + 1, "caught: without its %s the network falls to %.1f %%", kind_name[k],
                     r.of[k].p50);
-  return st;
+  return PML_OK;
 }
 
-/* Called with every span of § 26: "gate" holds g = n·Wgᵀ before silu, [T,f]. */
-static void see_gates(void *user, const pml_span *s) {
-  (void)user;
-  if (strcmp(s->name, "gate") != 0 || s->layer >= LAYERS) return;
-  for (size_t i = 0; i < s->n; i++) {
-    float g = s->data[i];
-    r.negative[s->layer] += g < 0, r.small[s->layer] += fabsf(g * pml_sigmoidf(g)) < 0.1f;
-  }
-  r.n_gates[s->layer] += (double)s->n;
-}
-
-static pml_status tutor(pml_ctx *ctx) {
+/* What SwiGLU lets through in the tutor, then where its and larger models' parameters are. */
+static pml_status real_models(pml_ctx *ctx) {
+  pml_gate_facts gates[PML_GATE_LAYERS] = {{0, 0, 0}};
+  pml_table t = {0};
   pml_model *m = NULL;
   const char *path = pml_lesson_path(ctx, "models/tutor.gguf");
   pml_status st = path ? pml_model_open(&m, path, NULL) : PML_E_IO;
-  memset(r.n_gates, 0, sizeof r.n_gates), memset(r.negative, 0, sizeof r.negative), memset(r.small, 0, sizeof r.small);
-  if (st == PML_OK) st = pml_lesson_read(ctx, m, 8, see_gates, NULL);
-  if (st == PML_OK) r.shape[0] = m->cfg, pml_heading(ctx, "The taste in the tutor: silu(g), with g from real questions");
-  for (int l = 0; st == PML_OK && l < m->cfg.n_layers && l < LAYERS; l++) {
-    double n = r.n_gates[l], negative = 100 * r.negative[l] / n, small = 100 * r.small[l] / n;
-    pml_expect(ctx, n > 0 && negative > 0 && negative < 100 && small > 0 && small < 100, "layer %d: of %.0f gates %.0f %% are "
-               "negative; after silu %.0f %% are smaller than 0.1", l, n, negative, small);
+  if (st == PML_OK) st = pml_lesson_read(ctx, m, 8, pml_gates_see, gates);
+  if (st != PML_OK) return pml_model_close(m), st;
+  pml_heading(ctx, "The taste in the tutor: silu(g), with g from real questions");
+  for (int l = 0; l < m->cfg.n_layers && l < PML_GATE_LAYERS; l++) {
+    double n = gates[l].n, neg = 100 * gates[l].negative / n, small = 100 * gates[l].small / n;
+    pml_expect(ctx, n > 0 && neg > 0 && neg < 100 && small > 0 && small < 100, "layer %d: of %.0f gates %.0f %% are negative; "
+               "after silu %.0f %% are smaller than 0.1", l, n, neg, small);
   }
-  pml_model_close(m);
-  return st;
-}
-
-static pml_status shares(pml_ctx *ctx) {
-  pml_table t = {0};
-  double d = 768, classic = 100 * 2 * 4 * d * d / (2 * 4 * d * d + 4 * d * d); /* two matrices d × 4d, four d × d */
   pml_table_row(&t, "model\tparameters\tf / d\tFFN, of a layer\tFFN, of the model");
   for (int i = 0; i < SHAPES - 1; i++) {
-    pml_config *c = &r.shape[i];
+    pml_config c = i ? pml_config_shape(i - 1) : m->cfg;
+    double ffn = (double)pml_config_ffn_params(&c), all = (double)pml_config_n_params(&c), wide = (double)c.d_ffn / c.d_model;
+    double of_model = 100 * ffn * c.n_layers / all;
     char millions[48];
-    if (i) *c = pml_config_shape(i - 1);
-    else snprintf(c->arch, sizeof c->arch, "tutor");
-    double ffn = (double)pml_config_ffn_params(c), all = (double)pml_config_n_params(c), wide = (double)c->d_ffn / c->d_model;
-    double of_layer = 100 * ffn / (double)pml_config_layer_params(c), of_model = 100 * ffn * c->n_layers / all;
-    pml_number_text(millions, all / 1e6, 1);
-    pml_table_row(&t, "%s\t%s M\t%.2f\t%.1f %%\t%.1f %%", c->arch, millions, wide, of_layer, of_model);
-    r.share[i] = (pml_bar){.label = c->arch, .value = of_layer, .colour = 0x8A5A10};
-    if (i == 1) pml_value(ctx, "wide", wide, ""), pml_value(ctx, "of_layer", of_layer, "%"), pml_value(ctx, "of_model", of_model, "%");
+    r.share[i] = 100 * ffn / (double)pml_config_layer_params(&c), pml_number_text(millions, all / 1e6, 1);
+    pml_table_row(&t, "%s\t%s M\t%.2f\t%.1f %%\t%.1f %%", shape_name[i], millions, wide, r.share[i], of_model);
+    if (i == 1) pml_value(ctx, "wide", wide, ""), pml_value(ctx, "of_model", of_model, "%");
   }
-  r.share[SHAPES - 1] = (pml_bar){.label = "layer of 2017", .value = classic, .colour = PML_PURPLE};
+  pml_model_close(m);
+  double d = 768; /* two matrices d × 4d, four d × d */
+  r.share[4] = 100 * 2 * 4 * d * d / (2 * 4 * d * d + 4 * d * d);
   pml_heading(ctx, "Where the parameters are");
   pml_show_rows(ctx, &t, "lrrrr");
-  pml_expect(ctx, fabs(classic - 200.0 / 3) < 1e-9, "\"2/3\" is the share in a layer of 2017: %.1f %%", classic);
-  double low = fmin(r.share[1].value, r.share[3].value), high = fmax(r.share[1].value, r.share[2].value);
-  pml_expect(ctx, low > 80, "with shared key-value heads and three matrices it is %.1f to %.1f %%", low, high);
+  pml_value(ctx, "of_layer", r.share[1], "%");
+  pml_expect(ctx, fabs(r.share[4] - 200.0 / 3) < 1e-9, "\"2/3\" is the share in a layer of 2017: %.1f %%", r.share[4]);
+  pml_expect(ctx, r.share[1] > 80 && r.share[3] > 80, "with shared key-value heads and three matrices it is %.1f to %.1f %%",
+             fmin(r.share[1], r.share[3]), fmax(r.share[1], r.share[2]));
   return PML_OK;
 }
 
 static pml_status draw(pml_ctx *ctx, pml_svg *s) {
   static const pml_rgb accent[KINDS] = {PML_RED, PML_GREEN, PML_ORANGE};
+  const pml_font muted = {.size = 26, .colour = PML_MUTED};
   pml_lesson_title(ctx, s, "Without an activation a wide network is one straight line; with one it learns the board");
   pml_box b = pml_svg_body(s);
-  for (int k = 0; k < KINDS; k++) { /* the board as the network sees it: orange is P(black); red dots are wrong */
-    double x = b.x + 630 * k, y = b.y + 20, cell = 540.0 / GRID;
-    for (int i = 0; i < GRID * GRID; i++)
-      pml_svg_rect(s, (pml_box){x + i % GRID * cell, y + i / GRID * cell, cell + 0.5, cell + 0.5}, 0,
-                   pml_rgb_mix(0x16233F, 0xB26F08, r.map[k][i]), PML_NO_COLOUR, 0);
-    for (int i = 0; i < DOTS; i++)
-      pml_svg_circle(s, x + 270 + 540 * (double)r.test[2 * i] / cells, y + 270 + 540 * (double)r.test[2 * i + 1] / cells, 6,
-                     r.wrong[k][i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+  for (int k = 0; k < KINDS; k++) {
+    double x = b.x + 630 * k, y = b.y + 20;
     pml_font name = {.size = 34, .weight = 600, .colour = pml_rgb_readable(accent[k], PML_CANVAS, 4.5)};
+    pml_svg_surface(s, (pml_box){x, y, 540, 540}, r.map[k], GRID, r.test, r.wrong[k], DOTS, cells);
     pml_svg_text(s, x, y + 600, name, kind_name[k]);
     pml_svg_textf(s, x, y + 672, (pml_font){.size = 60, .weight = 600}, "%.1f %%", r.of[k].p50);
-    pml_svg_textf(s, x, y + 718, (pml_font){.size = 26, .colour = PML_MUTED}, "of new points right; %d seeds: %.1f to %.1f",
-                  SEEDS, r.of[k].min, r.of[k].max);
+    pml_svg_textf(s, x, y + 718, muted, "of new points right; %d seeds: %.1f to %.1f", SEEDS, r.of[k].min, r.of[k].max);
   }
-  pml_svg_textf(s, b.x, b.y + 810, (pml_font){.size = 26, .colour = PML_MUTED}, "Red dots: wrong. The best of all straight "
-                "lines gets %.1f %% right.", r.best_line);
+  pml_svg_textf(s, b.x, b.y + 810, muted, "Red dots: wrong. The best of all straight lines gets %.1f %% right.", r.best_line);
   return PML_OK;
 }
 
 static pml_status draw_share(pml_ctx *ctx, pml_svg *s) {
-  pml_lesson_title(ctx, s, "In a Qwen2.5 layer the feed-forward network holds %.0f %% of the parameters, not 2/3",
-                   r.share[1].value);
-  pml_svg_bars(s, pml_box_inset(pml_svg_body(s), 60, 40), r.share, SHAPES, &(pml_bar_options){.unit = " %", .decimals = 1,
-               .max = 100, .limit = 200.0 / 3, .limit_label = "the folklore: 2/3"});
+  pml_bar bars[SHAPES];
+  for (int i = 0; i < SHAPES; i++)
+    bars[i] = (pml_bar){.label = shape_name[i], .value = r.share[i], .colour = i < 4 ? 0x8A5A10 : PML_PURPLE};
+  pml_lesson_title(ctx, s, "In a Qwen2.5 layer the feed-forward network holds %.0f %% of the parameters, not 2/3", r.share[1]);
+  pml_svg_bars(s, pml_box_inset(pml_svg_body(s), 60, 40), bars, SHAPES, &(pml_bar_options){
+    .unit = " %", .decimals = 1, .max = 100, .limit = 200.0 / 3, .limit_label = "the folklore: 2/3"});
   return PML_OK;
 }
 
 static pml_status bench(pml_ctx *ctx) { return one_network(ctx, PML_FFN_GELU, 0, &(size_t){0}); }
-
 static const pml_lesson lesson = {
   .number = "06", .name = "feed_forward", .title = "The feed-forward network", .file = __FILE__, .sections = {31},
   .summary = "Expand, taste, contract. Without the taste, the activation, two layers are no more than one.",
   .flags = {{"cells", "squares along a side of the board: 2 (XOR) to 4", PML_FLAG_INT, &cells},
             {"skip-taste", "leave the activation out", PML_FLAG_BOOL, &skip_taste},
             {"error", "the same as --skip-taste", PML_FLAG_BOOL, &error_flag}},
-  .run = {learn, tutor, shares}, .draw = draw, .bench = bench, .pictures = {{"share", draw_share}}};
+  .run = {learn, real_models}, .draw = draw, .bench = bench, .pictures = {{"share", draw_share}}};
 int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }
 
 /* @page
