@@ -8589,6 +8589,17 @@ typedef struct {
   double other_kv;             /* Σ|change| / Σ|output| of the last row if it read the next kv head; 1 of 1: 0 */
 } pml_head_facts;
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
+/* All heads of the latest run, which began with an empty sequence; PML_E_LIMIT when they do not fit. */
+enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
+typedef struct {
+  int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
+  pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
+  double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
+  int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
+  double even;                             /* `previous` of a head with even attention */
+} pml_head_survey;
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
 /* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
    token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
    may). */
@@ -9088,6 +9099,31 @@ PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, doubl
     f.used += pml_expd(entropy) / (t + 1) / (T - 1);
   }
   *facts = f;
+  return PML_OK;
+}
+
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *s) {
+  const pml_config *c = &p->ctx->model->cfg;
+  memset(s, 0, sizeof *s);
+  s->rows = p->rows, s->n_heads = c->n_heads, s->n = c->n_layers * c->n_heads;
+  s->worst.asymmetry = s->worst.other_kv = HUGE_VAL;
+  if (s->n > PML_SURVEY_HEADS || s->rows > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_LIMIT, "a survey has room for %d heads and %d positions, not for %d and %d", PML_SURVEY_HEADS,
+                    PML_SURVEY_ROWS, s->n, s->rows);
+  for (int i = 0; i < s->n; i++) {
+    pml_head_facts *f = &s->of[i];
+    pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
+    if (st != PML_OK) return st;
+    const double *last = s->weights[i] + (s->rows - 1) * s->rows;
+    for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
+    s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
+    s->worst.other_kv = fmin(s->worst.other_kv, f->other_kv);
+    s->worst.sum_error = fmax(s->worst.sum_error, f->sum_error);
+    if (f->previous > s->of[s->local].previous) s->local = i;
+    if (f->used > s->of[s->spread].used) s->spread = i;
+    if (s->share[i] > s->share[s->aimed]) s->aimed = i;
+  }
+  for (int t = 1; t < s->rows; t++) s->even += 1.0 / (t + 1) / (s->rows - 1);
   return PML_OK;
 }
 

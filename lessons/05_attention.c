@@ -10,14 +10,12 @@
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { MAX_T = 40, MAX_HEADS = 256 };
 static struct { bool error; int layer, head; } flag = {false, -1, -1};
-static struct { /* a head is numbered layer · H + head; there are n of them */
-  int T, H, n, shown, local, spread;
-  bool in_word[MAX_T];
-  char word[64], name[MAX_HEADS][24], title[MAX_HEADS][32];
-  double w[MAX_HEADS][MAX_T * MAX_T], share[MAX_HEADS]; /* weights; share of the last row on the longest word */
-  pml_head_facts of[MAX_HEADS];
+static struct {
+  pml_head_survey all;
+  int shown;                     /* the head in the big picture */
+  bool in_word[PML_SURVEY_ROWS]; /* the longest word of the question */
+  char word[64];
 } r;
 
 static pml_status by_hand(pml_ctx *ctx) {
@@ -38,65 +36,54 @@ static pml_status by_hand(pml_ctx *ctx) {
   pml_show_floats(ctx, "K: what each token offers", k, 3, 4, 0, token, NULL);
   pml_show_floats(ctx, "V: what it hands over", v, 3, 4, 0, token, NULL);
   pml_show_matrix(ctx, "Q·Kᵀ / √4, a dot where the future is masked", score, 3, 3, 1, token, token);
-  pml_show_matrix(ctx, flag.error ? "weights: the scores, softmax left out" : "weights: softmax of each row", w, 3, 3, 3,
-                  token, token);
+  pml_show_matrix(ctx, flag.error ? "weights: the scores, softmax left out" : "weights: softmax of each row", w, 3, 3,
+                  3, token, token);
   pml_show_floats(ctx, "output: weights · V", out, 3, 4, 3, token, NULL);
   double off = fabs((double)out[7] - 2); /* of "chase" */
-  if (flag.error) pml_expect(ctx, off > 0.5, "every V ends in 2, so a mean of them must; without softmax \"chase\" ends in "
-                             "%.1f", (double)out[7]);
-  else pml_expect(ctx, worst < 1e-6 && off < 1e-6, "every V ends in 2 and so does each mean of them; pml_attention agrees "
-                  "to %.0e", worst);
+  if (flag.error) pml_expect(ctx, off > 0.5, "every V ends in 2, so a mean of them must; without softmax \"chase\" "
+                             "ends in %.1f", (double)out[7]);
+  else pml_expect(ctx, worst < 1e-6 && off < 1e-6, "every V ends in 2 and so does each mean of them; pml_attention "
+                  "agrees to %.0e", worst);
   return st;
 }
 
-/* Every head of the prompt that has just run: a table, the heads worth seeing, four claims. */
-static pml_status look(pml_ctx *ctx, const pml_probe *p) {
-  const pml_tutor *t = ctx->tutor;
-  int G = t->model->cfg.n_kv_heads, group = r.H / G, layer = flag.layer, head = flag.head;
-  pml_table table = {0};
-  pml_head_facts worst = {.asymmetry = HUGE_VAL, .other_kv = HUGE_VAL};
-  double even = 0;
-  pml_table_row(&table, "layer.head\tkv head\tprevious token\tpositions used\tthe word");
-  for (int i = 0; i < r.n; i++) {
-    pml_head_facts *f = &r.of[i];
-    pml_status st = pml_probe_head(p, i / r.H, i % r.H, r.w[i], f);
-    if (st != PML_OK) return st;
-    for (int j = 0; j < r.T; j++) r.share[i] += r.in_word[j] ? r.w[i][(r.T - 1) * r.T + j] : 0;
-    worst.asymmetry = fmin(worst.asymmetry, f->asymmetry), worst.other_kv = fmin(worst.other_kv, f->other_kv);
-    worst.sum_error = fmax(worst.sum_error, f->sum_error);
-    if (f->previous > r.of[r.local].previous) r.local = i;
-    if (f->used > r.of[r.spread].used) r.spread = i;
-    if (r.share[i] > r.share[r.shown]) r.shown = i;
-    snprintf(r.name[i], sizeof r.name[i], "%d.%d", i / r.H, i % r.H);
-    snprintf(r.title[i], sizeof r.title[i], "Layer %d, head %d", i / r.H, i % r.H);
-    pml_table_row(&table, "%s\t%d\t%.0f %%\t%.0f %%\t%.0f %%", r.name[i], i % r.H / group, 100 * f->previous, 100 * f->used,
-                  100 * r.share[i]);
+/* What the survey of the prompt says: a table, the heads worth seeing, four claims. */
+static void look(pml_ctx *ctx) {
+  const pml_head_survey *s = &r.all;
+  const pml_head_facts *f = s->of, *worst = &s->worst;
+  int H = s->n_heads, G = ctx->tutor->model->cfg.n_kv_heads, a = s->local, b = s->spread, c = s->aimed;
+  pml_table t = {0};
+  pml_table_row(&t, "layer.head\tkv head\tprevious token\tpositions used\tthe word");
+  for (int i = 0; i < s->n; i++)
+    pml_table_row(&t, "%d.%d\t%d\t%.0f %%\t%.0f %%\t%.0f %%", i / H, i % H, i % H * G / H, 100 * f[i].previous,
+                  100 * f[i].used, 100 * s->share[i]);
+  pml_heading(ctx, "The tutor reads \"%s\": %d tokens, %d heads", ctx->question, s->rows, s->n);
+  pml_show_rows(ctx, &t, "lrrrr");
+  pml_say(ctx, "  previous token: mean weight on the token before (even shares: %.0f %%). Positions used: e^entropy of "
+          "a row, as a share of what it may see. The word: what the last token, which decides how the answer begins, "
+          "gives to \"%s\".", 100 * s->even, r.word);
+  if (!flag.error) pml_say(ctx, "  Most local %d.%d, most spread %d.%d, most on \"%s\" %d.%d.", a / H, a % H, b / H,
+                           b % H, r.word, c / H, c % H);
+  pml_say(ctx, "  Grouped queries: %d query heads share each of %d key-value heads, so the cache is %d times smaller.",
+          H / G, G, H / G);
+  pml_value(ctx, "word_share", s->share[c], ""), pml_value(ctx, "previous_share", f[a].previous, "");
+  bool asked = flag.layer >= 0 || flag.head >= 0;
+  r.shown = asked ? (flag.layer < 0 ? 0 : flag.layer) * H + (flag.head < 0 ? 0 : flag.head) : c;
+  if (asked) pml_show_matrix(ctx, "the head you asked for", s->weights[r.shown], s->rows, s->rows, 2, ctx->tutor->names,
+                             NULL);
+  if (flag.error) {
+    pml_expect(ctx, worst->sum_error > 1, "without softmax a row of weights misses the sum 1 by up to %.1f",
+               worst->sum_error);
+    return;
   }
-  for (int i = 1; i < r.T; i++) even += 1.0 / (i + 1) / (r.T - 1);
-  pml_heading(ctx, "The tutor reads \"%s\": %d tokens, %d heads", ctx->question, r.T, r.n);
-  pml_show_rows(ctx, &table, "lrrrr");
-  pml_say(ctx, "  previous token: mean weight on the token before (even shares: %.0f %%). Positions used: e^entropy of a row, "
-          "as a share of what it may see. The word: what the last token, which decides how the answer begins, gives to "
-          "\"%s\".", 100 * even, r.word);
-  if (!flag.error) pml_say(ctx, "  Most local %s, most spread %s, most on \"%s\" %s.", r.name[r.local], r.name[r.spread],
-                           r.word, r.name[r.shown]);
-  pml_say(ctx, "  Grouped queries: %d query heads share each of %d key-value heads, so the cache is %d times smaller.", group,
-          G, group);
-  pml_value(ctx, "word_share", r.share[r.shown], ""), pml_value(ctx, "previous_share", r.of[r.local].previous, "");
-  if (layer >= 0 || head >= 0) {
-    r.shown = (layer < 0 ? 0 : layer) * r.H + (head < 0 ? 0 : head);
-    pml_show_matrix(ctx, "the head you asked for", r.w[r.shown], r.T, r.T, 2, t->names, NULL);
-  }
-  if (flag.error) return pml_expect(ctx, worst.sum_error > 1, "without softmax a row of weights misses the sum 1 by up to "
-                                    "%.1f", worst.sum_error), PML_OK;
-  pml_expect(ctx, worst.sum_error < 1e-9, "all %d rows of weights add up to 1, within %.0e", r.n * r.T, worst.sum_error);
-  pml_expect(ctx, worst.asymmetry > 0.05, "not symmetric: the scores i→j and j→i differ by %.0f %% of their size or more, "
-             "in every head", 100 * worst.asymmetry);
-  pml_expect(ctx, r.of[r.local].previous > even, "head %s gives %.0f %% to the token before", r.name[r.local],
-             100 * r.of[r.local].previous);
-  if (G > 1) pml_expect(ctx, worst.other_kv > 0.05, "reading the other kv head would change each output by %.0f %% of its "
-                        "size or more", 100 * worst.other_kv);
-  return PML_OK;
+  pml_expect(ctx, worst->sum_error < 1e-9, "all %d rows of weights add up to 1, within %.0e", s->n * s->rows,
+             worst->sum_error);
+  pml_expect(ctx, worst->asymmetry > 0.05, "not symmetric: the scores i→j and j→i differ by %.0f %% of their size or "
+             "more, in every head", 100 * worst->asymmetry);
+  pml_expect(ctx, f[a].previous > s->even, "head %d.%d gives %.0f %% to the token before", a / H, a % H,
+             100 * f[a].previous);
+  if (G > 1) pml_expect(ctx, worst->other_kv > 0.05, "reading the other kv head would change each output by %.0f %% of "
+                        "its size or more", 100 * worst->other_kv);
 }
 
 /* The same question twice: § 14's kernel, then pml_attend in its place. */
@@ -110,66 +97,72 @@ static pml_status swap(pml_ctx *ctx, pml_probe *p) {
   pml_heading(ctx, "pml_attend in the place of the kernel%s", flag.error ? ", without softmax" : "");
   pml_say(ctx, "  the kernel:  %s", kernel.data);
   pml_say(ctx, "  %s %s", flag.error ? "raw scores: " : "plain loops:", plain.data);
-  if (flag.error) pml_expect(ctx, !same && p->growth > 2, "head outputs grow %.0f-fold on average, and the answer is another "
-                             "one", p->growth);
-  else pml_expect(ctx, same && p->difference < 1e-5 * p->largest, "the same answer; outputs differ by at most %.0e of the "
-                  "largest", p->difference / p->largest);
+  if (flag.error) pml_expect(ctx, !same && p->growth > 2, "head outputs grow %.0f-fold on average, and the answer is "
+                             "another one", p->growth);
+  else pml_expect(ctx, same && p->difference < 1e-5 * p->largest, "the same answer; outputs differ by at most %.0e of "
+                  "the largest", p->difference / p->largest);
   pml_buf_free(&kernel), pml_buf_free(&plain);
   return PML_OK;
 }
 
 static pml_status heads(pml_ctx *ctx) {
-  const pml_config *c = &ctx->tutor->model->cfg;
   pml_tutor *t = ctx->tutor;
   pml_session *s = t->session;
   pml_probe *p = NULL;
   size_t last, before;
   double error;
-  int n;
-  r.T = t->n, r.H = c->n_heads, r.n = c->n_layers * r.H;
-  if (flag.layer < -1 || flag.layer >= c->n_layers || flag.head < -1 || flag.head >= r.H)
-    return pml_fail(PML_E_USAGE, "the tutor has layers 0 to %d with heads 0 to %d", c->n_layers - 1, r.H - 1);
-  if (r.n > MAX_HEADS || r.T > MAX_T || !*ctx->question)
-    return pml_fail(PML_E_USAGE, "the prompt has %d tokens: give a question with which it has at most %d", r.T, MAX_T);
-  pml_status st = pml_probe_open(&p, s->ctx, &s->seq, r.T);
+  int n, L = t->model->cfg.n_layers, H = t->model->cfg.n_heads;
+  if (flag.layer < -1 || flag.layer >= L || flag.head < -1 || flag.head >= H)
+    return pml_fail(PML_E_USAGE, "the tutor has layers 0 to %d with heads 0 to %d", L - 1, H - 1);
+  if (t->n > PML_SURVEY_ROWS || !*ctx->question)
+    return pml_fail(PML_E_USAGE, "the prompt has %d tokens: ask so that it has at most %d", t->n, PML_SURVEY_ROWS);
+  pml_status st = pml_probe_open(&p, s->ctx, &s->seq, t->n);
   if (st != PML_OK) return st;
   pml_tutor_word(t, ctx->question, r.word, r.in_word);
   p->no_softmax = flag.error;
-  st = pml_forward_one(s->ctx, &s->seq, t->ids, r.T, s->logits);
-  if (st == PML_OK) st = look(ctx, p);
-  if (st == PML_OK) st = pml_probe_causal(p, s->ctx, &s->seq, t->ids, r.T, &last, &before);
-  if (st == PML_OK)
-    pml_expect(ctx, before == 0 && last > 0, "causal: another last token changes %zu of its own numbers and %zu of earlier ones",
-               last, before);
+  st = pml_forward_one(s->ctx, &s->seq, t->ids, t->n, s->logits);
+  if (st == PML_OK) st = pml_probe_survey(p, r.in_word, &r.all);
+  if (st == PML_OK) look(ctx);
+  if (st == PML_OK) st = pml_probe_causal(p, s->ctx, &s->seq, t->ids, t->n, &last, &before);
+  if (st == PML_OK) pml_expect(ctx, before == 0 && last > 0, "causal: another last token changes %zu of its own "
+                               "numbers and %zu of earlier ones", last, before);
   if (st == PML_OK) st = swap(ctx, p);
   if (st == PML_OK) st = pml_attention_gradient_error(5, ctx->seed, &error, &n);
-  if (st == PML_OK)
-    pml_expect(ctx, error < 2e-3, "backward: %d derivatives differ from finite differences by %.0e of the largest", n, error);
+  if (st == PML_OK) pml_expect(ctx, error < 2e-3, "backward: %d derivatives differ from finite differences by %.0e of "
+                               "the largest", n, error);
   pml_probe_close(p);
   return st;
 }
 
+static void small(pml_svg *svg, pml_box b, int head, const char *what, double share) {
+  char name[32];
+  snprintf(name, sizeof name, "Layer %d, head %d", head / r.all.n_heads, head % r.all.n_heads);
+  pml_svg_heat_note(svg, b, r.all.weights[head], r.all.rows, name, "%s %.0f %%", what, 100 * share);
+}
+
 static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
   const char *const *names = ctx->tutor->names;
-  int group = r.H / ctx->tutor->model->cfg.n_kv_heads, twin = group == 1 ? r.shown : r.shown % group ? r.shown - 1 : r.shown + 1;
+  const pml_head_survey *s = &r.all;
+  const pml_heat_options o = {.row_names = names, .col_names = names, .row_title = "this token…", .hi = 1,
+                              .col_title = "…looks at", .scale_title = "weight", .decimals = -1};
+  int T = s->rows, H = s->n_heads, head = r.shown, group = H / ctx->tutor->model->cfg.n_kv_heads;
+  int twin = group == 1 ? head : head % group ? head - 1 : head + 1;
   pml_box b = pml_svg_body(svg), big = pml_box_left(&b, 1190, 40);
   pml_box_top(&b, 20, 0);
-  pml_lesson_title(ctx, svg, "Before it answers, head %d of layer %d gives %.0f %% of its attention to “%s”", r.shown % r.H,
-                   r.shown / r.H, 100 * r.share[r.shown], r.word);
-  pml_box c = pml_svg_heat(svg, big, r.w[r.shown], r.T, r.T,
-    &(pml_heat_options){.row_names = names, .col_names = names, .row_title = "this token…", .col_title = "…looks at",
-                        .scale_title = "weight", .hi = 1, .decimals = -1});
-  for (int t = 0; t < r.T; t++) /* the row that the title is about */
-    if (r.in_word[t]) pml_svg_rect(svg, pml_box_inset(pml_box_row(pml_box_column(c, t, r.T, 0), r.T - 1, r.T, 0), -1, -1), 4,
-                                   PML_NO_COLOUR, PML_TEXT, 4);
-  pml_svg_text_in(svg, (pml_box){c.x + c.w * 0.6, c.y + 14, c.w * 0.4, c.h * 0.3}, (pml_font){.size = 26, .colour = 0xCBD5E1},
-                  PML_START, "Empty: the future. The last row decides how the answer begins.");
-  pml_svg_heat_note(svg, pml_box_row(b, 0, 3, 40), r.w[r.local], r.T, r.title[r.local],
-                    "the most local: %.0f %% on the token before", 100 * r.of[r.local].previous);
-  pml_svg_heat_note(svg, pml_box_row(b, 1, 3, 40), r.w[r.spread], r.T, r.title[r.spread],
-                    "the most spread: uses %.0f %% of the positions it may see", 100 * r.of[r.spread].used);
-  pml_svg_heat_note(svg, pml_box_row(b, 2, 3, 40), r.w[twin], r.T, r.title[twin],
-                    "the big one's twin: same keys and values, other queries, %.0f %% on the word", 100 * r.share[twin]);
+  pml_lesson_title(ctx, svg, "Before it answers, head %d of layer %d gives %.0f %% of its attention to “%s”", head % H,
+                   head / H, 100 * s->share[head], r.word);
+  pml_box c = pml_svg_heat(svg, big, s->weights[head], T, T, &o), row = pml_box_row(c, T - 1, T, 0);
+  for (int t = 0; t < T; t++) /* the row that the title is about */
+    if (r.in_word[t])
+      pml_svg_rect(svg, pml_box_inset(pml_box_column(row, t, T, 0), -1, -1), 4, PML_NO_COLOUR, PML_TEXT, 4);
+  pml_box empty = {c.x + c.w * 0.6, c.y + 14, c.w * 0.4, c.h * 0.3};
+  pml_svg_text_in(svg, empty, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START,
+                  "Empty: the future. The last row decides how the answer begins.");
+  small(svg, pml_box_row(b, 0, 3, 40), s->local, "the most local; on the token before:", s->of[s->local].previous);
+  small(svg, pml_box_row(b, 1, 3, 40), s->spread, "the most spread; of the positions it may see, it uses",
+        s->of[s->spread].used);
+  small(svg, pml_box_row(b, 2, 3, 40), twin, "the big one's twin: same keys and values, other queries; on the word:",
+        s->share[twin]);
   return PML_OK;
 }
 
@@ -178,7 +171,7 @@ static const pml_lesson lesson = {
   .summary = "Queries meet keys: who looks at whom, with three tokens by hand and in every head of a trained model.",
   .question = "What is a KV cache?", .result = &r, .result_size = sizeof r,
   .flags = {{"error", "leave softmax out: raw scores become the weights", PML_FLAG_BOOL, &flag.error},
-            {"layer", "the layer to show (default: where a head looks most at the longest word)", PML_FLAG_INT, &flag.layer},
+            {"layer", "the layer to show (default: where a head looks most at the word)", PML_FLAG_INT, &flag.layer},
             {"head", "the query head to show", PML_FLAG_INT, &flag.head}},
   .run = {by_hand, heads}, .draw = draw};
 int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }

@@ -58,12 +58,12 @@ static pml_status learn(pml_ctx *ctx) {
             kind_name[taste ? k : 0], n_params, r.of[k].p50, TEST, SEEDS, r.of[k].min, r.of[k].max);
     pml_value(ctx, kind_name[k], r.of[k].p50, "%");
   }
-  pml_expect(ctx, r.of[0].max <= r.best_line + 1, "without activation none passes %.1f %%: the best of all straight lines "
-             "gets %.1f %%", r.of[0].max, r.best_line);
+  pml_expect(ctx, r.of[0].max <= r.best_line + 1, "without activation none passes %.1f %%: the best of all straight "
+             "lines gets %.1f %%", r.of[0].max, r.best_line);
   for (int k = 1; k < KINDS; k++)
     if (taste) pml_expect(ctx, r.of[k].p50 > 99, "%s learns it: %.1f %%", kind_name[k], r.of[k].p50);
-    else pml_expect(ctx, r.of[k].p50 <= r.best_line + 1, "caught: without its %s the network falls to %.1f %%", kind_name[k],
-                    r.of[k].p50);
+    else pml_expect(ctx, r.of[k].p50 <= r.best_line + 1, "caught: without its %s the network falls to %.1f %%",
+                    kind_name[k], r.of[k].p50);
   return PML_OK;
 }
 
@@ -79,13 +79,14 @@ static pml_status real_models(pml_ctx *ctx) {
   pml_heading(ctx, "The taste in the tutor: silu(g), with g from real questions");
   for (int l = 0; l < m->cfg.n_layers && l < PML_GATE_LAYERS; l++) {
     double n = gates[l].n, neg = 100 * gates[l].negative / n, small = 100 * gates[l].small / n;
-    pml_expect(ctx, n > 0 && neg > 0 && neg < 100 && small > 0 && small < 100, "layer %d: of %.0f gates %.0f %% are negative; "
-               "after silu %.0f %% are smaller than 0.1", l, n, neg, small);
+    pml_expect(ctx, n > 0 && neg > 0 && neg < 100 && small > 0 && small < 100, "layer %d: of %.0f gates %.0f %% are "
+               "negative; after silu %.0f %% are smaller than 0.1", l, n, neg, small);
   }
   pml_table_row(&t, "model\tparameters\tf / d\tFFN, of a layer\tFFN, of the model");
   for (int i = 0; i < SHAPES - 1; i++) {
     pml_config c = i ? pml_config_shape(i - 1) : m->cfg;
-    double ffn = (double)pml_config_ffn_params(&c), all = (double)pml_config_n_params(&c), wide = (double)c.d_ffn / c.d_model;
+    double ffn = (double)pml_config_ffn_params(&c), all = (double)pml_config_n_params(&c),
+                  wide = (double)c.d_ffn / c.d_model;
     double of_model = 100 * ffn * c.n_layers / all;
     char millions[48];
     r.share[i] = 100 * ffn / (double)pml_config_layer_params(&c), pml_number_text(millions, all / 1e6, 1);
@@ -99,8 +100,8 @@ static pml_status real_models(pml_ctx *ctx) {
   pml_show_rows(ctx, &t, "lrrrr");
   pml_value(ctx, "of_layer", r.share[1], "%");
   pml_expect(ctx, fabs(r.share[4] - 200.0 / 3) < 1e-9, "\"2/3\" is the share in a layer of 2017: %.1f %%", r.share[4]);
-  pml_expect(ctx, r.share[1] > 80 && r.share[3] > 80, "with shared key-value heads and three matrices it is %.1f to %.1f %%",
-             fmin(r.share[1], r.share[3]), fmax(r.share[1], r.share[2]));
+  pml_expect(ctx, r.share[1] > 80 && r.share[3] > 80, "with shared key-value heads and three matrices it is %.1f to "
+             "%.1f %%", fmin(r.share[1], r.share[3]), fmax(r.share[1], r.share[2]));
   return PML_OK;
 }
 
@@ -117,7 +118,8 @@ static pml_status draw(pml_ctx *ctx, pml_svg *s) {
     pml_svg_textf(s, x, y + 672, (pml_font){.size = 60, .weight = 600}, "%.1f %%", r.of[k].p50);
     pml_svg_textf(s, x, y + 718, muted, "of new points right; %d seeds: %.1f to %.1f", SEEDS, r.of[k].min, r.of[k].max);
   }
-  pml_svg_textf(s, b.x, b.y + 810, muted, "Red dots: wrong. The best of all straight lines gets %.1f %% right.", r.best_line);
+  pml_svg_textf(s, b.x, b.y + 810, muted, "Red dots: wrong. The best of all straight lines gets %.1f %% right.",
+                r.best_line);
   return PML_OK;
 }
 
@@ -125,7 +127,8 @@ static pml_status draw_share(pml_ctx *ctx, pml_svg *s) {
   pml_bar bars[SHAPES];
   for (int i = 0; i < SHAPES; i++)
     bars[i] = (pml_bar){.label = shape_name[i], .value = r.share[i], .colour = i < 4 ? 0x8A5A10 : PML_PURPLE};
-  pml_lesson_title(ctx, s, "In a Qwen2.5 layer the feed-forward network holds %.0f %% of the parameters, not 2/3", r.share[1]);
+  pml_lesson_title(ctx, s, "In a Qwen2.5 layer the feed-forward network holds %.0f %% of the parameters, not 2/3",
+                   r.share[1]);
   pml_svg_bars(s, pml_box_inset(pml_svg_body(s), 60, 40), bars, SHAPES, &(pml_bar_options){
     .unit = " %", .decimals = 1, .max = 100, .limit = 200.0 / 3, .limit_label = "the folklore: 2/3"});
   return PML_OK;
