@@ -22,6 +22,7 @@ apt_packages() {
   [ -n "$major" ] || major=$(apt-cache depends clang 2> /dev/null | sed -nE 's/.*Depends: clang-([0-9]+)$/\1/p' | head -n 1)
   echo gcc libc6-dev clang "libclang-rt-${major:-14}-dev" make git pkg-config libopenblas-dev libstb-dev libcjson-dev \
     clang-tidy clang-format cppcheck valgrind gcovr tmux python3 unicode-data \
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
     pandoc librsvg2-bin libxml2-utils poppler-utils epubcheck chromium-headless-shell \
     fonts-inter fonts-jetbrains-mono fonts-lmodern
   [ -f tests/package.json ] || return 0

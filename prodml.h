@@ -6,7 +6,7 @@
      A C11 library that holds every mechanism of a production-ML course:
      tokenizers, model files, a transformer with its KV cache, sampling, a
      hand-written backward pass, and the tools around them.  It loads real
-     Qwen2 and Llama models.  It is written to be read from top to bottom:
+     Llama, Mistral, Qwen and Phi models.  It is written to be read from top to bottom:
      a chapter uses only chapters above it.
 
    QUICK START
@@ -58,7 +58,7 @@
        § 1   Status and errors            what failed, where, what to do
        § 2   Memory                       checked sizes, counted allocation, arenas
        § 3   Clock and random numbers     monotonic time, a documented generator
-       § 4   Hardware                     which kernels this processor can run
+       § 4   Hardware                     what this machine is and may use
        § 5   Threads                      a pool that spins, then sleeps
        § 6   Files and bytes              mapping, atomic writes, a bounded reader
        § 7   Checksums and identifiers    CRC-32, SHA-256, UUID version 5
@@ -143,8 +143,13 @@
      allocates nothing.
 
    SUPPORTED MODELS
-     arch "qwen2"  Qwen2, Qwen2.5, Qwen2.5-Coder     GQA, split-half RoPE, QKV bias
-     arch "llama"  Llama 1-3, Mistral-shaped         GQA, adjacent-pair RoPE
+     arch "llama"  Llama 1-3, Mistral, TinyLlama, Zephyr   adjacent-pair RoPE, window
+     arch "qwen2"  Qwen2, Qwen2.5, Qwen2.5-Coder           split-half RoPE, QKV bias
+     arch "qwen3"  Qwen3 (dense)                           a norm per query and key head
+     arch "phi2"   Phi-2                                   LayerNorm, GELU, parallel block
+     arch "phi3"   Phi-3, Phi-3.5-mini, Phi-4              fused matrices, window, LongRoPE
+     GQA everywhere; RoPE scaling linear, YaRN, Llama 3 and LongRoPE; tied or separate
+     heads (§ 25).  Chat formats: § 28.  Training (§ 31) knows the qwen2 shape only.
      Tensor types computed today: F32, F16, BF16.  The other GGUF types are
      known by name and size, and refused with a sentence.
 
@@ -221,18 +226,32 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+/* WASM under WASI has files, a clock and an environment, but one thread, no
+   memory mapping, no signals and no terminal. */
+#if !defined(__wasm__)
+#define PML__THREADS 1
+#define PML__MMAP 1
+#define PML__SIGNALS 1
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#endif
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -240,6 +259,9 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define PML__ARM 1
+#elif defined(__wasm_simd128__) /* by -msimd128 */
+#include <wasm_simd128.h>
+#define PML__WASM_SIMD 1
 #endif
 #endif
 
@@ -682,57 +704,487 @@ PML_API pml_rng pml_rng_split(pml_rng *r) { return pml_rng_seed(pml_rng_next(r))
 #endif /* § 3 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 4  HARDWARE                                                          needs § 1
+   § 4  HARDWARE                                                      needs § 1 § 2
    ─────────────────────────────────────────────────────────────────────────────
-   One binary runs on every x86-64: each kernel exists in several versions, and
-   the processor is asked once which of them it can execute.  Three levels:
+   One binary runs on every x86-64, another on every ARM64: each kernel exists in
+   several versions, and the processor is asked once which of them it can execute.
+   A level is a family of versions:
 
      PML_CPU_SCALAR   plain C, the definition
      PML_CPU_AVX2     AVX2 + FMA + F16C:  8 floats per register, 16 registers
      PML_CPU_AVX512   AVX-512 F/BW/DQ/VL: 16 floats per register, 32 registers
+     PML_CPU_NEON     ARM64: 4 floats per register, 32 registers
+     PML_CPU_SIMD128  WebAssembly compiled with -msimd128: 4 floats per register
 
-   The environment variable PML_CPU=scalar|avx2|avx512 lowers the level, so that
-   every path can be tested on one machine.  Asking for more than the machine
-   has is refused by pml_cpu_level_set with a sentence; the variable is then
-   ignored and a warning is logged.
+   Below a level stand features, one bit each: instructions that some processors of
+   the level have and others lack, such as the 8-bit dot product (avx512_vnni,
+   avx_vnni, dotprod).  pml_cpu_feature_about says what each is good for.
 
-   The trap: CPUID alone is not enough.  The operating system must also save the
-   wide registers on a context switch (XGETBV); __builtin_cpu_supports checks
-   both.
+   Three must agree before a feature is used.  The processor announces it: CPUID on
+   x86-64, a word of bits from the kernel (HWCAP) on ARM64.  The operating system
+   saves its registers when it switches threads: XCR0, read by XGETBV, has a bit per
+   register file, and a kernel that does not know the 512-bit registers would mix
+   those of two programs.  And the user has not masked it:
+
+     PML_CPU=avx2             no higher level than this one
+     PML_CPU=avx512,-vnni     without the features whose name contains "vnni"
+     PML_CPU=vnni             insists on one of them
+
+   What is asked for and missing is refused with a sentence (pml_cpu_level_check),
+   or a test of one path would silently run another.
+
+   The rest of a machine matters as much.  A weight is used once per token, so the
+   time of a token is the time to read all weights: caches and memory decide.  The
+   cores that a process may use are not those of the machine: a container has an
+   affinity mask and a quota (1.5 cores are 150 ms of time in each 100 ms), and a
+   pool of 64 threads under a quota of 2 spends its time being stopped.  Its memory
+   limit is in the same place, the cgroup files, and the limit of every directory
+   above counts too.
+
+   Cost: a few hundred small files, 2 ms on two cores; pml_cpu_count about 0.1 ms.
+   The trap: a hypervisor invents the topology.  A virtual machine of two cores may
+   report the 260 MiB cache of its host, shared with strangers.  What counts is
+   measured (§ 48).
+   The trap: a file of /sys or /proc that is missing, empty or odd.  Everything here
+   then falls back: to CPUID, to sysconf, to 1 core, to 0 for "unknown".
+   Source: Intel 2024, Software Developer's Manual, volume 2A, CPUID; AMD 2024,
+   APM volume 3, appendix E; Linux 6, Documentation/arch/arm64/elf_hwcaps.rst and
+   Documentation/admin-guide/cgroup-v2.rst.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-typedef enum { PML_CPU_SCALAR = 0, PML_CPU_AVX2 = 1, PML_CPU_AVX512 = 2 } pml_cpu_level_t;
+/* The numbers order the levels of one architecture only: whether a level can run
+   here is what pml_cpu_supports says.  A loop over all of them goes from 0 to
+   PML_CPU_LEVELS - 1 and skips what is not supported. */
+typedef enum {
+  PML_CPU_SCALAR = 0, PML_CPU_AVX2 = 1, PML_CPU_AVX512 = 2, PML_CPU_NEON = 3, PML_CPU_SIMD128 = 4
+} pml_cpu_level_t;
+enum { PML_CPU_LEVELS = 5 };
 
 PML_API pml_cpu_level_t pml_cpu_level(void);  /* the level kernels use now */
-PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best this machine can do */
+PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best that the machine and PML_CPU allow */
+PML_API bool pml_cpu_supports(pml_cpu_level_t level);
+/* PML_E_UNSUPPORTED with a sentence when the machine (or the mask) lacks the level. */
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level);
-PML_API const char *pml_cpu_level_name(pml_cpu_level_t level);
-PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "unknown" */
-PML_API int pml_cpu_count(void);              /* cores this process may use, >= 1 */
+PML_API const char *pml_cpu_level_name(pml_cpu_level_t level); /* "avx2" */
+
+/* One bit per feature.  Names are those of Linux (lscpu) where it has one. */
+typedef enum {
+  PML_FEATURE_SSE2 = 0, PML_FEATURE_SSE3, PML_FEATURE_SSSE3, PML_FEATURE_SSE4_1, PML_FEATURE_SSE4_2,
+  PML_FEATURE_AVX, PML_FEATURE_F16C, PML_FEATURE_FMA, PML_FEATURE_AVX2, PML_FEATURE_AVX_VNNI,
+  PML_FEATURE_AVX512F, PML_FEATURE_AVX512BW, PML_FEATURE_AVX512DQ, PML_FEATURE_AVX512VL,
+  PML_FEATURE_AVX512_VNNI, PML_FEATURE_AVX512_BF16, PML_FEATURE_AVX512_FP16, PML_FEATURE_AVX512_VBMI,
+  PML_FEATURE_AVX512_VBMI2, PML_FEATURE_AVX512_BITALG, PML_FEATURE_AVX512_VPOPCNTDQ,
+  PML_FEATURE_AMX_TILE, PML_FEATURE_AMX_INT8, PML_FEATURE_AMX_BF16, PML_FEATURE_SHA_NI,
+  PML_FEATURE_NEON, PML_FEATURE_FP16, PML_FEATURE_DOTPROD, PML_FEATURE_I8MM, PML_FEATURE_BF16,
+  PML_FEATURE_SVE, PML_FEATURE_SVE2, PML_FEATURE_SHA2,
+  PML_FEATURE_SIMD128,
+  PML_CPU_FEATURES /* how many there are */
+} pml_cpu_feature;
+
+/* true when kernels may use it: the processor has it, the operating system allows it,
+   PML_CPU does not mask it. */
+PML_API bool pml_cpu_has(pml_cpu_feature f);
+PML_API const char *pml_cpu_feature_name(pml_cpu_feature f);  /* "avx512_vnni" */
+PML_API const char *pml_cpu_feature_about(pml_cpu_feature f); /* what it is good for, a few words */
+
+/* Does what the variable PML_CPU would do, now: NULL or "" takes every mask away and
+   chooses the best level.  PML_E_USAGE for an unknown word, PML_E_UNSUPPORTED for a
+   level or feature that is missing; nothing is changed then.  Not while kernels run. */
+PML_API pml_status pml_cpu_select(const char *text);
+/* Programs call this first: whether the variable PML_CPU can be obeyed.  Without the
+   call a wrong value is logged and obeyed as far as possible. */
+PML_API pml_status pml_cpu_level_check(void);
+
+PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "Neoverse-N1", "unknown" */
+/* Cores this process may use, >= 1: online, in the affinity mask, and no more than the
+   cgroup's quota rounded up. */
+PML_API int pml_cpu_count(void);
 PML_API size_t pml_ram_bytes(void);           /* of the machine; 0 if unknown */
+
+/* Caches of one kind: L1 data caches of 48 KiB, say. */
+typedef struct {
+  int level;        /* 1 is nearest to the core */
+  char type;        /* 'd' data, 'i' instructions, 'u' both */
+  uint64_t bytes;   /* of one of them */
+  int line, ways;   /* bytes per line, associativity; 0: unknown */
+  int threads;      /* hardware threads that share one */
+  int instances;    /* how many the machine has */
+} pml_cache;
+
+typedef struct {
+  char name[96];        /* "NVIDIA H200" */
+  int major, minor;     /* compute capability, 9.0 */
+  uint64_t memory;      /* bytes */
+  int multiprocessors;
+  double bandwidth;     /* bytes per second from clock and bus width; 0: unknown */
+} pml_gpu;
+
+/* All that § 4 can find out.  0, "" or "unknown" stand for what it could not. */
+typedef struct {
+  char arch[16];             /* "x86_64", "aarch64", "wasm32" */
+  char vendor[32];           /* "GenuineIntel", "ARM" */
+  char model[128];
+  int family, model_id, stepping; /* x86-64: display family and model; ARM64: implementer, part, revision */
+  uint64_t features;         /* bit f: usable, before PML_CPU's mask */
+  uint64_t blocked;          /* bit f: the processor has it, the operating system withholds it */
+  pml_cpu_level_t level;     /* kernels in use */
+
+  int packages, cores, threads, nodes; /* sockets, cores, hardware threads online, NUMA nodes; >= 1 */
+  int allowed;               /* hardware threads in the affinity mask */
+  double quota;              /* cores' worth of time from the cgroup; 0: none */
+  int usable;                /* min(allowed, quota rounded up), >= 1 */
+
+  pml_cache cache[12];       /* nearest first */
+  int n_caches;
+
+  uint64_t ram, ram_available, swap, swap_free;   /* bytes */
+  uint64_t memory_limit, memory_used;             /* of the cgroup; limit 0: none */
+  uint64_t page, huge_page;                       /* bytes; huge_page 0: the kernel has none */
+  uint64_t huge_pages, huge_pages_free;           /* reserved ones (hugetlb) */
+  char thp[16];              /* transparent huge pages: "always", "madvise", "never" */
+
+  char hypervisor[32];       /* "KVM"; "" none seen */
+  bool container;            /* docker or podman left its mark */
+
+  pml_gpu gpu[16];           /* NVIDIA, by the driver */
+  int n_gpus;
+  int cuda;                  /* what the driver speaks: 12040 is CUDA 12.4; 0: no driver */
+  char gpu_state[96];        /* "1 device", "none: no NVIDIA driver (libcuda.so.1)" … */
+} pml_hardware;
+
+/* Another machine, as recorded: tests and bug reports.  root stands in front of /proc
+   and /sys.  On x86-64 a CPUID leaf that is not among the rows reads as zeros. */
+typedef struct {
+  uint32_t leaf, sub, eax, ebx, ecx, edx;
+} pml_cpuid_row;
+typedef struct {
+  const char *root;
+  const char *arch; /* "x86_64" or "aarch64" */
+  const pml_cpuid_row *cpuid;
+  int n_cpuid;
+  uint64_t xcr0;          /* x86-64: register files the kernel saves */
+  uint64_t hwcap, hwcap2; /* ARM64 */
+  uint32_t midr;          /* ARM64: implementer and part; 0: from the files */
+} pml_hardware_source;
+
+/* Fills *hw.  source NULL is this machine; with one, neither this processor nor its GPU
+   is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
+   up to a second where there is one. */
+PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Appends some twenty lines for people, or one JSON object. */
+PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
+PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
+/* "48 KiB", "2 MiB", "25.3 GB" (memory is sold in powers of two, disks and links are not:
+   binary units where the number is whole, else decimal ones). */
+PML_API void pml_bytes_text(char out[32], uint64_t bytes);
 
 #ifdef PML__IMPL
 
-static atomic_int pml__cpu_level = -1;
+/* ── Features: one table, read by the processor's own numbering ─────────────── */
 
-PML_API pml_cpu_level_t pml_cpu_best(void) {
+enum { PML__EAX, PML__EBX, PML__ECX, PML__EDX };
+enum { PML__XCR0_AVX = 0x6, PML__XCR0_AVX512 = 0xE6, PML__XCR0_AMX = 0x60000 };
+
+/* x86-64: CPUID leaf, sub-leaf, register, bit, and the register files that the kernel
+   must save.  ARM64 ('a'): leaf 1 is HWCAP, leaf 2 HWCAP2. */
+/* @features */
+static const struct {
+  const char *name, *about;
+  char arch;
+  uint8_t leaf, sub, reg, bit;
+  uint32_t xcr0;
+} pml__feature[PML_CPU_FEATURES] PML__UNUSED = {
+    [PML_FEATURE_SSE2] = {"sse2", "4 floats a register: every x86-64 has it", 'x', 1, 0, PML__EDX, 26, 0},
+    [PML_FEATURE_SSE3] = {"sse3", "sums of neighbours", 'x', 1, 0, PML__ECX, 0, 0},
+    [PML_FEATURE_SSSE3] = {"ssse3", "byte shuffle: small look-up tables, 4-bit weights", 'x', 1, 0, PML__ECX, 9, 0},
+    [PML_FEATURE_SSE4_1] = {"sse4_1", "8 to 32 bits in one step", 'x', 1, 0, PML__ECX, 19, 0},
+    [PML_FEATURE_SSE4_2] = {"sse4_2", "CRC-32C, text search", 'x', 1, 0, PML__ECX, 20, 0},
+    [PML_FEATURE_AVX] = {"avx", "8 floats a register", 'x', 1, 0, PML__ECX, 28, PML__XCR0_AVX},
+    [PML_FEATURE_F16C] = {"f16c", "half floats to floats and back: f16 weights", 'x', 1, 0, PML__ECX, 29, PML__XCR0_AVX},
+    [PML_FEATURE_FMA] = {"fma", "a*b+c in one step: twice the f32 peak", 'x', 1, 0, PML__ECX, 12, PML__XCR0_AVX},
+    [PML_FEATURE_AVX2] = {"avx2", "32 bytes of integers: quantised weights", 'x', 7, 0, PML__EBX, 5, PML__XCR0_AVX},
+    [PML_FEATURE_AVX_VNNI] = {"avx_vnni", "8-bit dot products, 32 bytes a step", 'x', 7, 1, PML__EAX, 4, PML__XCR0_AVX},
+    [PML_FEATURE_AVX512F] = {"avx512f", "16 floats a register, 32 registers, masks", 'x', 7, 0, PML__EBX, 16, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512BW] = {"avx512bw", "bytes and words in 64-byte registers", 'x', 7, 0, PML__EBX, 30, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512DQ] = {"avx512dq", "64-bit integers, bit operations on floats", 'x', 7, 0, PML__EBX, 17, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512VL] = {"avx512vl", "the new instructions on short registers", 'x', 7, 0, PML__EBX, 31, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VNNI] = {"avx512_vnni", "8-bit dot products, 64 bytes a step", 'x', 7, 0, PML__ECX, 11, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_BF16] = {"avx512_bf16", "bf16 dot products and conversion", 'x', 7, 1, PML__EAX, 5, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_FP16] = {"avx512_fp16", "arithmetic on half floats, 32 a register", 'x', 7, 0, PML__EDX, 23, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VBMI] = {"avx512_vbmi", "64-byte look-up tables: 4- to 6-bit weights", 'x', 7, 0, PML__ECX, 1, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VBMI2] = {"avx512_vbmi2", "packing bytes, shifts across words", 'x', 7, 0, PML__ECX, 6, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_BITALG] = {"avx512_bitalg", "counting bits in bytes and words", 'x', 7, 0, PML__ECX, 12, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VPOPCNTDQ] = {"avx512_vpopcntdq", "counting bits: 1-bit weights", 'x', 7, 0, PML__ECX, 14, PML__XCR0_AVX512},
+    [PML_FEATURE_AMX_TILE] = {"amx_tile", "registers of 1 KiB, two-dimensional", 'x', 7, 0, PML__EDX, 24, PML__XCR0_AMX},
+    [PML_FEATURE_AMX_INT8] = {"amx_int8", "8-bit matrix products on tiles", 'x', 7, 0, PML__EDX, 25, PML__XCR0_AMX},
+    [PML_FEATURE_AMX_BF16] = {"amx_bf16", "bf16 matrix products on tiles", 'x', 7, 0, PML__EDX, 22, PML__XCR0_AMX},
+    [PML_FEATURE_SHA_NI] = {"sha_ni", "SHA-256, five times as fast", 'x', 7, 0, PML__EBX, 29, 0},
+    [PML_FEATURE_NEON] = {"neon", "4 floats a register: every ARM64 has it", 'a', 1, 0, 0, 1, 0},
+    [PML_FEATURE_FP16] = {"fp16", "arithmetic on half floats, 8 a register", 'a', 1, 0, 0, 10, 0},
+    [PML_FEATURE_DOTPROD] = {"dotprod", "8-bit dot products, 16 bytes a step", 'a', 1, 0, 0, 20, 0},
+    [PML_FEATURE_I8MM] = {"i8mm", "8-bit products of 2x8 matrices", 'a', 2, 0, 0, 13, 0},
+    [PML_FEATURE_BF16] = {"bf16", "bf16 dot products and 2x4 matrices", 'a', 2, 0, 0, 14, 0},
+    [PML_FEATURE_SVE] = {"sve", "registers of 16 to 256 bytes", 'a', 1, 0, 0, 22, 0},
+    [PML_FEATURE_SVE2] = {"sve2", "integers in them too", 'a', 2, 0, 0, 1, 0},
+    [PML_FEATURE_SHA2] = {"sha2", "SHA-256, several times as fast", 'a', 1, 0, 0, 6, 0},
+    [PML_FEATURE_SIMD128] = {"simd128", "4 floats a register, fixed when the module was compiled", 'w', 0, 0, 0, 0, 0}};
+/* @end */
+
+PML_API const char *pml_cpu_feature_name(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES ? pml__feature[f].name : "unknown";
+}
+
+PML_API const char *pml_cpu_feature_about(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES ? pml__feature[f].about : "unknown";
+}
+
+/* ── CPUID and HWCAP ──────────────────────────────────────────────────────── */
+
+PML__FN void pml__cpuid_live(uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  memset(r, 0, 4 * sizeof r[0]);
 #ifdef PML__X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("fma"))
-    return PML_CPU_AVX512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PML_CPU_AVX2;
+  uint32_t most, range = leaf & 0xC0000000u;
+  __asm__ volatile("cpuid" : "=a"(most) : "a"(range), "c"(0) : "ebx", "edx");
+  if (leaf < range || leaf > most) return; /* an unknown leaf would repeat the last known one */
+  __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+#else
+  (void)leaf, (void)sub;
 #endif
+}
+
+PML__FN void pml__cpuid(const pml_hardware_source *s, uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  if (!s) {
+    pml__cpuid_live(leaf, sub, r);
+    return;
+  }
+  memset(r, 0, 4 * sizeof r[0]);
+  for (int i = 0; i < s->n_cpuid; i++) {
+    const pml_cpuid_row *x = &s->cpuid[i];
+    if (x->leaf == leaf && x->sub == sub) r[0] = x->eax, r[1] = x->ebx, r[2] = x->ecx, r[3] = x->edx;
+  }
+}
+
+/* The register files that the kernel saves: bit 1 SSE, 2 AVX, 5 to 7 AVX-512, 17 and 18
+   AMX.  A program must ask Linux for the AMX tiles; whether it would get them is asked
+   here without taking them. */
+/* @xcr0 */
+PML__FN uint64_t pml__xcr0(const pml_hardware_source *s) {
+  uint32_t r[4];
+  pml__cpuid(s, 1, 0, r);
+  if (!(r[PML__ECX] >> 27 & 1)) return 0; /* OSXSAVE: the kernel has not switched XGETBV on */
+  if (s) return s->xcr0;
+  uint64_t mask = 0;
+#ifdef PML__X86
+  uint32_t lo, hi;
+  __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  mask = (uint64_t)hi << 32 | lo;
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  uint64_t permitted = 0; /* ARCH_GET_XCOMP_SUPP */
+  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1)) mask &= ~(uint64_t)PML__XCR0_AMX;
+#elif defined(__APPLE__)
+  int wide = 0; /* macOS turns the 512-bit registers on when they are first used */
+  size_t size = sizeof wide;
+  if (sysctlbyname("hw.optional.avx512f", &wide, &size, NULL, 0) == 0 && wide) mask |= PML__XCR0_AVX512;
+#endif
+#endif
+  return mask;
+}
+/* @end */
+
+PML__FN bool pml__is_arch(const pml_hardware_source *s, const char *arch) {
+  const char *is = "other";
+#if defined(PML__X86)
+  is = "x86_64";
+#elif defined(PML__ARM)
+  is = "aarch64";
+#elif defined(__wasm__)
+  is = "wasm32";
+#endif
+  return strcmp(s ? (s->arch ? s->arch : "") : is, arch) == 0;
+}
+
+#if defined(__APPLE__)
+PML__FN int64_t pml__sysctl(const char *name) {
+  int64_t value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, NULL, 0) == 0 ? value : 0; /* 4-byte values too: little-endian */
+}
+#endif
+
+/* word 1: HWCAP, word 2: HWCAP2. */
+PML__FN uint64_t pml__hwcap(const pml_hardware_source *s, int word) {
+  if (s) return word == 1 ? s->hwcap : s->hwcap2;
+#if defined(__linux__)
+  return getauxval(word == 1 ? AT_HWCAP : AT_HWCAP2);
+#elif defined(__APPLE__) && defined(PML__ARM)
+  uint64_t one = (uint64_t)1 << 1 | (uint64_t)1 << 6; /* every Apple core has NEON and SHA-2 */
+  if (pml__sysctl("hw.optional.arm.FEAT_FP16")) one |= (uint64_t)1 << 10;
+  if (pml__sysctl("hw.optional.arm.FEAT_DotProd")) one |= (uint64_t)1 << 20;
+  uint64_t two = pml__sysctl("hw.optional.arm.FEAT_I8MM") ? (uint64_t)1 << 13 : 0;
+  if (pml__sysctl("hw.optional.arm.FEAT_BF16")) two |= (uint64_t)1 << 14;
+  return word == 1 ? one : two;
+#else
+  return (uint64_t)(word == 1) << 1; /* NEON is part of ARM64 */
+#endif
+}
+
+/* Bits of what can be used; *blocked gets those that only the operating system withholds. */
+/* @detect */
+PML__FN uint64_t pml__features(const pml_hardware_source *s, uint64_t *blocked) {
+  bool x86 = pml__is_arch(s, "x86_64"), arm = pml__is_arch(s, "aarch64");
+  uint64_t usable = 0, xcr0 = x86 ? pml__xcr0(s) : 0;
+  uint32_t r[4] = {0}, asked = 0; /* a hypervisor stops the program at each CPUID: ask once per leaf */
+  *blocked = 0;
+  for (int f = 0; f < PML_CPU_FEATURES; f++) {
+    uint64_t bit = (uint64_t)1 << f;
+    if (x86 && pml__feature[f].arch == 'x') {
+      uint32_t leaf = pml__feature[f].leaf, sub = pml__feature[f].sub;
+      if (asked != (leaf << 8 | sub)) pml__cpuid(s, leaf, sub, r);
+      asked = leaf << 8 | sub;
+      if (!(r[pml__feature[f].reg] >> pml__feature[f].bit & 1)) continue;
+      if ((xcr0 & pml__feature[f].xcr0) == pml__feature[f].xcr0) usable |= bit;
+      else *blocked |= bit;
+    }
+    if (arm && pml__feature[f].arch == 'a' && (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1)) usable |= bit;
+  }
+#ifdef __wasm_simd128__
+  if (!s) usable |= (uint64_t)1 << PML_FEATURE_SIMD128;
+#endif
+  return usable;
+}
+/* @end */
+
+/* ── Levels and the mask ──────────────────────────────────────────────────── */
+
+static atomic_int pml__cpu_level = -1;
+static atomic_uint_least64_t pml__cpu_masked;
+
+/* This machine's, asked once; bit 63 says that it was. */
+PML__FN uint64_t pml__cpu_features(void) {
+  static atomic_uint_least64_t known;
+  uint64_t bits = atomic_load_explicit(&known, memory_order_relaxed), blocked;
+  if (!bits) {
+    bits = pml__features(NULL, &blocked) | (uint64_t)1 << 63;
+    atomic_store_explicit(&known, bits, memory_order_relaxed);
+  }
+  return bits & ~((uint64_t)1 << 63);
+}
+
+PML__FN bool pml__level_in(pml_cpu_level_t level, uint64_t features) {
+  static const uint64_t avx2 = (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
+  static const uint64_t avx512 = (uint64_t)1 << PML_FEATURE_AVX512F | (uint64_t)1 << PML_FEATURE_AVX512BW |
+                                 (uint64_t)1 << PML_FEATURE_AVX512DQ | (uint64_t)1 << PML_FEATURE_AVX512VL;
+  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON, (uint64_t)1 << PML_FEATURE_SIMD128};
+  return (size_t)level < PML_CPU_LEVELS && (features & need[level]) == need[level];
+}
+
+PML__FN pml_cpu_level_t pml__level_best(uint64_t features) {
+  for (int level = PML_CPU_LEVELS - 1; level > 0; level--)
+    if (pml__level_in((pml_cpu_level_t)level, features)) return (pml_cpu_level_t)level;
   return PML_CPU_SCALAR;
 }
 
 PML_API const char *pml_cpu_level_name(pml_cpu_level_t level) {
-  static const char *const names[] = {"scalar", "avx2", "avx512"};
-  return (size_t)level < 3 ? names[level] : "unknown";
+  static const char *const names[PML_CPU_LEVELS] = {"scalar", "avx2", "avx512", "neon", "simd128"};
+  return (size_t)level < PML_CPU_LEVELS ? names[level] : "unknown";
 }
 
+/* Features whose name contains word[len]. */
+PML__FN uint64_t pml__features_named(const char *word, size_t len) {
+  uint64_t bits = 0;
+  for (int f = 0; f < PML_CPU_FEATURES && len; f++)
+    for (const char *s = pml__feature[f].name; strlen(s) >= len; s++)
+      if (strncmp(s, word, len) == 0) {
+        bits |= (uint64_t)1 << f;
+        break;
+      }
+  return bits;
+}
+
+/* Reads "avx512,-vnni".  *masked and *level are set as far as the text can be obeyed;
+   why[] is empty when all of it can. */
+PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_level_t *level, char why[256]) {
+  uint64_t has = pml__cpu_features(), wanted[8];
+  int n_wanted = 0, asked = -1;
+  pml_status st = PML_OK;
+  *masked = 0;
+  *why = 0;
+  for (const char *w = text ? text : ""; *w;) {
+    size_t len = strcspn(w, ", "), skip = *w == '-' || *w == '+';
+    int named = -1;
+    uint64_t bits = pml__features_named(w + skip, len - (skip && len));
+    for (int i = 0; i < PML_CPU_LEVELS && !skip; i++)
+      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len && !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len)) named = i;
+    if (named >= 0) asked = named;
+    else if (len && *w == '-' && bits) *masked |= bits;
+    else if (len && bits && n_wanted < 8) wanted[n_wanted++] = bits;
+    else if (len && st == PML_OK) {
+      st = PML_E_USAGE;
+      snprintf(why, 256, "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or simd128, "
+               "then perhaps -NAME", text, w);
+    }
+    w += len + (w[len] != 0);
+  }
+  *level = pml__level_best(has & ~*masked);
+  for (int i = 0; i < n_wanted && st == PML_OK; i++)
+    if (!(wanted[i] & has & ~*masked)) {
+      int f = 0;
+      while (!(wanted[i] >> f & 1)) f++;
+      st = PML_E_UNSUPPORTED;
+      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text, pml__feature[f].name, pml__feature[f].about);
+    }
+  if (asked >= 0 && pml__level_in((pml_cpu_level_t)asked, has & ~*masked)) *level = (pml_cpu_level_t)asked;
+  else if (asked >= 0 && st == PML_OK) {
+    st = PML_E_UNSUPPORTED;
+    snprintf(why, 256, "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less", text,
+             pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "", pml_cpu_level_name(*level));
+  }
+  return st;
+}
+
+PML_API pml_status pml_cpu_select(const char *text) {
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  pml_status st = pml__cpu_parse(text, &masked, &level, why);
+  if (st != PML_OK) return pml_fail(st, "%s", why);
+  atomic_store(&pml__cpu_masked, masked);
+  atomic_store(&pml__cpu_level, (int)level);
+  return PML_OK;
+}
+
+PML_API pml_status pml_cpu_level_check(void) {
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  pml_status st = pml__cpu_parse(getenv("PML_CPU"), &masked, &level, why);
+  return st == PML_OK ? PML_OK : pml_fail(st, "%s", why);
+}
+
+PML_API pml_cpu_level_t pml_cpu_level(void) {
+  int known = atomic_load_explicit(&pml__cpu_level, memory_order_acquire);
+  if (known >= 0) return (pml_cpu_level_t)known;
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  if (pml__cpu_parse(getenv("PML_CPU"), &masked, &level, why) != PML_OK)
+    pml_log(2, "%s; using %s", why, pml_cpu_level_name(level));
+  atomic_store(&pml__cpu_masked, masked);
+  atomic_store(&pml__cpu_level, (int)level);
+  return level;
+}
+
+PML__FN uint64_t pml__cpu_usable(void) {
+  pml_cpu_level(); /* reads PML_CPU */
+  return pml__cpu_features() & ~atomic_load_explicit(&pml__cpu_masked, memory_order_relaxed);
+}
+
+PML_API bool pml_cpu_has(pml_cpu_feature f) { return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1); }
+PML_API bool pml_cpu_supports(pml_cpu_level_t level) { return pml__level_in(level, pml__cpu_usable()); }
+PML_API pml_cpu_level_t pml_cpu_best(void) { return pml__level_best(pml__cpu_usable()); }
+
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
-  if (level > pml_cpu_best() || (int)level < 0)
+  if (!pml_cpu_supports(level))
     return pml_fail(PML_E_UNSUPPORTED,
                     "this processor cannot run %s kernels, its best is %s: ask for that or less",
                     pml_cpu_level_name(level), pml_cpu_level_name(pml_cpu_best()));
@@ -740,31 +1192,221 @@ PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
   return PML_OK;
 }
 
-PML_API pml_cpu_level_t pml_cpu_level(void) {
-  int level = atomic_load_explicit(&pml__cpu_level, memory_order_relaxed);
-  if (level >= 0) return (pml_cpu_level_t)level;
-  pml_cpu_level_t chosen = pml_cpu_best();
-  const char *env = getenv("PML_CPU");
-  if (env && *env) {
-    int i = 0;
-    while (i < 3 && strcmp(env, pml_cpu_level_name((pml_cpu_level_t)i)) != 0) i++;
-    if (i <= (int)chosen) chosen = (pml_cpu_level_t)i;
-    else pml_log(2, "PML_CPU=%s is not available here, using %s", env, pml_cpu_level_name(chosen));
+/* ── Small files and lists ────────────────────────────────────────────────── */
+
+enum { PML__SYS_PATH = 640, PML__SYS_LINE = 4096, PML__SYS_CPUS = 65536 };
+
+/* root + a path with numbers in it; NULL when it is not there. */
+PML__FN FILE *pml__sys_open(const pml_hardware_source *s, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN FILE *pml__sys_open(const pml_hardware_source *s, const char *fmt, ...) {
+  char path[PML__SYS_PATH];
+  int at = snprintf(path, sizeof path, "%s", s && s->root ? s->root : "");
+  va_list ap;
+  va_start(ap, fmt);
+  int n = at >= 0 && at < (int)sizeof path ? vsnprintf(path + at, sizeof path - (size_t)at, fmt, ap) : -1;
+  va_end(ap);
+  return n >= 0 && at + n < (int)sizeof path ? fopen(path, "re") : NULL;
+}
+
+/* The next line without its end; what does not fit is dropped.  false at the end. */
+PML__FN bool pml__sys_line(FILE *f, char *line, size_t size) {
+  if (!fgets(line, (int)size, f)) return false;
+  size_t n = strcspn(line, "\n");
+  if (!line[n])
+    for (int c = getc(f); c != EOF && c != '\n';) c = getc(f);
+  line[n] = 0;
+  return true;
+}
+
+/* The first line of a file, "" when there is none; closes f, which may be NULL. */
+PML__FN bool pml__sys_first(FILE *f, char *line, size_t size) {
+  *line = 0;
+  bool ok = f && pml__sys_line(f, line, size) && *line;
+  if (f) fclose(f);
+  return ok;
+}
+
+/* A number with an optional K, M or G; 0 for anything else.  f may be NULL. */
+PML__FN uint64_t pml__sys_number(FILE *f) {
+  char line[64], *end;
+  if (!pml__sys_first(f, line, sizeof line) || *line == '-') return 0;
+  errno = 0;
+  unsigned long long v = strtoull(line, &end, 10);
+  if (errno || end == line) return 0;
+  int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+  return v > UINT64_MAX >> shift ? 0 : (uint64_t)v << shift;
+}
+
+PML__FN int pml__sys_int(FILE *f) {
+  uint64_t v = pml__sys_number(f);
+  return v < INT_MAX ? (int)v : 0;
+}
+
+/* One range of "0-3,8,10-11": moves *p behind it.  false at the end or at nonsense. */
+PML__FN bool pml__cpulist_next(const char **p, int *lo, int *hi) {
+  char *end;
+  if (**p < '0' || **p > '9') return false;
+  long a = strtol(*p, &end, 10), b = a;
+  if (*end == '-' && end[1] >= '0' && end[1] <= '9') b = strtol(end + 1, &end, 10);
+  if (a < 0 || b < a || b >= PML__SYS_CPUS) return false;
+  *p = *end == ',' ? end + 1 : end;
+  *lo = (int)a;
+  *hi = (int)b;
+  return true;
+}
+
+/* How many a list names, and the first of them (-1: none). */
+PML__FN int pml__cpulist_count(const char *list, int *first) {
+  int n = 0, lo, hi;
+  *first = -1;
+  for (const char *p = list; pml__cpulist_next(&p, &lo, &hi); n += hi - lo + 1)
+    if (*first < 0) *first = lo;
+  return n;
+}
+
+/* ── cgroup limits ────────────────────────────────────────────────────────── */
+
+/* Whether a comma-separated list holds the word. */
+PML__FN bool pml__list_has(const char *list, const char *word) {
+  size_t n = strlen(word);
+  for (const char *s = list;;) {
+    if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
+    s = strchr(s, ',');
+    if (!s++) return false;
   }
-  atomic_store(&pml__cpu_level, (int)chosen);
-  return chosen;
+}
+
+/* Where a hierarchy is mounted, and which of its directories is visible there.
+   controller "" is version 2.  A line of mountinfo:
+     36 35 98:0 /root /mount/point rw,… shared:1 - cgroup source rw,cpu,cpuacct */
+PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top, size_t size) {
+  FILE *f = pml__sys_open(s, "/proc/self/mountinfo");
+  char line[PML__SYS_LINE], root[512], point[512], type[32], source[128], options[512];
+  bool found = false;
+  while (f && !found && pml__sys_line(f, line, sizeof line)) {
+    const char *dash = strstr(line, " - ");
+    if (!dash || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2) continue;
+    if (sscanf(dash + 3, "%31s %127s %511s", type, source, options) != 3) continue;
+    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller) : !strcmp(type, "cgroup2");
+  }
+  if (f) fclose(f);
+  else { /* no mountinfo: the usual places */
+    found = true;
+    strcpy(root, "/");
+    snprintf(point, sizeof point, "/sys/fs/cgroup%s%s", *controller ? "/" : "", controller);
+  }
+  return found && snprintf(mount, size, "%s", point) < (int)size && snprintf(top, size, "%s", root) < (int)size;
+}
+
+/* The two numbers of "150000 100000" or of two files: cores' worth of time, 0: none. */
+PML__FN double pml__cgroup_quota(const pml_hardware_source *s, const char *dir, bool v2) {
+  char line[64];
+  double quota = 0, period = 0;
+  if (v2) {
+    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) && sscanf(line, "%lf %lf", &quota, &period) != 2)
+      return 0; /* "max 100000" */
+  } else {
+    quota = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_quota_us", dir)); /* -1 reads as 0 */
+    period = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_period_us", dir));
+  }
+  double cores = quota > 0 && period > 0 ? quota / period : 0;
+  return cores < 65536 ? cores : 0;
+}
+
+typedef struct {
+  double quota;
+  uint64_t memory, used;
+} pml__cgroup;
+
+/* One hierarchy: from this process's directory up to the mount point, the tightest wins. */
+PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path, bool cpu, bool memory, pml__cgroup *c) {
+  char mount[512], top[512], dir[PML__SYS_PATH];
+  bool v2 = !*controller, first = true;
+  if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
+  size_t skip = strcmp(top, "/") ? strlen(top) : 0, stop = strlen(mount);
+  if (strstr(path, "..")) path = "";                      /* outside of this namespace */
+  else if (strncmp(path, top, skip) == 0) path += skip;
+  else path = "";
+  snprintf(dir, sizeof dir, "%s%s", mount, path);
+  for (;;) {
+    while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
+    double quota = cpu ? pml__cgroup_quota(s, dir, v2) : 0;
+    if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
+    uint64_t limit = memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes")) : 0;
+    if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
+    uint64_t used = memory && first ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes")) : 0;
+    if (used) c->used = used; /* a hierarchy without this controller has no such file */
+    first = false;
+    char *slash = strrchr(dir, '/');
+    if (!slash || (size_t)(slash - dir) < stop) return;
+    *slash = 0;
+  }
+}
+
+/* @cgroup */
+PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
+  pml__cgroup c = {0};
+  char line[PML__SYS_LINE];
+  FILE *f = pml__sys_open(s, "/proc/self/cgroup");
+  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…", or "0::/user.slice" in version 2 */
+    char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+    if (!path) continue;
+    *list++ = 0;
+    *path++ = 0;
+    if (!*list) pml__cgroup_walk(s, "", path, true, true, &c);
+    if (pml__list_has(list, "cpu")) pml__cgroup_walk(s, "cpu", path, true, false, &c);
+    if (pml__list_has(list, "memory")) pml__cgroup_walk(s, "memory", path, false, true, &c);
+  }
+  if (f) fclose(f);
+  return c;
+}
+/* @end */
+
+/* ── Cores ────────────────────────────────────────────────────────────────── */
+
+/* The value behind "key :" in a file like /proc/cpuinfo or /proc/meminfo. */
+PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out, size_t size) {
+  FILE *f = pml__sys_open(s, "%s", path);
+  char line[PML__SYS_LINE];
+  bool found = false;
+  while (f && !found && pml__sys_line(f, line, sizeof line)) {
+    size_t n = strlen(key);
+    if (strncmp(line, key, n) != 0) continue;
+    const char *colon = line + n + strspn(line + n, " \t");
+    if (*colon != ':') continue;
+    found = true;
+    snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " \t"));
+  }
+  if (f) fclose(f);
+  return found;
+}
+
+/* Hardware threads that the affinity mask allows; 0: unknown. */
+PML__FN int pml__cpu_allowed(const pml_hardware_source *s) {
+  int first;
+#if defined(__linux__) && defined(CPU_COUNT)
+  cpu_set_t set;
+  if (!s && sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+  char list[PML__SYS_LINE]; /* more than 1024 of them do not fit a cpu_set_t */
+  if (!pml__sys_field(s, "/proc/self/status", "Cpus_allowed_list", list, sizeof list)) return 0;
+  return pml__cpulist_count(list, &first);
+}
+
+PML__FN int pml__cpu_online(const pml_hardware_source *s) {
+  long n = s ? 0 : sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 && n < PML__SYS_CPUS ? (int)n : 1;
+}
+
+PML__FN int pml__cpu_usable_count(int allowed, double quota) {
+  if (quota > 0 && quota < allowed) allowed = (int)quota + (quota > (int)quota);
+  return allowed > 1 ? allowed : 1;
 }
 
 PML_API int pml_cpu_count(void) {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    int n = CPU_COUNT(&set);
-    if (n > 0) return n;
-  }
-#endif
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n > 0 && n < INT_MAX ? (int)n : 1;
+  int allowed = pml__cpu_allowed(NULL);
+  if (!allowed) allowed = pml__cpu_online(NULL);
+  return allowed > 1 ? pml__cpu_usable_count(allowed, pml__cgroup_limits(NULL).quota) : 1;
 }
 
 PML_API size_t pml_ram_bytes(void) {
@@ -772,21 +1414,489 @@ PML_API size_t pml_ram_bytes(void) {
   return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
 }
 
-PML_API const char *pml_cpu_model(void) {
-  static char name[128];
-  if (name[0]) return name;
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  char line[256];
-  while (f && fgets(line, sizeof line, f)) {
-    char *colon = strchr(line, ':');
-    if (strncmp(line, "model name", 10) || !colon) continue;
-    colon[strcspn(colon, "\n")] = 0;
-    snprintf(name, sizeof name, "%s", colon + 2);
-    break;
+/* Packages and cores are counted at their first thread: cpu 5 with siblings "1,5" is
+   no new core. */
+PML__FN void pml__topology(pml_hardware *hw, const pml_hardware_source *s) {
+  char online[PML__SYS_LINE], list[PML__SYS_LINE];
+  int lo, hi, first, seen = 0, cores = 0, packages = 0;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/online"), online, sizeof online);
+  hw->threads = pml__cpulist_count(online, &first);
+  for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
+    for (int c = lo; c <= hi; c++) {
+      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c), list, sizeof list)) continue;
+      seen++;
+      cores += pml__cpulist_count(list, &first) > 0 && first == c;
+      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list, sizeof list);
+      packages += pml__cpulist_count(list, &first) > 0 && first == c;
+    }
+  if (hw->threads < 1) { /* no /sys: count the processors that /proc lists */
+    FILE *f = pml__sys_open(s, "/proc/cpuinfo");
+    while (f && pml__sys_line(f, list, sizeof list)) hw->threads += strncmp(list, "processor", 9) == 0;
+    if (f) fclose(f);
   }
-  if (f) fclose(f);
-  if (!name[0]) snprintf(name, sizeof name, "unknown");
-  return name;
+  if (hw->threads < 1) hw->threads = pml__cpu_online(s);
+  uint32_t r[4];
+  pml__cpuid(s, 0xB, 0, r); /* EBX of the first level: threads of a core */
+  int per_core = r[PML__EBX] >= 1 && r[PML__EBX] <= 8 ? (int)r[PML__EBX] : 1;
+  hw->cores = seen ? cores : hw->threads / per_core;
+  hw->packages = packages;
+#if defined(__APPLE__)
+  if (!s) hw->cores = (int)pml__sysctl("hw.physicalcpu"), hw->packages = (int)pml__sysctl("hw.packages");
+#endif
+  if (hw->cores < 1) hw->cores = 1;
+  if (hw->packages < 1) hw->packages = 1;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/node/online"), list, sizeof list);
+  hw->nodes = pml__cpulist_count(list, &first);
+  if (hw->nodes < 1) hw->nodes = 1;
+}
+
+/* ── Caches ───────────────────────────────────────────────────────────────── */
+
+/* One more cache of its kind; kinds stay sorted, nearest first. */
+PML__FN void pml__cache_add(pml_hardware *hw, const pml_cache *c) {
+  int n = hw->n_caches, i = 0;
+  for (i = 0; i < n; i++) {
+    pml_cache *x = &hw->cache[i];
+    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads) continue;
+    x->instances += c->instances;
+    return;
+  }
+  if (n == (int)(sizeof hw->cache / sizeof hw->cache[0])) return;
+  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level || (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type)); i--)
+    hw->cache[i] = hw->cache[i - 1];
+  hw->cache[i] = *c;
+  hw->n_caches++;
+}
+
+PML__FN void pml__caches_sysfs(pml_hardware *hw, const pml_hardware_source *s) {
+  char online[PML__SYS_LINE], list[PML__SYS_LINE], type[32];
+  int lo, hi, first;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/online"), online, sizeof online);
+  for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
+    for (int cpu = lo; cpu <= hi; cpu++)
+      for (int i = 0; i < 10; i++) {
+        pml_cache c = {.instances = 1};
+        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i), type, sizeof type)) break;
+        pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list, sizeof list);
+        c.threads = pml__cpulist_count(list, &first);
+        if (c.threads > 0 && first != cpu) continue; /* counted at its first thread */
+        if (c.threads < 1) c.threads = 1;
+        c.type = *type == 'D' ? 'd' : *type == 'I' ? 'i' : 'u';
+        c.level = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i));
+        c.bytes = pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
+        c.line = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
+        c.ways = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
+        if (c.level >= 1 && c.level <= 9 && c.bytes) pml__cache_add(hw, &c);
+      }
+}
+
+/* CPUID leaf 4 (Intel) and 0x8000001D (AMD) have one form.  The number of sharers is
+   an upper bound there: room for thread numbers, not threads. */
+/* @leaf4 */
+PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
+  for (uint32_t leaf = 4; hw->n_caches == 0 && leaf; leaf = leaf == 4 ? 0x8000001Du : 0)
+    for (uint32_t i = 0; i < 10; i++) {
+      uint32_t r[4], kind;
+      pml__cpuid(s, leaf, i, r);
+      if ((kind = r[PML__EAX] & 31) == 0 || kind > 3) break;
+      pml_cache c = {.level = (int)(r[PML__EAX] >> 5 & 7), .type = kind == 1 ? 'd' : kind == 2 ? 'i' : 'u'};
+      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1, line = (r[PML__EBX] & 0xFFF) + 1;
+      c.bytes = ways * parts * line * ((uint64_t)r[PML__ECX] + 1);
+      c.line = (int)line;
+      c.ways = (int)ways;
+      c.threads = (int)(r[PML__EAX] >> 14 & 0xFFF) + 1;
+      if (c.threads > hw->threads) c.threads = hw->threads;
+      c.instances = (hw->threads + c.threads - 1) / c.threads;
+      if (c.level >= 1) pml__cache_add(hw, &c);
+    }
+}
+/* @end */
+
+#if defined(__APPLE__)
+PML__FN void pml__caches_sysctl(pml_hardware *hw) {
+  static const struct { const char *name; int level; char type; } row[] = {
+      {"hw.perflevel0.l1dcachesize", 1, 'd'}, {"hw.perflevel0.l1icachesize", 1, 'i'}, {"hw.perflevel0.l2cachesize", 2, 'u'},
+      {"hw.l1dcachesize", 1, 'd'}, {"hw.l1icachesize", 1, 'i'}, {"hw.l2cachesize", 2, 'u'}, {"hw.l3cachesize", 3, 'u'}};
+  for (int i = 0; i < 7 && (i != 3 || hw->n_caches == 0); i++) {
+    pml_cache c = {.level = row[i].level, .type = row[i].type, .threads = 1, .instances = 1};
+    c.bytes = (uint64_t)pml__sysctl(row[i].name);
+    c.line = (int)pml__sysctl("hw.cachelinesize");
+    if (c.bytes) pml__cache_add(hw, &c);
+  }
+}
+#endif
+
+/* ── Names ────────────────────────────────────────────────────────────────── */
+
+/* Runs of blanks become one, none at the ends; only printable ASCII stays. */
+PML__FN void pml__tidy(char *s) {
+  char *out = s;
+  for (const char *p = s; *p; p++) {
+    char c = *p > 32 && *p < 127 ? *p : ' ';
+    if (c != ' ' || (out > s && out[-1] != ' ')) *out++ = c;
+  }
+  while (out > s && out[-1] == ' ') out--;
+  *out = 0;
+}
+
+PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
+  uint32_t r[4];
+  pml__cpuid(s, 0, 0, r);
+  memcpy(hw->vendor, &r[PML__EBX], 4);
+  memcpy(hw->vendor + 4, &r[PML__EDX], 4);
+  memcpy(hw->vendor + 8, &r[PML__ECX], 4);
+  pml__tidy(hw->vendor);
+  pml__cpuid(s, 1, 0, r);
+  uint32_t a = r[PML__EAX], family = a >> 8 & 15, model = a >> 4 & 15;
+  hw->model_id = (int)(family == 6 || family == 15 ? model | (a >> 12 & 0xF0) : model);
+  hw->family = (int)(family == 15 ? family + (a >> 20 & 0xFF) : family);
+  hw->stepping = (int)(a & 15);
+  for (uint32_t i = 0; i < 3; i++) {
+    pml__cpuid(s, 0x80000002u + i, 0, r);
+    memcpy(hw->model + 16 * i, r, 16);
+  }
+  pml__tidy(hw->model);
+  pml__cpuid(s, 1, 0, r);
+  if (!(r[PML__ECX] >> 31)) return; /* no hypervisor says that it is one */
+  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"},
+                                         {"XenVMMXenVMM", "Xen"}, {"TCGTCGTCGTCG", "QEMU"}, {"VBoxVBoxVBox", "VirtualBox"},
+                                         {"bhyve bhyve ", "bhyve"}, {"ACRNACRNACRN", "ACRN"}};
+  char id[16] = "";
+  pml__cpuid(s, 0x40000000u, 0, r);
+  memcpy(id, &r[PML__EBX], 12);
+  snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", "unnamed");
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (!strcmp(id, known[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", known[i][1]);
+}
+
+/* MIDR_EL1: implementer in the top byte, part in bits 4 to 15, variant and revision. */
+PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
+  char text[64];
+  if (s && s->midr) return s->midr;
+  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text, sizeof text))
+    return (uint32_t)strtoul(text, NULL, 16);
+  uint32_t midr = 0;
+#ifdef PML__ARM
+  if (!s && (pml__hwcap(s, 1) >> 11 & 1)) { /* the kernel answers a read of this register */
+    uint64_t value;
+    __asm__("mrs %0, midr_el1" : "=r"(value));
+    return (uint32_t)value;
+  }
+#endif
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
+  return midr;
+}
+
+PML__FN void pml__names_arm(pml_hardware *hw, const pml_hardware_source *s) {
+  static const struct { int id; const char *name; } maker[] = {
+      {0x41, "ARM"}, {0x42, "Broadcom"}, {0x43, "Cavium"}, {0x46, "Fujitsu"}, {0x48, "HiSilicon"}, {0x4E, "NVIDIA"},
+      {0x51, "Qualcomm"}, {0x53, "Samsung"}, {0x61, "Apple"}, {0x6D, "Microsoft"}, {0xC0, "Ampere"}};
+  static const struct { int maker, part; const char *name; } part[] = {
+      {0x41, 0xD03, "Cortex-A53"}, {0x41, 0xD05, "Cortex-A55"}, {0x41, 0xD07, "Cortex-A57"}, {0x41, 0xD08, "Cortex-A72"},
+      {0x41, 0xD09, "Cortex-A73"}, {0x41, 0xD0A, "Cortex-A75"}, {0x41, 0xD0B, "Cortex-A76"}, {0x41, 0xD0C, "Neoverse-N1"},
+      {0x41, 0xD0D, "Cortex-A77"}, {0x41, 0xD40, "Neoverse-V1"}, {0x41, 0xD41, "Cortex-A78"}, {0x41, 0xD44, "Cortex-X1"},
+      {0x41, 0xD46, "Cortex-A510"}, {0x41, 0xD47, "Cortex-A710"}, {0x41, 0xD48, "Cortex-X2"}, {0x41, 0xD49, "Neoverse-N2"},
+      {0x41, 0xD4A, "Neoverse-E1"}, {0x41, 0xD4D, "Cortex-A715"}, {0x41, 0xD4E, "Cortex-X3"}, {0x41, 0xD4F, "Neoverse-V2"},
+      {0x41, 0xD80, "Cortex-A520"}, {0x41, 0xD81, "Cortex-A720"}, {0x41, 0xD82, "Cortex-X4"}, {0x41, 0xD84, "Neoverse-V3"},
+      {0x41, 0xD8E, "Neoverse-N3"}, {0x46, 0x001, "A64FX"}, {0x48, 0xD01, "Kunpeng-920"}, {0x6D, 0xD49, "Cobalt-100"},
+      {0xC0, 0xAC3, "Ampere-1"}, {0xC0, 0xAC4, "Ampere-1a"}};
+  uint32_t midr = pml__midr(s);
+  hw->family = (int)(midr >> 24);
+  hw->model_id = (int)(midr >> 4 & 0xFFF);
+  hw->stepping = (int)(midr & 15);
+  for (size_t i = 0; i < sizeof maker / sizeof maker[0]; i++)
+    if (maker[i].id == hw->family) snprintf(hw->vendor, sizeof hw->vendor, "%s", maker[i].name);
+  for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
+    if (part[i].maker == hw->family && part[i].part == hw->model_id) snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
+  if (!*hw->model && midr) snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown", (unsigned)hw->model_id);
+}
+
+PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
+  static const char *const archs[] = {"x86_64", "aarch64", "wasm32"};
+  char line[256];
+  snprintf(hw->arch, sizeof hw->arch, "%s", "unknown");
+  for (int i = 0; i < 3; i++)
+    if (pml__is_arch(s, archs[i])) snprintf(hw->arch, sizeof hw->arch, "%s", archs[i]);
+  if (pml__is_arch(s, "x86_64")) pml__names_x86(hw, s);
+  else if (pml__is_arch(s, "aarch64")) pml__names_arm(hw, s);
+#if defined(__APPLE__)
+  size_t size = sizeof hw->model;
+  if (!s && sysctlbyname("machdep.cpu.brand_string", hw->model, &size, NULL, 0) != 0) *hw->model = 0;
+  if (!s && !*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "Apple");
+#endif
+  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line)) snprintf(hw->model, sizeof hw->model, "%.127s", line);
+  pml__tidy(hw->model);
+  if (!*hw->model) snprintf(hw->model, sizeof hw->model, "%s", "unknown");
+  if (!*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "unknown");
+  if (!*hw->hypervisor && pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
+    static const char *const virtual_[][2] = {{"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"}, {"innotek GmbH", "VirtualBox"},
+                                              {"Xen", "Xen"}, {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
+    for (size_t i = 0; i < sizeof virtual_ / sizeof virtual_[0]; i++)
+      if (!strcmp(line, virtual_[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
+  }
+  FILE *mark[] = {pml__sys_open(s, "/.dockerenv"), pml__sys_open(s, "/run/.containerenv")};
+  for (int i = 0; i < 2; i++)
+    if (mark[i]) hw->container = true, fclose(mark[i]);
+}
+
+static char pml__model_name[128] PML__UNUSED;
+PML__FN void pml__model_read(void) {
+  pml_hardware hw = {.n_gpus = 0};
+  pml__names(&hw, NULL);
+  memcpy(pml__model_name, hw.model, sizeof pml__model_name);
+}
+
+PML_API const char *pml_cpu_model(void) {
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__model_read);
+#else
+  if (!*pml__model_name) pml__model_read();
+#endif
+  return pml__model_name;
+}
+
+/* ── Memory ───────────────────────────────────────────────────────────────── */
+
+/* "MemTotal:       24684092 kB" in bytes. */
+PML__FN uint64_t pml__meminfo(const pml_hardware_source *s, const char *key, uint64_t unit) {
+  char text[64];
+  if (!pml__sys_field(s, "/proc/meminfo", key, text, sizeof text) || *text == '-') return 0;
+  unsigned long long v = strtoull(text, NULL, 10);
+  return v > UINT64_MAX / unit ? 0 : (uint64_t)v * unit;
+}
+
+PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
+  char line[128];
+  hw->ram = pml__meminfo(s, "MemTotal", 1024);
+  hw->ram_available = pml__meminfo(s, "MemAvailable", 1024);
+  hw->swap = pml__meminfo(s, "SwapTotal", 1024);
+  hw->swap_free = pml__meminfo(s, "SwapFree", 1024);
+  hw->huge_page = pml__meminfo(s, "Hugepagesize", 1024);
+  hw->huge_pages = pml__meminfo(s, "HugePages_Total", 1);
+  hw->huge_pages_free = pml__meminfo(s, "HugePages_Free", 1);
+  if (!s && !hw->ram) hw->ram = pml_ram_bytes();
+  if (hw->ram_available > hw->ram) hw->ram_available = hw->ram;
+  long page = s ? 4096 : sysconf(_SC_PAGESIZE);
+  hw->page = page > 0 ? (uint64_t)page : 4096;
+  snprintf(hw->thp, sizeof hw->thp, "%s", "unknown");
+  pml__sys_first(pml__sys_open(s, "/sys/kernel/mm/transparent_hugepage/enabled"), line, sizeof line);
+  const char *open = strchr(line, '['), *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
+  if (close && close - open > 1 && close - open < 16) snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
+  pml__cgroup c = pml__cgroup_limits(s);
+  hw->quota = c.quota;
+  hw->memory_used = c.used;
+  hw->memory_limit = hw->ram && c.memory >= hw->ram ? 0 : c.memory; /* version 1 writes 2^63 for none */
+  if (!hw->ram && c.memory > (uint64_t)1 << 60) hw->memory_limit = 0;
+}
+
+/* ── GPU ──────────────────────────────────────────────────────────────────── */
+
+#if defined(__linux__)
+/* A static program has no loader, and naming dlopen in one draws a warning from the linker.
+   So it is looked up by name, with a dlsym that may be missing too: then both say NULL. */
+#pragma weak dlsym
+
+typedef struct {
+  void *(*open)(const char *, int);
+  int (*init)(unsigned), (*version)(int *), (*count)(int *), (*device)(int *, int), (*name)(char *, int, int);
+  int (*attribute)(int *, int, int), (*memory)(size_t *, int);
+} pml__cuda;
+
+PML__FN bool pml__cuda_load(void *lib, pml__cuda *api) {
+  static const char *const names[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
+                                      "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+  void *fn[7];
+  for (int i = 0; i < 7; i++)
+    if (!(fn[i] = dlsym(lib, names[i]))) return false;
+  memcpy(&api->init, &fn[0], sizeof fn[0]); /* ISO C has no cast from object to function pointer */
+  memcpy(&api->version, &fn[1], sizeof fn[0]);
+  memcpy(&api->count, &fn[2], sizeof fn[0]);
+  memcpy(&api->device, &fn[3], sizeof fn[0]);
+  memcpy(&api->name, &fn[4], sizeof fn[0]);
+  memcpy(&api->attribute, &fn[5], sizeof fn[0]);
+  memcpy(&api->memory, &fn[6], sizeof fn[0]);
+  return true;
+}
+
+/* One device; false when the driver does not answer. */
+PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
+  enum { MULTIPROCESSORS = 16, MEMORY_KHZ = 36, BUS_BITS = 37, MAJOR = 75, MINOR = 76 };
+  int device, khz = 0, bits = 0;
+  size_t bytes = 0;
+  memset(g, 0, sizeof *g);
+  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) || api->memory(&bytes, device)) return false;
+  if (api->attribute(&g->major, MAJOR, device) || api->attribute(&g->minor, MINOR, device)) return false;
+  api->attribute(&g->multiprocessors, MULTIPROCESSORS, device);
+  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 && bits > 0)
+    g->bandwidth = 2e3 * khz * bits / 8; /* two transfers per clock */
+  pml__tidy(g->name);
+  g->memory = bytes;
+  return true;
+}
+
+/* The driver stays loaded: it has threads of its own and does not like to be unloaded. */
+PML__FN void pml__gpus(pml_hardware *hw) {
+  static void *lib;
+  pml__cuda api = {.open = NULL};
+  void *open = dlsym ? dlsym(RTLD_DEFAULT, "dlopen") : NULL;
+  int n = 0, rc;
+  memcpy(&api.open, &open, sizeof open);
+  if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
+  else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
+  else if (!pml__cuda_load(lib, &api)) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
+  else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
+  else {
+    api.version(&hw->cuda);
+    for (int i = 0; i < n && hw->n_gpus < 16; i++) hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
+    if (hw->n_gpus) snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
+    else snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver has no device");
+  }
+}
+#else
+PML__FN void pml__gpus(pml_hardware *hw) { snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system"); }
+#endif
+
+/* ── All of it ────────────────────────────────────────────────────────────── */
+
+PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s) {
+  memset(hw, 0, sizeof *hw);
+  pml__names(hw, s);
+  hw->features = pml__features(s, &hw->blocked);
+  hw->level = s ? pml__level_best(hw->features) : pml_cpu_level();
+  pml__topology(hw, s);
+  pml__caches_sysfs(hw, s);
+  pml__caches_cpuid(hw, s);
+#if defined(__APPLE__)
+  if (!s && hw->n_caches == 0) pml__caches_sysctl(hw);
+#endif
+  pml__memory(hw, s);
+  hw->allowed = pml__cpu_allowed(s);
+  if (hw->allowed < 1) hw->allowed = hw->threads;
+  hw->usable = pml__cpu_usable_count(hw->allowed, hw->quota);
+  if (s) snprintf(hw->gpu_state, sizeof hw->gpu_state, "not asked");
+  else pml__gpus(hw);
+}
+
+PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
+  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"}, *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
+  int b = 0, d = 0;
+  uint64_t whole = bytes;
+  double x = (double)bytes;
+  while (b < 4 && whole >= 1024 && whole % 1024 == 0) whole /= 1024, b++;
+  while (d < 4 && x >= 999.5) x /= 1000, d++;
+  if (whole < 10240 && (b > 0 || bytes < 1000)) snprintf(out, 32, "%" PRIu64 " %s", whole, binary[b]);
+  else snprintf(out, 32, "%.*f %s", d > 2 || (d > 0 && x < 99.95), x, decimal[d]);
+}
+
+PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
+  for (int f = 0, n = 0; f < PML_CPU_FEATURES; f++)
+    if (bits >> f & 1) pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
+}
+
+PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
+  char a[32], b[32];
+  pml_buf_printf(out, "processor   %s (%s, %s %d, model 0x%x, stepping %d), %s\n", hw->model, hw->vendor,
+                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id, hw->stepping, hw->arch);
+  pml_buf_printf(out, "kernels     %s\nfeatures    ", pml_cpu_level_name(hw->level));
+  pml__feature_list(out, hw->features, "", " ");
+  if (hw->blocked) {
+    pml_buf_puts(out, "\n            withheld by the operating system: ");
+    pml__feature_list(out, hw->blocked, "", " ");
+  }
+  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores, hw->cores == 1 ? "" : "s",
+                 hw->threads, hw->threads == 1 ? "" : "s", hw->packages, hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
+  pml_buf_printf(out, "            this process may use %d: %d by affinity, ", hw->usable, hw->allowed);
+  if (hw->quota > 0) pml_buf_printf(out, "a quota of %.2f\n", hw->quota);
+  else pml_buf_puts(out, "no quota\n");
+  for (int i = 0; i < hw->n_caches; i++) {
+    const pml_cache *c = &hw->cache[i];
+    pml_bytes_text(a, c->bytes);
+    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level, c->type == 'u' ? ' ' : c->type, a, c->instances);
+    if (c->line) pml_buf_printf(out, ", lines of %d bytes", c->line);
+    if (c->ways) pml_buf_printf(out, ", %d ways", c->ways);
+    pml_buf_printf(out, ", for %d thread%s\n", c->threads, c->threads == 1 ? "" : "s");
+  }
+  if (!hw->n_caches) pml_buf_puts(out, "caches      unknown\n");
+  pml_bytes_text(a, hw->ram);
+  pml_bytes_text(b, hw->ram_available);
+  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown", hw->ram_available ? b : "unknown");
+  pml_bytes_text(a, hw->memory_limit);
+  pml_bytes_text(b, hw->memory_used);
+  if (hw->memory_limit) pml_buf_printf(out, "; this cgroup: %s of %s used\n", b, a);
+  else pml_buf_puts(out, "; no cgroup limit\n");
+  pml_bytes_text(a, hw->swap);
+  pml_bytes_text(b, hw->swap_free);
+  if (hw->swap) pml_buf_printf(out, "swap        %s, %s free\n", a, b);
+  else pml_buf_puts(out, "swap        none\n");
+  pml_bytes_text(a, hw->page);
+  pml_bytes_text(b, hw->huge_page);
+  pml_buf_printf(out, "pages       %s; transparent huge pages: %s; ", a, hw->thp);
+  if (hw->huge_page) pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free, hw->huge_pages, b);
+  else pml_buf_puts(out, "no huge pages\n");
+  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen", hw->container ? ", in a container" : "");
+  pml_buf_printf(out, "GPU         %s", hw->gpu_state);
+  if (hw->cuda) pml_buf_printf(out, ", CUDA %d.%d", hw->cuda / 1000, hw->cuda % 1000 / 10);
+  pml_buf_puts(out, "\n");
+  for (int i = 0; i < hw->n_gpus; i++) {
+    const pml_gpu *g = &hw->gpu[i];
+    pml_bytes_text(a, g->memory);
+    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major, g->minor, a, g->multiprocessors);
+    if (g->bandwidth > 0) pml_buf_printf(out, ", %.0f GB/s by its data sheet", g->bandwidth / 1e9);
+    pml_buf_puts(out, "\n");
+  }
+}
+
+/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
+PML__FN void pml__json_ascii(pml_buf *out, const char *key, const char *value) {
+  pml_buf_printf(out, "\"%s\":\"", key);
+  for (const char *s = value; *s; s++) {
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
+    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
+    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
+  }
+  pml_buf_puts(out, "\"");
+}
+
+PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
+  const char *text[][2] = {{"arch", hw->arch}, {"vendor", hw->vendor}, {"model", hw->model}, {"level", pml_cpu_level_name(hw->level)},
+                           {"thp", hw->thp}, {"hypervisor", hw->hypervisor}, {"gpu_state", hw->gpu_state}};
+  const struct { const char *key; uint64_t value; } number[] = {
+      {"family", (uint64_t)hw->family}, {"model_id", (uint64_t)hw->model_id}, {"stepping", (uint64_t)hw->stepping},
+      {"packages", (uint64_t)hw->packages}, {"cores", (uint64_t)hw->cores}, {"threads", (uint64_t)hw->threads},
+      {"numa_nodes", (uint64_t)hw->nodes}, {"allowed", (uint64_t)hw->allowed}, {"usable", (uint64_t)hw->usable},
+      {"ram", hw->ram}, {"ram_available", hw->ram_available}, {"swap", hw->swap}, {"swap_free", hw->swap_free},
+      {"memory_limit", hw->memory_limit}, {"memory_used", hw->memory_used}, {"page", hw->page}, {"huge_page", hw->huge_page},
+      {"huge_pages", hw->huge_pages}, {"huge_pages_free", hw->huge_pages_free}, {"cuda", (uint64_t)hw->cuda}};
+  for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
+    pml_buf_puts(out, i ? "," : "{");
+    pml__json_ascii(out, text[i][0], text[i][1]);
+  }
+  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
+  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota, hw->container ? "true" : "false");
+  pml__feature_list(out, hw->features, "\"", ",");
+  pml_buf_puts(out, "],\"withheld\":[");
+  pml__feature_list(out, hw->blocked, "\"", ",");
+  pml_buf_puts(out, "],\"caches\":[");
+  for (int i = 0; i < hw->n_caches; i++) {
+    const pml_cache *c = &hw->cache[i];
+    pml_buf_printf(out, "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64 ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
+                   i ? "," : "", c->level, c->type == 'd' ? "data" : c->type == 'i' ? "instruction" : "unified", c->bytes, c->line, c->ways,
+                   c->threads, c->instances);
+  }
+  pml_buf_puts(out, "],\"gpus\":[");
+  for (int i = 0; i < hw->n_gpus; i++) {
+    const pml_gpu *g = &hw->gpu[i];
+    pml_buf_puts(out, i ? ",{" : "{");
+    pml__json_ascii(out, "name", g->name);
+    pml_buf_printf(out, ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64 ",\"multiprocessors\":%d,\"bandwidth\":%.0f}", g->major,
+                   g->minor, g->memory, g->multiprocessors, g->bandwidth);
+  }
+  pml_buf_puts(out, "]}");
 }
 
 #endif /* § 4 */
@@ -814,12 +1924,15 @@ PML_API const char *pml_cpu_model(void) {
    The trap: two threads calling pml_parallel at once.  The second finds the
    pool busy and runs its range alone; it waits for nothing and gets the same
    bits.
+
+   WebAssembly has one thread here: pml_parallel is then a call of fn.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef void (*pml_range_fn)(void *ctx, size_t begin, size_t end);
 
 /* Number of threads that pml_parallel uses, the caller's included.  n = 0 means
-   one per core of this process; the default.  At most 256. */
+   one per core of this process; the default.  At most 256.  Where there are no
+   threads (WASM) any n is accepted and pml_threads() stays 1. */
 PML_API pml_status pml_threads_set(int n);
 PML_API int pml_threads(void);
 
@@ -833,6 +1946,24 @@ PML_API void pml_threads_stop(void);
 #ifdef PML__IMPL
 
 #define PML__MAX_THREADS 256
+
+PML__FN pml_status pml__threads_check(int n) {
+  if (n >= 0 && n <= PML__MAX_THREADS) return PML_OK;
+  return pml_fail(PML_E_USAGE, "%d threads asked for: give 1 to %d, or 0 for one per core", n,
+                  PML__MAX_THREADS);
+}
+
+#if !defined(PML__THREADS)
+
+PML_API int pml_threads(void) { return 1; }
+PML_API pml_status pml_threads_set(int n) { return pml__threads_check(n); }
+PML_API void pml_threads_stop(void) {}
+PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
+  (void)grain;
+  if (n) fn(ctx, 0, n);
+}
+
+#else
 
 static struct {
   pthread_mutex_t call;      /* held by the thread whose region is running */
@@ -936,9 +2067,7 @@ PML_API int pml_threads(void) {
 }
 
 PML_API pml_status pml_threads_set(int n) {
-  if (n < 0 || n > PML__MAX_THREADS)
-    return pml_fail(PML_E_USAGE, "%d threads asked for: give 1 to %d, or 0 for one per core", n,
-                    PML__MAX_THREADS);
+  if (pml__threads_check(n) != PML_OK) return PML_E_USAGE;
   pthread_mutex_lock(&pml__pool.call);
   if (pml__pool.n_workers && n != pml__pool.n_threads) pml__pool_stop_locked();
   pml__pool.n_threads = n;
@@ -980,6 +2109,8 @@ PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
   }
   pthread_mutex_unlock(&pml__pool.call);
 }
+
+#endif /* PML__THREADS */
 
 #endif /* § 5 */
 
@@ -1172,11 +2303,16 @@ PML_API pml_status pml_file_open(pml_file *f, const char *path) {
   f->path = pml_strdup(path);
   if (!f->path) st = PML_E_MEMORY;
   else {
+#if defined(PML__MMAP)
     void *p = f->size ? mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    char *copy = NULL;
     f->mapped = p != MAP_FAILED;
-    if (!f->mapped) st = pml__fd_read(path, fd, f->size, &copy, &f->size);
-    f->data = f->mapped ? (const unsigned char *)p : (const unsigned char *)copy;
+    if (f->mapped) f->data = (const unsigned char *)p;
+#endif
+    char *copy = NULL;
+    if (!f->mapped) {
+      st = pml__fd_read(path, fd, f->size, &copy, &f->size);
+      f->data = (const unsigned char *)copy;
+    }
   }
   close(fd); /* the mapping stays */
   if (st != PML_OK) pml_file_close(f);
@@ -1186,8 +2322,10 @@ PML_API pml_status pml_file_open(pml_file *f, const char *path) {
 
 PML_API void pml_file_close(pml_file *f) {
   if (!f) return;
+#if defined(PML__MMAP)
   if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
-  else pml_free((void *)(uintptr_t)f->data);
+#endif
+  if (!f->mapped) pml_free((void *)(uintptr_t)f->data);
   pml_free(f->path);
   memset(f, 0, sizeof *f);
 }
@@ -1248,6 +2386,17 @@ PML__FN void pml__writer_free(pml_writer *w) {
   pml_free(w);
 }
 
+/* WASI has no processes, permissions or resolved names. */
+#if defined(__wasm__)
+PML__FN long pml__process(void) { return 0; }
+PML__FN int pml__copy_mode(int fd, const struct stat *from) { (void)fd; (void)from; return 0; }
+PML__FN char *pml__real_path(const char *path) { (void)path; return NULL; }
+#else
+PML__FN long pml__process(void) { return (long)getpid(); }
+PML__FN int pml__copy_mode(int fd, const struct stat *from) { return fchmod(fd, from->st_mode & 0777); }
+PML__FN char *pml__real_path(const char *path) { return realpath(path, NULL); }
+#endif
+
 /* Creates "PATH.PID-N.tmp"; N grows past names that exist already. */
 PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
   static atomic_uint serial;
@@ -1255,7 +2404,7 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
   w->temp = (char *)pml_alloc(cap);
   if (!w->temp) return PML_E_MEMORY;
   for (int tries = 0; w->fd < 0 && tries < 1000; tries++) {
-    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, (long)getpid(), atomic_fetch_add(&serial, 1u));
+    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, pml__process(), atomic_fetch_add(&serial, 1u));
     w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (w->fd < 0 && errno != EEXIST) break;
   }
@@ -1265,7 +2414,7 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
     w->temp = NULL;
     return pml__fail_errno(w->path, "create", err);
   }
-  if (!old || fchmod(w->fd, old->st_mode & 0777) == 0) return PML_OK;
+  if (!old || pml__copy_mode(w->fd, old) == 0) return PML_OK;
   return pml__fail_errno(w->path, "set permissions", errno);
 }
 
@@ -1282,7 +2431,7 @@ PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
   if (!w) return PML_E_MEMORY;
   w->fd = -1;
   w->buffer = (unsigned char *)pml_alloc(PML__WRITER_BUFFER);
-  char *real = exists ? realpath(path, NULL) : NULL; /* so that a link stays a link */
+  char *real = exists ? pml__real_path(path) : NULL; /* so that a link stays a link */
   w->path = pml_strdup(real ? real : path);
   free(real);
   pml_status st = w->buffer && w->path ? PML_OK : PML_E_MEMORY;
@@ -1479,7 +2628,6 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
 
 /* pml__crc_table[k][b] is the remainder of byte b followed by k zero bytes. */
 static uint32_t pml__crc_table[8][256];
-static pthread_once_t pml__crc_once = PTHREAD_ONCE_INIT;
 
 PML__FN void pml__crc_init(void) {
   for (uint32_t b = 0; b < 256; b++) {
@@ -1494,13 +2642,22 @@ PML__FN void pml__crc_init(void) {
     }
 }
 
+PML__FN void pml__crc_ready(void) {
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__crc_init);
+#else
+  if (!pml__crc_table[0][1]) pml__crc_init();
+#endif
+}
+
 /* @crc32 */
 /* Eight bytes at a time: a byte that stands k places before the end of the eight
    contributes its remainder followed by k zero bytes, and remainders add by xor. */
 PML_API uint32_t pml_crc32(uint32_t crc, const void *data, size_t size) {
   const unsigned char *p = (const unsigned char *)data;
   const uint32_t(*t)[256] = (const uint32_t(*)[256])pml__crc_table;
-  pthread_once(&pml__crc_once, pml__crc_init);
+  pml__crc_ready();
   crc = ~crc;
   for (; size >= 8; p += 8, size -= 8) {
     uint32_t lo, hi;
@@ -2358,18 +3515,6 @@ PML_API void pml_stages_see(void *stages, const pml_span *span) {
     }
 }
 
-/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
-PML__FN void pml__provenance_text(pml_buf *out, const char *key, const char *value) {
-  pml_buf_printf(out, "\"%s\":\"", key);
-  for (const char *s = value; *s; s++) {
-    unsigned char c = (unsigned char)*s;
-    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
-    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
-    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
-  }
-  pml_buf_puts(out, "\"");
-}
-
 PML__FN const char *pml__compiler(void) {
 #define PML__TEXT_(x) #x
 #define PML__TEXT(x) PML__TEXT_(x)
@@ -2387,12 +3532,12 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
   const char *values[] = {program, PML_VERSION, PML_GIT_SHA, pml__compiler(), PML_CFLAGS};
   for (int i = 0; i < 5; i++) {
     pml_buf_puts(out, i ? "," : "{");
-    pml__provenance_text(out, keys[i], values[i]);
+    pml__json_ascii(out, keys[i], values[i]);
   }
   pml_buf_puts(out, ",\"hardware\":{");
-  pml__provenance_text(out, "cpu", pml_cpu_model());
+  pml__json_ascii(out, "cpu", pml_cpu_model());
   pml_buf_puts(out, ",");
-  pml__provenance_text(out, "level", pml_cpu_level_name(pml_cpu_level()));
+  pml__json_ascii(out, "level", pml_cpu_level_name(pml_cpu_level()));
   pml_buf_printf(out, ",\"cores\":%d,\"ram_bytes\":%zu},\"seed\":%" PRIu64 ",\"strict\":%s}", pml_cpu_count(),
                  pml_ram_bytes(), seed, pml_strict() ? "true" : "false");
 }
@@ -2492,6 +3637,11 @@ PML_API float pml_dot(const float *a, const float *b, size_t n);
    a row outside 0 … n_out-1 is PML_E_USAGE. */
 PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row);
 
+/* n elements of type F32, F16 or BF16, else PML_E_UNSUPPORTED.  To f32 is exact; from f32 the bits are those
+   of pml_f32_to_f16 and pml_f32_to_bf16 (§ 8): nearest, ties to even, subnormals kept.  x and y do not overlap. */
+PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n);
+PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n);
+
 /* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL), W of type F32, F16
    or BF16.  Each output is pml_dot of a row of x and a row of W, plus the bias,
    whatever `rows` and the number of threads are.  y overlaps nothing.  Runs on all
@@ -2581,6 +3731,7 @@ typedef struct {
   void (*matvec)(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin, size_t end);
   void (*tile)(const pml__tile *t);
   void (*expand)(float *y, const void *w, pml_dtype type, size_t n);          /* to f32 */
+  void (*shrink)(void *y, const float *x, pml_dtype type, size_t n);          /* from f32 */
   float (*max)(const float *x, size_t n);                                     /* -inf for n = 0 */
   float (*sum)(const float *x, size_t n);
   float (*sum_sq)(const float *x, size_t n, float mean);                      /* Σ (x - mean)² */
@@ -2604,6 +3755,15 @@ typedef struct {
 #define PML__UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* One function for each level and mode; the type is chosen once per call. */
+#define PML__MATVEC(name, target, body, strict)                                                          \
+  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
+                           size_t end) {                                                                 \
+    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
+    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
+    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
+  }
+
 /* ── the definitions, in plain C ── */
 
 /* @tree */
@@ -2619,6 +3779,13 @@ PML__FN void pml__expand_scalar(float *y, const void *w, pml_dtype type, size_t 
   if (type == PML_F32 && n) memcpy(y, w, n * sizeof(float));
   if (type == PML_F16) for (size_t i = 0; i < n; i++) y[i] = pml_f16_to_f32(h[i]);
   if (type == PML_BF16) for (size_t i = 0; i < n; i++) y[i] = pml_bf16_to_f32(h[i]);
+}
+
+PML__FN void pml__shrink_scalar(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  if (type == PML_F32 && n) memcpy(y, x, n * sizeof(float));
+  if (type == PML_F16) for (size_t i = 0; i < n; i++) h[i] = pml_f32_to_f16(x[i]);
+  if (type == PML_BF16) for (size_t i = 0; i < n; i++) h[i] = pml_f32_to_bf16(x[i]);
 }
 
 /* @dot */
@@ -2837,14 +4004,6 @@ PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat 
   }
 }
 
-/* One function for each level and mode; the type is chosen once per call. */
-#define PML__MATVEC(name, target, body, strict)                                                          \
-  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
-                           size_t end) {                                                                 \
-    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
-    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
-    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
-  }
 PML__MATVEC(pml__matvec_avx2, PML__AVX2, pml__matvec8, false)
 PML__MATVEC(pml__matvec_avx2_strict, PML__AVX2, pml__matvec8, true)
 
@@ -2910,6 +4069,30 @@ PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type,
       _mm256_storeu_ps(y + i, type == PML_F16 ? pml__load8(h + i, PML_F16) : pml__load8(h + i, PML_BF16));
     }
   pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+/* bf16 in integers: AVX-512's own instruction takes a subnormal for 0. */
+PML__AVX2 PML__INLINE __m256i pml__bf16_8(const float *x) {
+  __m256i u = _mm256_castps_si256(_mm256_loadu_ps(x)), high = _mm256_srli_epi32(u, 16);
+  __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7FFF), _mm256_and_si256(high, _mm256_set1_epi32(1)));
+  __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, up), 16);
+  __m256i nan = _mm256_cmpgt_epi32(_mm256_and_si256(u, _mm256_set1_epi32(0x7FFFFFFF)),
+                                   _mm256_set1_epi32(0x7F800000));
+  return _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+}
+
+PML__AVX2 PML__FN void pml__shrink_avx2(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  size_t i = 0;
+  if (type == PML_F16)
+    for (; i + 8 <= n; i += 8)
+      _mm_storeu_si128((__m128i *)(void *)(h + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0)); /* 0: nearest, ties even */
+  if (type == PML_BF16)
+    for (; i + 16 <= n; i += 16) {
+      __m256i v = _mm256_packus_epi32(pml__bf16_8(x + i), pml__bf16_8(x + i + 8)); /* 0-3 8-11 4-7 12-15 */
+      _mm256_storeu_si256((__m256i *)(void *)(h + i), _mm256_permute4x64_epi64(v, 0xD8));
+    }
+  pml__shrink_scalar(h + i, x + i, type, n - i);
 }
 
 PML__AVX2 PML__FN float pml__max_avx2(const float *x, size_t n) {
@@ -3323,16 +4506,422 @@ PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *pr
 
 #endif /* PML__X86 */
 
+#if defined(PML__ARM) || defined(PML__WASM_SIMD)
+
+/* ── 128 bits, NEON and WASM SIMD128: the sixteen lanes are four registers, v[0] = lanes 0-3 …
+   gcc and clang let +, -, ·, / and < work on a vector type and choose the instruction; names of
+   instructions stand only where the two machines differ. ── */
+
+#define PML__SIMD4 1
+typedef float pml__f4 __attribute__((vector_size(16)));
+typedef float pml__f4_in_memory __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t pml__i4 __attribute__((vector_size(16)));
+typedef uint32_t pml__u4 __attribute__((vector_size(16)));
+
+/* Element i of the result is element i of a ++ b. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define PML__SHUFFLE4(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define PML__SHUFFLE4(a, b, i, j, k, l) __builtin_shuffle(a, b, (pml__i4){i, j, k, l})
+#endif
+
+PML__INLINE pml__f4 pml__load4(const float *p) { return *(const pml__f4_in_memory *)p; }
+PML__INLINE void pml__store4(float *p, pml__f4 v) { *(pml__f4_in_memory *)p = v; }
+PML__INLINE pml__f4 pml__set4(float f) { return (pml__f4){f, f, f, f}; }
+PML__INLINE pml__f4 pml__pick4(pml__i4 mask, pml__f4 yes, pml__f4 no) {
+  return (pml__f4)((mask & (pml__i4)yes) | (~mask & (pml__i4)no));
+}
+
+/* WASM has no fused multiply-add: its default mode equals strict. */
+PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
+#if defined(PML__ARM)
+  if (!strict) return (pml__f4)vfmaq_f32((float32x4_t)acc, (float32x4_t)a, (float32x4_t)b);
+#endif
+  (void)strict;
+  return acc + a * b;
+}
+
+/* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
+   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+/* @f16_4 */
+PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
+  if (type == PML_F32) return pml__load4((const float *)p);
+#if defined(PML__ARM)
+  uint16x4_t h = vld1_u16((const uint16_t *)p);
+  if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
+  return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
+#else
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  if (type == PML_BF16) return (pml__f4)(h << 16);
+  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
+  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
+  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
+  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+#endif
+}
+/* @end */
+
+/* The tree for four sums at once; a, b, c, d are the lanes of one sum each. */
+PML__INLINE pml__f4 pml__tree4(const pml__f4 *a, const pml__f4 *b, const pml__f4 *c, const pml__f4 *d) {
+  pml__f4 s = (a[0] + a[2]) + (a[1] + a[3]), t = (b[0] + b[2]) + (b[1] + b[3]);
+  pml__f4 u = (c[0] + c[2]) + (c[1] + c[3]), v = (d[0] + d[2]) + (d[1] + d[3]);
+  s = PML__SHUFFLE4(s, t, 0, 1, 4, 5) + PML__SHUFFLE4(s, t, 2, 3, 6, 7);
+  u = PML__SHUFFLE4(u, v, 0, 1, 4, 5) + PML__SHUFFLE4(u, v, 2, 3, 6, 7);
+  return PML__SHUFFLE4(s, u, 0, 2, 4, 6) + PML__SHUFFLE4(s, u, 1, 3, 5, 7);
+}
+
+PML__INLINE float pml__dot4(const float *a, const float *b, size_t n, bool strict) {
+  pml__f4 lane[4] = {{0}};
+  float ta[16] = {0}, tb[16] = {0};
+  for (size_t i = 0; i < n; i += 16, a += 16, b += 16) {
+    if (n - i < 16) { /* the missing end counts as 0·0 */
+      memcpy(ta, a, (n - i) * sizeof(float));
+      memcpy(tb, b, (n - i) * sizeof(float));
+      a = ta, b = tb;
+    }
+    PML__UNROLL for (int q = 0; q < 4; q++)
+      lane[q] = pml__madd4(pml__load4(a + 4 * q), pml__load4(b + 4 * q), lane[q], strict);
+  }
+  return pml__tree4(lane, lane, lane, lane)[0];
+}
+
+/* ARM64 has 32 registers, a processor that runs WASM often 16: four sums side by side, or two. */
+#if defined(PML__ARM)
+#define PML__ROWS4 4
+#define PML__OUTS4 2
+#else
+#define PML__ROWS4 2
+#define PML__OUTS4 1
+#endif
+
+PML__INLINE void pml__matvec4(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,
+                              size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += PML__ROWS4) {
+    const unsigned char *row[PML__ROWS4]; /* past the end the last row is computed again and dropped */
+    pml__f4 lane[PML__ROWS4][4];
+    PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      PML__UNROLL for (int q = 0; q < 4; q++) lane[r][q] = pml__set4(0);
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16)
+      PML__UNROLL for (size_t q = 0; q < 4; q++) {
+        pml__f4 v = pml__load4(x + k + 4 * q);
+        PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++)
+          lane[r][q] = pml__madd4(pml__load4_as(row[r] + (k + 4 * q) * size, type), v, lane[r][q], strict);
+      }
+    if (k < n) {
+      float tx[16] = {0};
+      memcpy(tx, x + k, (n - k) * sizeof(float));
+      PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++) {
+        unsigned char tw[64] = {0};
+        memcpy(tw, row[r] + k * size, (n - k) * size);
+        PML__UNROLL for (size_t q = 0; q < 4; q++)
+          lane[r][q] = pml__madd4(pml__load4_as(tw + 4 * q * size, type), pml__load4(tx + 4 * q), lane[r][q],
+                                  strict);
+      }
+    }
+    float sum[4];
+    pml__store4(sum, pml__tree4(lane[0], lane[1], lane[PML__ROWS4 - 2], lane[PML__ROWS4 - 1]));
+    for (size_t r = 0; r < PML__ROWS4 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+
+/* Up to 3 rows × 2 outputs (WASM: 1), whose lanes are 24 (12) registers. */
+PML__INLINE void pml__tile4(const pml__tile *t, int R, bool strict) {
+  for (int o = 0; o < 4; o += PML__OUTS4) {
+    pml__f4 lane[3][PML__OUTS4][4];
+    PML__UNROLL for (int i = 0; i < R * PML__OUTS4; i++)
+      PML__UNROLL for (int q = 0; q < 4; q++) {
+        int r = i / PML__OUTS4, c = i % PML__OUTS4;
+        lane[r][c][q] = t->first ? pml__set4(0) : pml__load4(t->acc + (r * 4 + o + c) * 16 + q * 4);
+      }
+    float tx[3][16] = {{0}}, tw[2][16] = {{0}};
+    const float *x = t->x, *w0 = t->w[o], *w1 = t->w[o + PML__OUTS4 - 1];
+    size_t ldx = t->ldx;
+    for (size_t k = 0; k < t->k; k += 16, x += 16, w0 += 16, w1 += 16) {
+      size_t rest = t->k - k;
+      if (rest < 16) { /* the missing end counts as 0·0 */
+        for (int r = 0; r < R; r++) memcpy(tx[r], x + (size_t)r * ldx, rest * sizeof(float));
+        memcpy(tw[0], w0, rest * sizeof(float));
+        memcpy(tw[1], w1, rest * sizeof(float));
+        x = tx[0], ldx = 16, w0 = tw[0], w1 = tw[1];
+      }
+      PML__UNROLL for (int q = 0; q < 4; q++) {
+        pml__f4 a = pml__load4(w0 + 4 * q), b = pml__load4(w1 + 4 * q);
+        PML__UNROLL for (int r = 0; r < R; r++) {
+          pml__f4 v = pml__load4(x + (size_t)r * ldx + 4 * q);
+          lane[r][0][q] = pml__madd4(a, v, lane[r][0][q], strict);
+          if (PML__OUTS4 > 1)
+            lane[r][PML__OUTS4 - 1][q] = pml__madd4(b, v, lane[r][PML__OUTS4 - 1][q], strict);
+        }
+      }
+    }
+    PML__UNROLL for (int r = 0; r < R; r++) {
+      if (t->last) {
+        float sum[4];
+        pml__f4 *first = lane[r][0], *second = lane[r][PML__OUTS4 - 1];
+        pml__store4(sum, pml__tree4(first, second, first, second));
+        for (int c = 0; c < PML__OUTS4 && o + c < t->n_out; c++)
+          t->y[(size_t)r * t->ldy + (size_t)(o + c)] = t->bias ? sum[c] + t->bias[o + c] : sum[c];
+      } else {
+        PML__UNROLL for (int i = 0; i < 4 * PML__OUTS4; i++)
+          pml__store4(t->acc + (r * 4 + o + i / 4) * 16 + i % 4 * 4, lane[r][i / 4][i % 4]);
+      }
+    }
+  }
+}
+
+/* The versions for one mode: dot, matvec, tile. */
+#define PML__MODE4(suffix, strict)                                                                       \
+  PML__FN float pml__dot_##suffix(const float *a, const float *b, size_t n) {                            \
+    return pml__dot4(a, b, n, strict);                                                                   \
+  }                                                                                                      \
+  PML__MATVEC(pml__matvec_##suffix, , pml__matvec4, strict)                                              \
+  PML__FN void pml__tile_##suffix(const pml__tile *t) {                                                  \
+    if (t->rows == 3) pml__tile4(t, 3, strict);                                                          \
+    else if (t->rows == 2) pml__tile4(t, 2, strict);                                                     \
+    else pml__tile4(t, 1, strict);                                                                       \
+  }
+PML__MODE4(simd4_strict, true)
+#if defined(PML__ARM)
+PML__MODE4(neon, false)
+#endif
+
+PML__FN void pml__expand_simd4(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4_as(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4_as(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__INLINE void pml__shrink4_as(uint16_t *y, const float *x, pml_dtype type) {
+  pml__f4 f = pml__load4(x);
+  pml__u4 u = (pml__u4)f, a = u & 0x7FFFFFFF, nan = (pml__u4)(a > 0x7F800000), r;
+#if defined(PML__ARM)
+  if (type == PML_F16) {
+    vst1_u16(y, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)f)));
+    return;
+  }
+#endif
+  if (type == PML_BF16) {
+    pml__u4 rounded = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+    r = (rounded & ~nan) | ((u >> 16 | 0x40) & nan);
+  } else { /* a sum with 0.5 has steps of 2^-24, those of a subnormal f16: the addition rounds */
+    pml__u4 small = (pml__u4)((pml__f4)a + 0.5f) - 0x3F000000, normal = a - (112u << 23);
+    normal = (normal + 0xFFF + ((normal >> 13) & 1)) >> 13;
+    pml__u4 tiny = (pml__u4)(a < 0x38800000), big = (pml__u4)(a >= 0x47800000) & ~nan;
+    r = (small & tiny) | (normal & ~(tiny | big | nan)) | (0x7C00 & big);
+    r |= (0x7E00 | ((a >> 13) & 0x3FF)) & nan;
+    r |= (u >> 16) & 0x8000;
+  }
+#if defined(PML__ARM)
+  vst1_u16(y, vmovn_u32((uint32x4_t)r));
+#else
+  wasm_v128_store64_lane(y, wasm_u16x8_narrow_i32x4((v128_t)r, (v128_t)r), 0);
+#endif
+}
+
+PML__FN void pml__shrink_simd4(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 4 <= n; i += 4) pml__shrink4_as(h + i, x + i, PML_F16);
+  if (type == PML_BF16) for (; i + 4 <= n; i += 4) pml__shrink4_as(h + i, x + i, PML_BF16);
+  pml__shrink_scalar(h + i, x + i, type, n - i);
+}
+
+PML__FN float pml__max_simd4(const float *x, size_t n) {
+  float lane[16];
+  pml__f4 m[4];
+  size_t i = 0;
+  PML__UNROLL for (int q = 0; q < 4; q++) m[q] = pml__set4(-HUGE_VALF);
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 v = pml__load4(x + i + 4 * q);
+      m[q] = pml__pick4((pml__i4)(v > m[q]), v, m[q]); /* NaN is never greater */
+    }
+  PML__UNROLL for (int q = 0; q < 4; q++) pml__store4(lane + 4 * q, m[q]);
+  float most = pml__max_scalar(lane, 16), rest = pml__max_scalar(x + i, n - i);
+  return rest > most ? rest : most;
+}
+
+/* The lanes as an array, the last n elements added, and the tree. */
+PML__INLINE float pml__finish4(const pml__f4 v[4], const float *x, size_t n) {
+  float lane[16];
+  PML__UNROLL for (int q = 0; q < 4; q++) pml__store4(lane + 4 * q, v[q]);
+  for (size_t j = 0; j < n; j++) lane[j] += x[j];
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__sum_simd4(const float *x, size_t n) {
+  pml__f4 lane[4] = {{0}};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) lane[q] += pml__load4(x + i + 4 * q);
+  return pml__finish4(lane, x + i, n - i);
+}
+
+PML__FN float pml__sum_sq_simd4(const float *x, size_t n, float mean) {
+  pml__f4 lane[4] = {{0}};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 v = pml__load4(x + i + 4 * q) - pml__set4(mean);
+      lane[q] += v * v;
+    }
+  float rest[16];
+  for (size_t j = 0; i + j < n; j++) rest[j] = (x[i + j] - mean) * (x[i + j] - mean);
+  return pml__finish4(lane, rest, n - i);
+}
+
+/* pml_expf (§ 8), operation by operation, on 4 numbers. */
+/* @exp4 */
+PML__INLINE pml__f4 pml__exp4(pml__f4 x) {
+  const pml__f4 round = pml__set4(PML__EXP_ROUND), low = pml__set4(-104.0f), high = pml__set4(89.0f);
+  x = pml__pick4((pml__i4)(low > x), low, x);
+  x = pml__pick4((pml__i4)(high < x), high, x);
+  pml__f4 t = x * PML__EXP_LOG2E + round, n = t - round;
+  pml__f4 r = x - n * PML__EXP_LN2_HI;
+  r = r - n * PML__EXP_LN2_LO;
+  pml__f4 p = pml__set4(PML__EXP_C6);
+  p = p * r + PML__EXP_C5;
+  p = p * r + PML__EXP_C4;
+  p = p * r + PML__EXP_C3;
+  p = p * r + PML__EXP_C2;
+  p = p * (r * r) + r;
+  p = p + 1.0f;
+  pml__i4 k = (pml__i4)((pml__u4)t - (pml__u4)round), k1 = k >> 1, k2 = k - k1;
+  return p * (pml__f4)((pml__u4)(k1 + 127) << 23) * (pml__f4)((pml__u4)(k2 + 127) << 23);
+}
+/* @end */
+
+PML__FN float pml__exp_sum_simd4(float *x, size_t n, float max) {
+  pml__f4 lane[4] = {{0}}, m = pml__set4(max);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 e = pml__exp4(pml__load4(x + i + 4 * q) - m);
+      pml__store4(x + i + 4 * q, e);
+      lane[q] += e;
+    }
+  float rest[16] = {0};
+  if (i < n) memcpy(rest, x + i, (n - i) * sizeof(float));
+  for (size_t q = 0; q < 16; q += 4) pml__store4(rest + q, pml__exp4(pml__load4(rest + q) - m));
+  if (i < n) memcpy(x + i, rest, (n - i) * sizeof(float));
+  return pml__finish4(lane, rest, n - i);
+}
+
+PML__FN void pml__norm_simd4(float *y, const float *x, const float *w, const float *b, size_t n, float mean,
+                             float inv) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 v = (pml__load4(x + i) - mean) * inv * pml__load4(w + i);
+    if (b) v = v + pml__load4(b + i);
+    pml__store4(y + i, v);
+  }
+  pml__norm_scalar(y + i, x + i, w + i, b ? b + i : NULL, n - i, mean, inv);
+}
+
+PML__INLINE pml__f4 pml__sigmoid4(pml__f4 x) {
+  pml__f4 one = pml__set4(1.0f), e = pml__exp4((pml__f4)((pml__u4)x | 0x80000000u));
+  return pml__pick4((pml__i4)(x < pml__set4(0)), e, one) / (one + e);
+}
+
+PML__FN void pml__act_simd4(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 v = pml__load4(x + i), u = v;
+    if (kind == PML__GELU) u = PML__GELU_A * (v + PML__GELU_B * (v * v * v));
+    v = v * pml__sigmoid4(u);
+    if (kind == PML__SWIGLU) v = v * pml__load4(up + i);
+    pml__store4(y + i, v);
+  }
+  pml__act_scalar(y + i, x + i, up ? up + i : NULL, n - i, kind);
+}
+
+PML__FN void pml__axpy_simd4(float *y, float a, const float *x, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4(y + i) + a * pml__load4(x + i));
+  pml__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+PML__FN void pml__scale_simd4(float *y, float a, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4(y + i) * a);
+  pml__scale_scalar(y + i, a, n - i);
+}
+
+PML__FN void pml__rope_simd4(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 c = pml__load4(cos + i), s = pml__load4(sin + i);
+    if (b) {
+      pml__f4 u = pml__load4(a + i), v = pml__load4(b + i);
+      pml__store4(a + i, u * c - v * s);
+      pml__store4(b + i, u * s + v * c);
+    } else { /* side by side: the even and the odd places apart, and together again */
+      pml__f4 lo = pml__load4(a + 2 * i), hi = pml__load4(a + 2 * i + 4);
+      pml__f4 u = PML__SHUFFLE4(lo, hi, 0, 2, 4, 6), v = PML__SHUFFLE4(lo, hi, 1, 3, 5, 7);
+      pml__f4 even = u * c - v * s, odd = u * s + v * c;
+      pml__store4(a + 2 * i, PML__SHUFFLE4(even, odd, 0, 4, 1, 5));
+      pml__store4(a + 2 * i + 4, PML__SHUFFLE4(even, odd, 2, 6, 3, 7));
+    }
+  }
+  pml__rope_scalar(a + (b ? i : 2 * i), b ? b + i : NULL, cos + i, sin + i, n - i);
+}
+
+/* N heads × 8 components stay in registers while the positions pass. */
+PML__INLINE void pml__mix4(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                           size_t n_pos, int heads, size_t dim, int N) {
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    pml__f4 acc[8][2];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h][0] = pml__load4(out + row * ldo + i);
+      acc[h][1] = pml__load4(out + row * ldo + i + 4);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      pml__f4 x0 = pml__load4(v[p] + i), x1 = pml__load4(v[p] + i + 4);
+      PML__UNROLL for (int h = 0; h < N; h++) {
+        acc[h][0] += pr[h][p] * x0;
+        acc[h][1] += pr[h][p] * x1;
+      }
+    }
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      if (h >= heads) break;
+      pml__store4(out + (size_t)h * ldo + i, acc[h][0]);
+      pml__store4(out + (size_t)h * ldo + i + 4, acc[h][1]);
+    }
+  }
+  for (int h = 0; h < heads && i < dim; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t j = i; j < dim; j++) out[(size_t)h * ldo + j] += prob[(size_t)h * ldp + p] * v[p][j];
+}
+PML__FN void pml__mix_simd4(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                            size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+#endif /* PML__ARM or PML__WASM_SIMD */
+
 /* ── the table, and what the rest of the library calls ── */
 
 #define PML__KERNELS_AVX2                                                                              \
-  .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
+  .shrink = pml__shrink_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
   .axpy = pml__axpy_avx2, .scale = pml__scale_avx2, .rope = pml__rope_avx2
 
 /* Read on each public call, so that the level and the mode can change between calls. */
 PML__FN const pml__kernels *pml__kernels_now(void) {
   static const pml__kernels scalar = {
-      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__max_scalar,
+      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__shrink_scalar, pml__max_scalar,
       pml__sum_scalar, pml__sum_sq_scalar, pml__exp_sum_scalar, pml__norm_scalar, pml__act_scalar,
       pml__axpy_scalar, pml__scale_scalar, pml__rope_scalar, pml__mix_scalar};
 #if defined(PML__X86)
@@ -3353,19 +4942,37 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
   pml_cpu_level_t level = pml_cpu_level();
   if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
   if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
+#elif defined(PML__SIMD4)
+#define PML__KERNELS_SIMD4                                                                               \
+  .tile_rows = 3, .expand = pml__expand_simd4, .shrink = pml__shrink_simd4, .max = pml__max_simd4,       \
+  .sum = pml__sum_simd4, .sum_sq = pml__sum_sq_simd4, .exp_sum = pml__exp_sum_simd4,                     \
+  .norm = pml__norm_simd4, .act = pml__act_simd4, .axpy = pml__axpy_simd4, .scale = pml__scale_simd4,    \
+  .rope = pml__rope_simd4, .mix = pml__mix_simd4
+  static const pml__kernels simd4_strict = {.dot = pml__dot_simd4_strict, .matvec = pml__matvec_simd4_strict,
+                                            .tile = pml__tile_simd4_strict, PML__KERNELS_SIMD4};
+#if defined(PML__ARM)
+  static const pml__kernels neon = {.dot = pml__dot_neon, .matvec = pml__matvec_neon, .tile = pml__tile_neon,
+                                    PML__KERNELS_SIMD4};
+  if (pml_cpu_level() == PML_CPU_NEON && !pml_strict()) return &neon;
+#endif
+  if (pml_cpu_level() != PML_CPU_SCALAR) return &simd4_strict;
 #endif
   return &scalar;
 }
 
 PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__kernels_now()->dot(a, b, n); }
 
+PML__FN pml_status pml__type_check(pml_dtype type, const char *who) {
+  if (type == PML_F32 || type == PML_F16 || type == PML_BF16) return PML_OK;
+  const pml_dtype_info_t *info = pml_dtype_info((int)type);
+  return pml_fail(PML_E_UNSUPPORTED,
+                  "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16", who,
+                  info ? info->name : "unknown", (int)type);
+}
+
 PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
-  if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
-    const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
-    return pml_fail(PML_E_UNSUPPORTED,
-                    "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16",
-                    who, info ? info->name : "unknown", (int)w->type);
-  }
+  pml_status st = pml__type_check(w->type, who);
+  if (st != PML_OK) return st;
   if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
     return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
                     w->n_out, w->n_in);
@@ -3380,6 +4987,18 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
   size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
   pml__kernels_now()->expand(y, (const unsigned char *)w->data + (size_t)row * n * size, w->type, n);
   return PML_OK;
+}
+
+PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n) {
+  pml_status st = pml__type_check(type, "pml_to_f32");
+  if (st == PML_OK) pml__kernels_now()->expand(y, x, type, n);
+  return st;
+}
+
+PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n) {
+  pml_status st = pml__type_check(type, "pml_from_f32");
+  if (st == PML_OK) pml__kernels_now()->shrink(y, x, type, n);
+  return st;
 }
 
 #define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 1024 · 4 bytes stay in the second cache */
@@ -3596,7 +5215,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 12  MATRIX MULTIPLICATION                             needs § 1 § 2 § 4 § 5 § 8
+   § 12  MATRIX MULTIPLICATION                        needs § 1 § 2 § 4 § 5 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    Nine tenths of a training step are products of two matrices.  The definition
    is three loops:
@@ -3900,6 +5519,77 @@ PML__GEMM_AVX2 PML__FN void pml__gemm_copy_avx2(float *dst, size_t stride, const
 }
 #endif /* PML__X86 */
 
+#if defined(PML__SIMD4)
+/* The tile on registers of 4 (§ 11).  ARM64: 8 × 12 numbers, 24 of 32 registers; one step of k loads 3
+   registers of B and 2 of A for 24 multiply-adds.  WASM: 4 × 8, since its processor may have 16. */
+#if defined(PML__ARM)
+#define PML__GEMM_MR4 8
+#define PML__GEMM_NR4 12
+#else
+#define PML__GEMM_MR4 4
+#define PML__GEMM_NR4 8
+#endif
+
+/* @gemm_tile_4 */
+PML__GEMM_INLINE void pml__gemm_tile_4(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                       bool load, bool strict) {
+  enum { M = PML__GEMM_MR4, V = PML__GEMM_NR4 / 4 };
+  pml__f4 acc[M][V];
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++)
+      acc[m][v] = load ? pml__load4(c + m * ldc + 4 * v) : pml__set4(0);
+  for (size_t k = 0; k < kc; k++, a += M, b += 4 * V) {
+    pml__f4 ak[M / 4], bk[V];
+    PML__GEMM_UNROLL for (size_t m = 0; m < M / 4; m++) ak[m] = pml__load4(a + 4 * m);
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) bk[v] = pml__load4(b + 4 * v);
+    PML__GEMM_UNROLL for (size_t m = 0; m < M; m++) {
+      pml__f4 am = pml__set4(ak[m / 4][m % 4]); /* ARM multiplies by one lane of a register */
+      PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) acc[m][v] = pml__madd4(am, bk[v], acc[m][v], strict);
+    }
+  }
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) pml__store4(c + m * ldc + 4 * v, acc[m][v]);
+}
+/* @end */
+
+PML__FN void pml__gemm_4(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, false);
+}
+PML__FN void pml__gemm_4_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, true);
+}
+
+/* Turns 4 × 4 blocks in registers; stride is a multiple of 4. */
+PML__FN void pml__gemm_turn_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t r = 0; r < stride; r += 4) {
+    size_t have = r >= rows ? 0 : rows - r < 4 ? rows - r : 4, k = 0;
+    for (; k + 4 <= kc; k += 4) {
+      pml__f4 v[4];
+      PML__GEMM_UNROLL for (size_t i = 0; i < 4; i++)
+        v[i] = i < have ? pml__load4(src + (r + i) * ld + k) : pml__set4(0);
+      pml__f4 p = PML__SHUFFLE4(v[0], v[1], 0, 4, 1, 5), q = PML__SHUFFLE4(v[2], v[3], 0, 4, 1, 5);
+      pml__f4 s = PML__SHUFFLE4(v[0], v[1], 2, 6, 3, 7), t = PML__SHUFFLE4(v[2], v[3], 2, 6, 3, 7);
+      float *to = dst + k * stride + r;
+      pml__store4(to, PML__SHUFFLE4(p, q, 0, 1, 4, 5));
+      pml__store4(to + stride, PML__SHUFFLE4(p, q, 2, 3, 6, 7));
+      pml__store4(to + 2 * stride, PML__SHUFFLE4(s, t, 0, 1, 4, 5));
+      pml__store4(to + 3 * stride, PML__SHUFFLE4(s, t, 2, 3, 6, 7));
+    }
+    for (; k < kc; k++)
+      for (size_t i = 0; i < 4; i++) dst[k * stride + r + i] = i < have ? src[(r + i) * ld + k] : 0.0f;
+  }
+}
+
+/* Four at a time while four are there: what is missing is not read. */
+PML__FN void pml__gemm_copy_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++, src += ld, dst += stride) {
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4) pml__store4(dst + r, pml__load4(src + r));
+    for (; r < stride; r++) dst[r] = r < rows ? src[r] : 0.0f;
+  }
+}
+#endif /* PML__SIMD4 */
+
 PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
 #if defined(PML__X86)
   if (level == PML_CPU_AVX512)
@@ -3908,6 +5598,10 @@ PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
   if (level == PML_CPU_AVX2)
     return (pml__gemm_kernel){6, 16, 8, strict ? pml__gemm_avx2_strict : pml__gemm_avx2,
                               pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+#elif defined(PML__SIMD4)
+  if (level != PML_CPU_SCALAR)
+    return (pml__gemm_kernel){PML__GEMM_MR4, PML__GEMM_NR4, PML__GEMM_MR4,
+                              strict ? pml__gemm_4_strict : pml__gemm_4, pml__gemm_turn_4, pml__gemm_copy_4};
 #endif
   (void)level;
   return (pml__gemm_kernel){4, 8, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
@@ -4072,6 +5766,11 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
    out are multiplied by e^(m - m'); at the end out is divided by l.  The memory is
    8·256 scores, on the stack, at any length.
 
+   A sliding window w (Mistral 7B: 4096, Phi-3-mini: 2047) lets a row see only the last w
+   positions, itself among them.  Positions before that are not masked but not read:
+   the loop begins at n_visible - w.  Layers still pass on what they saw, so L layers
+   reach back L·(w - 1) positions.
+
    Cost per row and head: 2·S·h multiply-adds.  Decoding reads K and V once, 2·S·G·h
    numbers: at 32768 positions and G·h = 128 that is 33 MB a layer.
    The traps.  Cutting the sum where the cache's blocks end would make the result
@@ -4082,7 +5781,8 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
    that is applied after softmax leaves weight on the future: n_visible cuts first.
    Source: Vaswani et al. 2017 (arXiv:1706.03762); Milakov and Gimelshein 2018, Online
    normalizer calculation for softmax (arXiv:1805.02867); Dao et al. 2022,
-   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
+   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180);
+   Jiang et al. 2023, Mistral 7B, for the window (arXiv:2310.06825).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where a sequence's keys and values lie: position p is row p mod block_size of
@@ -4104,6 +5804,13 @@ typedef struct {
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible);
 
+/* The same through a sliding window: of its n_visible[t] positions row t sees the last
+   `window`; 0 is no window.  A window that reaches back to position 0 gives the bits of
+   pml_attention.  Positions before the window are not read: their blocks may be gone. */
+PML_API pml_status pml_attention_window(float *out, const float *q, int T, int n_heads, int n_kv_heads,
+                                        int head_dim, const pml_kv_view *const *view, const int32_t *n_visible,
+                                        int window);
+
 #ifdef PML__IMPL
 
 #define PML__ATT_CHUNK 256   /* positions between two looks at the maximum */
@@ -4113,10 +5820,14 @@ typedef struct {
   const pml__kernels *kernels;
   float *out;
   const float *q;
-  int T, n_heads, n_kv_heads, head_dim;
+  int T, n_heads, n_kv_heads, head_dim, window;
   const pml_kv_view *const *view;
   const int32_t *n_visible;
 } pml__att_job;
+
+PML__FN size_t pml__att_begin(int n_visible, int window) {
+  return window > 0 && n_visible > window ? (size_t)(n_visible - window) : 0;
+}
 
 /* k[i], v[i]: the rows of positions first … first+n-1 of one kv head, offset floats into a position. */
 PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *view, size_t first, size_t n,
@@ -4161,10 +5872,11 @@ PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *
   }
 }
 
-/* One row's `heads` query heads (at most 8) that share one kv head.  out[heads,dim] holds the sums. */
+/* One row's `heads` query heads (at most 8) that share one kv head, over positions begin … n_visible-1.
+   out[heads,dim] holds the sums. */
 /* @attention */
 PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, int heads, size_t dim,
-                            const pml_kv_view *view, size_t n_visible, size_t offset) {
+                            const pml_kv_view *view, size_t begin, size_t n_visible, size_t offset) {
   _Alignas(64) float score[PML__ATT_HEADS * PML__ATT_CHUNK];
   const float *k[PML__ATT_CHUNK], *v[PML__ATT_CHUNK];
   float m[PML__ATT_HEADS], l[PML__ATT_HEADS], scale = 1.0f / sqrtf((float)dim);
@@ -4173,15 +5885,16 @@ PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, 
     l[h] = 0;
   }
   memset(out, 0, (size_t)heads * dim * sizeof(float));
-  for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
-    size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
+  for (size_t first = begin, n; first < n_visible; first += n) {
+    n = PML__ATT_CHUNK - first % PML__ATT_CHUNK; /* to the next cut */
+    if (n > n_visible - first) n = n_visible - first;
     pml__att_rows(k, v, view, first, n, offset);
     pml__att_scores(kn, score, q, heads, dim, k, v, n);
     for (int h = 0; h < heads; h++) {
       float *s = score + h * PML__ATT_CHUNK;
       kn->scale(s, scale, n);
       float top = kn->max(s, n);
-      if (top > m[h] && first > 0) { /* a new maximum: what was summed so far shrinks */
+      if (top > m[h] && first > begin) { /* a new maximum: what was summed so far shrinks */
         float shrink = pml_expf(m[h] - top);
         l[h] *= shrink;
         kn->scale(out + (size_t)h * dim, shrink, dim);
@@ -4205,25 +5918,31 @@ PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
     for (int h = 0; h < group; h += PML__ATT_HEADS) {
       int heads = group - h < PML__ATT_HEADS ? group - h : PML__ATT_HEADS;
       size_t at = (t * (size_t)j->n_heads + g * (size_t)group + (size_t)h) * dim;
-      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t],
-                     g * dim);
+      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t],
+                     pml__att_begin(j->n_visible[t], j->window), (size_t)j->n_visible[t], g * dim);
     }
   }
 }
 
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible) {
-  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads)
-    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit", T,
-                    n_heads, n_kv_heads, head_dim);
+  return pml_attention_window(out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible, 0);
+}
+
+PML_API pml_status pml_attention_window(float *out, const float *q, int T, int n_heads, int n_kv_heads,
+                                        int head_dim, const pml_kv_view *const *view, const int32_t *n_visible,
+                                        int window) {
+  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads || window < 0)
+    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d, window %d do not fit",
+                    T, n_heads, n_kv_heads, head_dim, window);
   double work = 0;
   for (int t = 0; t < T; t++) {
     if (n_visible[t] < 0 || (n_visible[t] > 0 && view[t]->block_size < 1))
       return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t,
                       (int)n_visible[t], view[t]->block_size);
-    work += (double)n_visible[t] * n_heads * head_dim;
+    work += (double)(n_visible[t] - (int)pml__att_begin(n_visible[t], window)) * n_heads * head_dim;
   }
-  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible};
+  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, window, view, n_visible};
   size_t items = (size_t)T * (size_t)n_kv_heads;
   pml_parallel(items, work < 32768 ? items : 1, pml__att_range, &j);
   return PML_OK;
@@ -4830,13 +6549,20 @@ PML_API void pml_json_put_num(pml_buf *out, double x) {
      10000 and up   11110xxx 10xxxxxx 10xxxxxx 10xxxxxx  21 bits   😀
 
    A tokenizer splits text into words before it merges anything, and for that it
-   asks of each code point: letter, number or white space?  Unicode 15 answers
-   for 1,114,112 of them.  The answer rarely changes from one to the next, so the
-   table lists only the places where it does: 1,562 entries of code point · 4 +
-   class.  A lookup finds the last entry not above the code point by bisection,
-   11 steps; ASCII never gets there.  A second table of the same form holds the
-   columns that a character takes in a terminal: 0 for combining marks, 2 for
-   Chinese, Japanese, Korean and most emoji.
+   asks of each code point: letter, number, white space, punctuation, symbol or
+   mark?  Unicode 15 answers for 1,114,112 of them.  The answer rarely changes
+   from one to the next, so the table lists only the places where it does: 2,476
+   entries of code point · 8 + class.  A lookup finds the last entry not above the
+   code point by bisection, 12 steps; ASCII never gets there.  A second table of
+   the same form holds the columns that a character takes in a terminal: 0 for
+   combining marks, 2 for Chinese, Japanese, Korean and most emoji.
+
+   A tokenizer that reads "Führer" as "fuhrer" needs two more answers.  The lower
+   case is a distance that holds for a range: A to Z + 32, and from Ā on every
+   second letter + 1; 182 ranges.  Taking off accents means to decompose, ü is u
+   and a combining diaeresis, and to drop the marks that need no space of their
+   own (category Mn): 2,061 characters decompose, the 11,172 Korean syllables by
+   arithmetic.
 
    Where it goes wrong: "letter" is not "a to z", and a byte is not a character.
    é is two bytes or, as e and a combining accent, three; the accent alone is not
@@ -4863,6 +6589,17 @@ PML_API bool pml_is_letter(uint32_t cp); /* \p{L}: general category L* */
 PML_API bool pml_is_number(uint32_t cp); /* \p{N}: general category N*, ² and Ⅷ included */
 PML_API bool pml_is_space(uint32_t cp);  /* \s: property White_Space */
 
+PML_API bool pml_is_punct(uint32_t cp);  /* \p{P}: general category P* */
+PML_API bool pml_is_symbol(uint32_t cp); /* \p{S}: general category S*: + < € © */
+PML_API bool pml_is_mark(uint32_t cp);   /* \p{M}: general category M*, accents and vowel signs */
+
+/* The simple lower-case mapping: É gives é, what has none gives itself. */
+PML_API uint32_t pml_lower(uint32_t cp);
+/* What is left of cp without accents: its canonical decomposition less the marks
+   of category Mn.  Writes 0 to 3 code points and returns how many: ü gives u, the
+   accent alone nothing, 한 the three letters ᄒ ᅡ ᆫ, other characters themselves. */
+PML_API int pml_strip_accents(uint32_t cp, uint32_t out[3]);
+
 /* Terminal columns: 0 for controls, combining marks and formats, 2 for East
    Asian wide and fullwidth characters, else 1 (0xFFFFFFFF too: it is shown as �). */
 PML_API int pml_display_width(uint32_t cp);
@@ -4872,213 +6609,493 @@ PML_API int pml_display_width(uint32_t cp);
 /* clang-format off */
 /* generated from Unicode 15.0.0 by tests/gen_unicode.c: begin */
 static const uint32_t pml__class_table[] PML__UNUSED = {
-  0x0,0x27,0x38,0x83,0x84,0xC2,0xE8,0x105,0x16C,0x185,0x1EC,0x217,0x218,0x283,0x284,0x2A9,0x2AC,0x2CA,
-  0x2D0,0x2D5,0x2D8,0x2E6,0x2E9,0x2EC,0x2F2,0x2FC,0x301,0x35C,0x361,0x3DC,0x3E1,0xB08,0xB19,0xB48,0xB81,
-  0xB94,0xBB1,0xBB4,0xBB9,0xBBC,0xDC1,0xDD4,0xDD9,0xDE0,0xDE9,0xDF8,0xDFD,0xE00,0xE19,0xE1C,0xE21,0xE2C,
-  0xE31,0xE34,0xE39,0xE88,0xE8D,0xFD8,0xFDD,0x1208,0x1229,0x14C0,0x14C5,0x155C,0x1565,0x1568,0x1581,0x1624,
-  0x1741,0x17AC,0x17BD,0x17CC,0x1881,0x192C,0x1982,0x19A8,0x19B9,0x19C0,0x19C5,0x1B50,0x1B55,0x1B58,0x1B95,
-  0x1B9C,0x1BB9,0x1BC2,0x1BE9,0x1BF4,0x1BFD,0x1C00,0x1C41,0x1C44,0x1C49,0x1CC0,0x1D35,0x1E98,0x1EC5,0x1EC8,
-  0x1F02,0x1F29,0x1FAC,0x1FD1,0x1FD8,0x1FE9,0x1FEC,0x2001,0x2058,0x2069,0x206C,0x2091,0x2094,0x20A1,0x20A4,
-  0x2101,0x2164,0x2181,0x21AC,0x21C1,0x2220,0x2225,0x223C,0x2281,0x2328,0x2411,0x24E8,0x24F5,0x24F8,0x2541,
-  0x2544,0x2561,0x2588,0x259A,0x25C0,0x25C5,0x2604,0x2615,0x2634,0x263D,0x2644,0x264D,0x26A4,0x26A9,0x26C4,
-  0x26C9,0x26CC,0x26D9,0x26E8,0x26F5,0x26F8,0x2739,0x273C,0x2771,0x2778,0x277D,0x2788,0x279A,0x27C1,0x27C8,
-  0x27D2,0x27E8,0x27F1,0x27F4,0x2815,0x282C,0x283D,0x2844,0x284D,0x28A4,0x28A9,0x28C4,0x28C9,0x28D0,0x28D5,
-  0x28DC,0x28E1,0x28E8,0x2965,0x2974,0x2979,0x297C,0x299A,0x29C0,0x29C9,0x29D4,0x2A15,0x2A38,0x2A3D,0x2A48,
-  0x2A4D,0x2AA4,0x2AA9,0x2AC4,0x2AC9,0x2AD0,0x2AD5,0x2AE8,0x2AF5,0x2AF8,0x2B41,0x2B44,0x2B81,0x2B88,0x2B9A,
-  0x2BC0,0x2BE5,0x2BE8,0x2C15,0x2C34,0x2C3D,0x2C44,0x2C4D,0x2CA4,0x2CA9,0x2CC4,0x2CC9,0x2CD0,0x2CD5,0x2CE8,
-  0x2CF5,0x2CF8,0x2D71,0x2D78,0x2D7D,0x2D88,0x2D9A,0x2DC0,0x2DC5,0x2DCA,0x2DE0,0x2E0D,0x2E10,0x2E15,0x2E2C,
-  0x2E39,0x2E44,0x2E49,0x2E58,0x2E65,0x2E6C,0x2E71,0x2E74,0x2E79,0x2E80,0x2E8D,0x2E94,0x2EA1,0x2EAC,0x2EB9,
-  0x2EE8,0x2F41,0x2F44,0x2F9A,0x2FCC,0x3015,0x3034,0x3039,0x3044,0x3049,0x30A4,0x30A9,0x30E8,0x30F5,0x30F8,
-  0x3161,0x316C,0x3175,0x3178,0x3181,0x3188,0x319A,0x31C0,0x31E2,0x31FC,0x3201,0x3204,0x3215,0x3234,0x3239,
-  0x3244,0x3249,0x32A4,0x32A9,0x32D0,0x32D5,0x32E8,0x32F5,0x32F8,0x3375,0x337C,0x3381,0x3388,0x339A,0x33C0,
-  0x33C5,0x33CC,0x3411,0x3434,0x3439,0x3444,0x3449,0x34EC,0x34F5,0x34F8,0x3539,0x353C,0x3551,0x355C,0x3562,
-  0x357D,0x3588,0x359A,0x35E4,0x35E9,0x3600,0x3615,0x365C,0x3669,0x36C8,0x36CD,0x36F0,0x36F5,0x36F8,0x3701,
-  0x371C,0x379A,0x37C0,0x3805,0x38C4,0x38C9,0x38D0,0x3901,0x391C,0x3942,0x3968,0x3A05,0x3A0C,0x3A11,0x3A14,
-  0x3A19,0x3A2C,0x3A31,0x3A90,0x3A95,0x3A98,0x3A9D,0x3AC4,0x3AC9,0x3AD0,0x3AF5,0x3AF8,0x3B01,0x3B14,0x3B19,
-  0x3B1C,0x3B42,0x3B68,0x3B71,0x3B80,0x3C01,0x3C04,0x3C82,0x3CD0,0x3D01,0x3D20,0x3D25,0x3DB4,0x3E21,0x3E34,
-  0x4001,0x40AC,0x40FD,0x4102,0x4128,0x4141,0x4158,0x4169,0x4178,0x4185,0x4188,0x4195,0x419C,0x41B9,0x41C4,
-  0x41D5,0x4208,0x4239,0x423C,0x4242,0x4268,0x4281,0x4318,0x431D,0x4320,0x4335,0x4338,0x4341,0x43EC,0x43F1,
-  0x4924,0x4929,0x4938,0x4941,0x495C,0x4961,0x4964,0x4969,0x4978,0x4981,0x4A24,0x4A29,0x4A38,0x4A41,0x4AC4,
-  0x4AC9,0x4AD8,0x4AE1,0x4AFC,0x4B01,0x4B04,0x4B09,0x4B18,0x4B21,0x4B5C,0x4B61,0x4C44,0x4C49,0x4C58,0x4C61,
-  0x4D6C,0x4DA6,0x4DF4,0x4E01,0x4E40,0x4E81,0x4FD8,0x4FE1,0x4FF8,0x5005,0x59B4,0x59BD,0x5A03,0x5A05,0x5A6C,
-  0x5A81,0x5BAC,0x5BBA,0x5BC5,0x5BE4,0x5C01,0x5C48,0x5C7D,0x5CC8,0x5D01,0x5D48,0x5D81,0x5DB4,0x5DB9,0x5DC4,
-  0x5E01,0x5ED0,0x5F5D,0x5F60,0x5F71,0x5F74,0x5F82,0x5FA8,0x5FC2,0x5FE8,0x6042,0x6068,0x6081,0x61E4,0x6201,
-  0x6214,0x621D,0x62A4,0x62A9,0x62AC,0x62C1,0x63D8,0x6401,0x647C,0x651A,0x6541,0x65B8,0x65C1,0x65D4,0x6601,
-  0x66B0,0x66C1,0x6728,0x6742,0x676C,0x6801,0x685C,0x6881,0x6954,0x6A02,0x6A28,0x6A42,0x6A68,0x6A9D,0x6AA0,
-  0x6C15,0x6CD0,0x6D15,0x6D34,0x6D42,0x6D68,0x6E0D,0x6E84,0x6EB9,0x6EC2,0x6EE9,0x6F98,0x7001,0x7090,0x7102,
-  0x7128,0x7135,0x7142,0x7169,0x71F8,0x7201,0x7224,0x7241,0x72EC,0x72F5,0x7300,0x73A5,0x73B4,0x73B9,0x73D0,
-  0x73D5,0x73DC,0x73E9,0x73EC,0x7401,0x7700,0x7801,0x7C58,0x7C61,0x7C78,0x7C81,0x7D18,0x7D21,0x7D38,0x7D41,
-  0x7D60,0x7D65,0x7D68,0x7D6D,0x7D70,0x7D75,0x7D78,0x7D7D,0x7DF8,0x7E01,0x7ED4,0x7ED9,0x7EF4,0x7EF9,0x7EFC,
-  0x7F09,0x7F14,0x7F19,0x7F34,0x7F41,0x7F50,0x7F59,0x7F70,0x7F81,0x7FB4,0x7FC9,0x7FD4,0x7FD9,0x7FF4,0x8003,
-  0x802C,0x80A3,0x80A8,0x80BF,0x80C0,0x817F,0x8180,0x81C2,0x81C5,0x81C8,0x81D2,0x81E8,0x81FD,0x8202,0x8228,
-  0x8241,0x8274,0x8409,0x840C,0x841D,0x8420,0x8429,0x8450,0x8455,0x8458,0x8465,0x8478,0x8491,0x8494,0x8499,
-  0x849C,0x84A1,0x84A4,0x84A9,0x84B8,0x84BD,0x84E8,0x84F1,0x8500,0x8515,0x8528,0x8539,0x853C,0x8542,0x860D,
-  0x8616,0x8628,0x9182,0x9270,0x93AA,0x9400,0x9DDA,0x9E50,0xB001,0xB394,0xB3AD,0xB3BC,0xB3C9,0xB3D0,0xB3F6,
-  0xB3F8,0xB401,0xB498,0xB49D,0xB4A0,0xB4B5,0xB4B8,0xB4C1,0xB5A0,0xB5BD,0xB5C0,0xB601,0xB65C,0xB681,0xB69C,
-  0xB6A1,0xB6BC,0xB6C1,0xB6DC,0xB6E1,0xB6FC,0xB701,0xB71C,0xB721,0xB73C,0xB741,0xB75C,0xB761,0xB77C,0xB8BD,
-  0xB8C0,0xC003,0xC004,0xC015,0xC01E,0xC020,0xC086,0xC0A8,0xC0C5,0xC0D8,0xC0E2,0xC0ED,0xC0F4,0xC105,0xC25C,
-  0xC275,0xC280,0xC285,0xC3EC,0xC3F1,0xC400,0xC415,0xC4C0,0xC4C5,0xC63C,0xC64A,0xC658,0xC681,0xC700,0xC7C1,
-  0xC800,0xC882,0xC8A8,0xC922,0xC940,0xC946,0xC980,0xCA02,0xCA28,0xCAC6,0xCB00,0xD001,0x13700,0x13801,
-  0x29234,0x29341,0x293F8,0x29401,0x29834,0x29841,0x29882,0x298A9,0x298B0,0x29901,0x299BC,0x299FD,0x29A78,
-  0x29A81,0x29B9A,0x29BC0,0x29C5D,0x29C80,0x29C89,0x29E24,0x29E2D,0x29F2C,0x29F41,0x29F48,0x29F4D,0x29F50,
-  0x29F55,0x29F68,0x29FC9,0x2A008,0x2A00D,0x2A018,0x2A01D,0x2A02C,0x2A031,0x2A08C,0x2A0C2,0x2A0D8,0x2A101,
-  0x2A1D0,0x2A209,0x2A2D0,0x2A342,0x2A368,0x2A3C9,0x2A3E0,0x2A3ED,0x2A3F0,0x2A3F5,0x2A3FC,0x2A402,0x2A429,
-  0x2A498,0x2A4C1,0x2A51C,0x2A581,0x2A5F4,0x2A611,0x2A6CC,0x2A73D,0x2A742,0x2A768,0x2A781,0x2A794,0x2A799,
-  0x2A7C2,0x2A7E9,0x2A7FC,0x2A801,0x2A8A4,0x2A901,0x2A90C,0x2A911,0x2A930,0x2A942,0x2A968,0x2A981,0x2A9DC,
-  0x2A9E9,0x2A9EC,0x2A9F9,0x2AAC0,0x2AAC5,0x2AAC8,0x2AAD5,0x2AADC,0x2AAE5,0x2AAF8,0x2AB01,0x2AB04,0x2AB09,
-  0x2AB0C,0x2AB6D,0x2AB78,0x2AB81,0x2ABAC,0x2ABC9,0x2ABD4,0x2AC05,0x2AC1C,0x2AC25,0x2AC3C,0x2AC45,0x2AC5C,
-  0x2AC81,0x2AC9C,0x2ACA1,0x2ACBC,0x2ACC1,0x2AD6C,0x2AD71,0x2ADA8,0x2ADC1,0x2AF8C,0x2AFC2,0x2AFE8,0x2B001,
-  0x35E90,0x35EC1,0x35F1C,0x35F2D,0x35FF0,0x3E401,0x3E9B8,0x3E9C1,0x3EB68,0x3EC01,0x3EC1C,0x3EC4D,0x3EC60,
-  0x3EC75,0x3EC78,0x3EC7D,0x3ECA4,0x3ECA9,0x3ECDC,0x3ECE1,0x3ECF4,0x3ECF9,0x3ECFC,0x3ED01,0x3ED08,0x3ED0D,
-  0x3ED14,0x3ED19,0x3EEC8,0x3EF4D,0x3F4F8,0x3F541,0x3F640,0x3F649,0x3F720,0x3F7C1,0x3F7F0,0x3F9C1,0x3F9D4,
-  0x3F9D9,0x3FBF4,0x3FC42,0x3FC68,0x3FC85,0x3FCEC,0x3FD05,0x3FD6C,0x3FD99,0x3FEFC,0x3FF09,0x3FF20,0x3FF29,
-  0x3FF40,0x3FF49,0x3FF60,0x3FF69,0x3FF74,0x40001,0x40030,0x40035,0x4009C,0x400A1,0x400EC,0x400F1,0x400F8,
-  0x400FD,0x40138,0x40141,0x40178,0x40201,0x403EC,0x4041E,0x404D0,0x40502,0x405E4,0x4062A,0x40630,0x40A01,
-  0x40A74,0x40A81,0x40B44,0x40B86,0x40BF0,0x40C01,0x40C82,0x40C90,0x40CB5,0x40D06,0x40D09,0x40D2A,0x40D2C,
-  0x40D41,0x40DD8,0x40E01,0x40E78,0x40E81,0x40F10,0x40F21,0x40F40,0x40F46,0x40F58,0x41001,0x41278,0x41282,
-  0x412A8,0x412C1,0x41350,0x41361,0x413F0,0x41401,0x414A0,0x414C1,0x41590,0x415C1,0x415EC,0x415F1,0x4162C,
-  0x41631,0x4164C,0x41651,0x41658,0x4165D,0x41688,0x4168D,0x416C8,0x416CD,0x416E8,0x416ED,0x416F4,0x41801,
-  0x41CDC,0x41D01,0x41D58,0x41D81,0x41DA0,0x41E01,0x41E18,0x41E1D,0x41EC4,0x41EC9,0x41EEC,0x42001,0x42018,
-  0x42021,0x42024,0x42029,0x420D8,0x420DD,0x420E4,0x420F1,0x420F4,0x420FD,0x42158,0x42162,0x42181,0x421DC,
-  0x421E6,0x42201,0x4227C,0x4229E,0x422C0,0x42381,0x423CC,0x423D1,0x423D8,0x423EE,0x42401,0x4245A,0x42470,
-  0x42481,0x424E8,0x42601,0x426E0,0x426F2,0x426F9,0x42702,0x42740,0x4274A,0x42801,0x42804,0x42841,0x42850,
-  0x42855,0x42860,0x42865,0x428D8,0x42902,0x42924,0x42981,0x429F6,0x429FC,0x42A01,0x42A76,0x42A80,0x42B01,
-  0x42B20,0x42B25,0x42B94,0x42BAE,0x42BC0,0x42C01,0x42CD8,0x42D01,0x42D58,0x42D62,0x42D81,0x42DCC,0x42DE2,
-  0x42E01,0x42E48,0x42EA6,0x42EC0,0x43001,0x43124,0x43201,0x432CC,0x43301,0x433CC,0x433EA,0x43401,0x43490,
-  0x434C2,0x434E8,0x43982,0x439FC,0x43A01,0x43AA8,0x43AC1,0x43AC8,0x43C01,0x43C76,0x43C9D,0x43CA0,0x43CC1,
-  0x43D18,0x43D46,0x43D54,0x43DC1,0x43E08,0x43EC1,0x43F16,0x43F30,0x43F81,0x43FDC,0x4400D,0x440E0,0x4414A,
-  0x441C0,0x441C5,0x441CC,0x441D5,0x441D8,0x4420D,0x442C0,0x44341,0x443A4,0x443C2,0x443E8,0x4440D,0x4449C,
-  0x444DA,0x44500,0x44511,0x44514,0x4451D,0x44520,0x44541,0x445CC,0x445D9,0x445DC,0x4460D,0x446CC,0x44705,
-  0x44714,0x44742,0x44769,0x4476C,0x44771,0x44774,0x44786,0x447D4,0x44801,0x44848,0x4484D,0x448B0,0x448FD,
-  0x44904,0x44A01,0x44A1C,0x44A21,0x44A24,0x44A29,0x44A38,0x44A3D,0x44A78,0x44A7D,0x44AA4,0x44AC1,0x44B7C,
-  0x44BC2,0x44BE8,0x44C15,0x44C34,0x44C3D,0x44C44,0x44C4D,0x44CA4,0x44CA9,0x44CC4,0x44CC9,0x44CD0,0x44CD5,
-  0x44CE8,0x44CF5,0x44CF8,0x44D41,0x44D44,0x44D75,0x44D88,0x45001,0x450D4,0x4511D,0x4512C,0x45142,0x45168,
-  0x4517D,0x45188,0x45201,0x452C0,0x45311,0x45318,0x4531D,0x45320,0x45342,0x45368,0x45601,0x456BC,0x45761,
-  0x45770,0x45801,0x458C0,0x45911,0x45914,0x45942,0x45968,0x45A01,0x45AAC,0x45AE1,0x45AE4,0x45B02,0x45B28,
-  0x45C01,0x45C6C,0x45CC2,0x45CF0,0x45D01,0x45D1C,0x46001,0x460B0,0x46281,0x46382,0x463CC,0x463FD,0x4641C,
-  0x46425,0x46428,0x46431,0x46450,0x46455,0x4645C,0x46461,0x464C0,0x464FD,0x46500,0x46505,0x46508,0x46542,
-  0x46568,0x46681,0x466A0,0x466A9,0x46744,0x46785,0x46788,0x4678D,0x46790,0x46801,0x46804,0x4682D,0x468CC,
-  0x468E9,0x468EC,0x46941,0x46944,0x46971,0x46A28,0x46A75,0x46A78,0x46AC1,0x46BE4,0x47001,0x47024,0x47029,
-  0x470BC,0x47101,0x47104,0x47142,0x471B4,0x471C9,0x47240,0x47401,0x4741C,0x47421,0x47428,0x4742D,0x474C4,
-  0x47519,0x4751C,0x47542,0x47568,0x47581,0x47598,0x4759D,0x475A4,0x475A9,0x47628,0x47661,0x47664,0x47682,
-  0x476A8,0x47B81,0x47BCC,0x47C09,0x47C0C,0x47C11,0x47C44,0x47C49,0x47CD0,0x47D42,0x47D68,0x47EC1,0x47EC4,
-  0x47F02,0x47F54,0x48001,0x48E68,0x49002,0x491BC,0x49201,0x49510,0x4BE41,0x4BFC4,0x4C001,0x4D0C0,0x4D105,
-  0x4D11C,0x51001,0x5191C,0x5A001,0x5A8E4,0x5A901,0x5A97C,0x5A982,0x5A9A8,0x5A9C1,0x5AAFC,0x5AB02,0x5AB28,
-  0x5AB41,0x5ABB8,0x5AC01,0x5ACC0,0x5AD01,0x5AD10,0x5AD42,0x5AD68,0x5AD6E,0x5AD88,0x5AD8D,0x5ADE0,0x5ADF5,
-  0x5AE40,0x5B901,0x5BA02,0x5BA5C,0x5BC01,0x5BD2C,0x5BD41,0x5BD44,0x5BE4D,0x5BE80,0x5BF81,0x5BF88,0x5BF8D,
-  0x5BF90,0x5C001,0x61FE0,0x62001,0x63358,0x63401,0x63424,0x6BFC1,0x6BFD0,0x6BFD5,0x6BFF0,0x6BFF5,0x6BFFC,
-  0x6C001,0x6C48C,0x6C4C9,0x6C4CC,0x6C541,0x6C54C,0x6C555,0x6C558,0x6C591,0x6C5A0,0x6C5C1,0x6CBF0,0x6F001,
-  0x6F1AC,0x6F1C1,0x6F1F4,0x6F201,0x6F224,0x6F241,0x6F268,0x74B02,0x74B50,0x74B82,0x74BD0,0x74D82,0x74DE4,
-  0x75001,0x75154,0x75159,0x75274,0x75279,0x75280,0x75289,0x7528C,0x75295,0x7529C,0x752A5,0x752B4,0x752B9,
-  0x752E8,0x752ED,0x752F0,0x752F5,0x75310,0x75315,0x75418,0x7541D,0x7542C,0x75435,0x75454,0x75459,0x75474,
-  0x75479,0x754E8,0x754ED,0x754FC,0x75501,0x75514,0x75519,0x7551C,0x75529,0x75544,0x75549,0x75A98,0x75AA1,
-  0x75B04,0x75B09,0x75B6C,0x75B71,0x75BEC,0x75BF1,0x75C54,0x75C59,0x75CD4,0x75CD9,0x75D3C,0x75D41,0x75DBC,
-  0x75DC1,0x75E24,0x75E29,0x75EA4,0x75EA9,0x75F0C,0x75F11,0x75F30,0x75F3A,0x76000,0x77C01,0x77C7C,0x77C95,
-  0x77CAC,0x780C1,0x781B8,0x78401,0x784B4,0x784DD,0x784F8,0x78502,0x78528,0x78539,0x7853C,0x78A41,0x78AB8,
-  0x78B01,0x78BB0,0x78BC2,0x78BE8,0x79341,0x793B0,0x793C2,0x793E8,0x79F81,0x79F9C,0x79FA1,0x79FB0,0x79FB5,
-  0x79FBC,0x79FC1,0x79FFC,0x7A001,0x7A314,0x7A31E,0x7A340,0x7A401,0x7A510,0x7A52D,0x7A530,0x7A542,0x7A568,
-  0x7B1C6,0x7B2B0,0x7B2B6,0x7B2C0,0x7B2C6,0x7B2D4,0x7B406,0x7B4B8,0x7B4BE,0x7B4F8,0x7B801,0x7B810,0x7B815,
-  0x7B880,0x7B885,0x7B88C,0x7B891,0x7B894,0x7B89D,0x7B8A0,0x7B8A5,0x7B8CC,0x7B8D1,0x7B8E0,0x7B8E5,0x7B8E8,
-  0x7B8ED,0x7B8F0,0x7B909,0x7B90C,0x7B91D,0x7B920,0x7B925,0x7B928,0x7B92D,0x7B930,0x7B935,0x7B940,0x7B945,
-  0x7B94C,0x7B951,0x7B954,0x7B95D,0x7B960,0x7B965,0x7B968,0x7B96D,0x7B970,0x7B975,0x7B978,0x7B97D,0x7B980,
-  0x7B985,0x7B98C,0x7B991,0x7B994,0x7B99D,0x7B9AC,0x7B9B1,0x7B9CC,0x7B9D1,0x7B9E0,0x7B9E5,0x7B9F4,0x7B9F9,
-  0x7B9FC,0x7BA01,0x7BA28,0x7BA2D,0x7BA70,0x7BA85,0x7BA90,0x7BA95,0x7BAA8,0x7BAAD,0x7BAF0,0x7C402,0x7C434,
-  0x7EFC2,0x7EFE8,0x80001,0xA9B80,0xA9C01,0xADCE8,0xADD01,0xAE078,0xAE081,0xB3A88,0xB3AC1,0xBAF84,0xBE001,
-  0xBE878,0xC0001,0xC4D2C,0xC4D41,0xC8EC0,
+  0x0,0x4B,0x70,0x103,0x10C,0x125,0x12C,0x15D,0x164,0x182,0x1D4,0x1E5,0x1FC,0x209,0x2DC,0x2F5,0x2FC,0x305,
+  0x309,0x3DC,0x3E5,0x3EC,0x3F5,0x3F8,0x42B,0x430,0x503,0x50C,0x515,0x53C,0x545,0x551,0x55C,0x565,0x568,
+  0x575,0x592,0x5A5,0x5A9,0x5B4,0x5C5,0x5CA,0x5D1,0x5DC,0x5E2,0x5FC,0x601,0x6BD,0x6C1,0x7BD,0x7C1,0x1615,
+  0x1631,0x1695,0x1701,0x172D,0x1761,0x176D,0x1771,0x177D,0x1807,0x1B81,0x1BAD,0x1BB1,0x1BC0,0x1BD1,0x1BF4,
+  0x1BF9,0x1C00,0x1C25,0x1C31,0x1C3C,0x1C41,0x1C58,0x1C61,0x1C68,0x1C71,0x1D10,0x1D19,0x1FB5,0x1FB9,0x2415,
+  0x241F,0x2446,0x2451,0x2980,0x2989,0x2AB8,0x2AC9,0x2AD4,0x2B01,0x2C4C,0x2C58,0x2C6D,0x2C80,0x2C8F,0x2DF4,
+  0x2DFF,0x2E04,0x2E0F,0x2E1C,0x2E27,0x2E34,0x2E3F,0x2E40,0x2E81,0x2F58,0x2F79,0x2F9C,0x2FA8,0x3035,0x304C,
+  0x305D,0x3064,0x3075,0x3087,0x30DC,0x30E0,0x30EC,0x3101,0x325F,0x3302,0x3354,0x3371,0x3387,0x3389,0x36A4,
+  0x36A9,0x36B7,0x36E8,0x36F5,0x36FF,0x3729,0x373F,0x374D,0x3757,0x3771,0x3782,0x37D1,0x37ED,0x37F9,0x3804,
+  0x3870,0x3881,0x388F,0x3891,0x3987,0x3A58,0x3A69,0x3D37,0x3D89,0x3D90,0x3E02,0x3E51,0x3F5F,0x3FA1,0x3FB5,
+  0x3FBC,0x3FD1,0x3FD8,0x3FEF,0x3FF5,0x4001,0x40B7,0x40D1,0x40DF,0x4121,0x412F,0x4141,0x414F,0x4170,0x4184,
+  0x41F8,0x4201,0x42CF,0x42E0,0x42F4,0x42F8,0x4301,0x4358,0x4381,0x4445,0x4449,0x4478,0x44C7,0x4501,0x4657,
+  0x4710,0x471F,0x481E,0x4821,0x49D7,0x49DE,0x49E7,0x49E9,0x49F6,0x4A0F,0x4A4E,0x4A6F,0x4A76,0x4A81,0x4A8F,
+  0x4AC1,0x4B17,0x4B24,0x4B32,0x4B84,0x4B89,0x4C0F,0x4C16,0x4C20,0x4C29,0x4C68,0x4C79,0x4C88,0x4C99,0x4D48,
+  0x4D51,0x4D88,0x4D91,0x4D98,0x4DB1,0x4DD0,0x4DE7,0x4DE9,0x4DF6,0x4E0F,0x4E28,0x4E3E,0x4E48,0x4E5E,0x4E6F,
+  0x4E71,0x4E78,0x4EBE,0x4EC0,0x4EE1,0x4EF0,0x4EF9,0x4F17,0x4F20,0x4F32,0x4F81,0x4F95,0x4FA2,0x4FD5,0x4FE1,
+  0x4FEC,0x4FF7,0x4FF8,0x500F,0x501E,0x5020,0x5029,0x5058,0x5079,0x5088,0x5099,0x5148,0x5151,0x5188,0x5191,
+  0x51A0,0x51A9,0x51B8,0x51C1,0x51D0,0x51E7,0x51E8,0x51F6,0x520F,0x5218,0x523F,0x5248,0x525F,0x5270,0x528F,
+  0x5290,0x52C9,0x52E8,0x52F1,0x52F8,0x5332,0x5387,0x5391,0x53AF,0x53B4,0x53B8,0x540F,0x541E,0x5420,0x5429,
+  0x5470,0x5479,0x5490,0x5499,0x5548,0x5551,0x5588,0x5591,0x55A0,0x55A9,0x55D0,0x55E7,0x55E9,0x55F6,0x560F,
+  0x5630,0x563F,0x564E,0x5650,0x565E,0x566F,0x5670,0x5681,0x5688,0x5701,0x5717,0x5720,0x5732,0x5784,0x578D,
+  0x5790,0x57C9,0x57D7,0x5800,0x580F,0x5816,0x5820,0x5829,0x5868,0x5879,0x5888,0x5899,0x5948,0x5951,0x5988,
+  0x5991,0x59A0,0x59A9,0x59D0,0x59E7,0x59E9,0x59F6,0x59FF,0x5A06,0x5A0F,0x5A28,0x5A3E,0x5A48,0x5A5E,0x5A6F,
+  0x5A70,0x5AAF,0x5ABE,0x5AC0,0x5AE1,0x5AF0,0x5AF9,0x5B17,0x5B20,0x5B32,0x5B85,0x5B89,0x5B92,0x5BC0,0x5C17,
+  0x5C19,0x5C20,0x5C29,0x5C58,0x5C71,0x5C88,0x5C91,0x5CB0,0x5CC9,0x5CD8,0x5CE1,0x5CE8,0x5CF1,0x5D00,0x5D19,
+  0x5D28,0x5D41,0x5D58,0x5D71,0x5DD0,0x5DF6,0x5E07,0x5E0E,0x5E18,0x5E36,0x5E48,0x5E56,0x5E6F,0x5E70,0x5E81,
+  0x5E88,0x5EBE,0x5EC0,0x5F32,0x5F9D,0x5FD8,0x6007,0x600E,0x6027,0x6029,0x6068,0x6071,0x6088,0x6091,0x6148,
+  0x6151,0x61D0,0x61E7,0x61E9,0x61F7,0x620E,0x6228,0x6237,0x6248,0x6257,0x6270,0x62AF,0x62B8,0x62C1,0x62D8,
+  0x62E9,0x62F0,0x6301,0x6317,0x6320,0x6332,0x6380,0x63BC,0x63C2,0x63FD,0x6401,0x640F,0x6416,0x6424,0x6429,
+  0x6468,0x6471,0x6488,0x6491,0x6548,0x6551,0x65A0,0x65A9,0x65D0,0x65E7,0x65E9,0x65F6,0x65FF,0x6606,0x6628,
+  0x6637,0x663E,0x6648,0x6656,0x6667,0x6670,0x66AE,0x66B8,0x66E9,0x66F8,0x6701,0x6717,0x6720,0x6732,0x6780,
+  0x6789,0x679E,0x67A0,0x6807,0x6816,0x6821,0x6868,0x6871,0x6888,0x6891,0x69DF,0x69E9,0x69F6,0x6A0F,0x6A28,
+  0x6A36,0x6A48,0x6A56,0x6A6F,0x6A71,0x6A7D,0x6A80,0x6AA1,0x6ABE,0x6AC2,0x6AF9,0x6B17,0x6B20,0x6B32,0x6BCD,
+  0x6BD1,0x6C00,0x6C0F,0x6C16,0x6C20,0x6C29,0x6CB8,0x6CD1,0x6D90,0x6D99,0x6DE0,0x6DE9,0x6DF0,0x6E01,0x6E38,
+  0x6E57,0x6E58,0x6E7E,0x6E97,0x6EA8,0x6EB7,0x6EB8,0x6EC6,0x6F00,0x6F32,0x6F80,0x6F96,0x6FA4,0x6FA8,0x7009,
+  0x718F,0x7191,0x71A7,0x71D8,0x71FD,0x7201,0x723F,0x727C,0x7282,0x72D4,0x72E0,0x7409,0x7418,0x7421,0x7428,
+  0x7431,0x7458,0x7461,0x7520,0x7529,0x7530,0x7539,0x758F,0x7591,0x75A7,0x75E9,0x75F0,0x7601,0x7628,0x7631,
+  0x7638,0x7647,0x7678,0x7682,0x76D0,0x76E1,0x7700,0x7801,0x780D,0x7824,0x789D,0x78A4,0x78AD,0x78C7,0x78D5,
+  0x7902,0x79A5,0x79AF,0x79B5,0x79BF,0x79C5,0x79CF,0x79D4,0x79F6,0x7A01,0x7A40,0x7A49,0x7B68,0x7B8F,0x7BFE,
+  0x7C07,0x7C2C,0x7C37,0x7C41,0x7C6F,0x7CC0,0x7CCF,0x7DE8,0x7DF5,0x7E37,0x7E3D,0x7E68,0x7E75,0x7E84,0x7EAD,
+  0x7ECC,0x7ED8,0x8001,0x815E,0x816F,0x818E,0x8197,0x81C6,0x81CF,0x81DE,0x81EF,0x81F9,0x8202,0x8254,0x8281,
+  0x82B6,0x82C7,0x82D1,0x82F7,0x8309,0x8316,0x8329,0x833E,0x8371,0x838F,0x83A9,0x8417,0x841E,0x842F,0x843E,
+  0x846F,0x8471,0x847E,0x8482,0x84D6,0x84EF,0x84F5,0x8501,0x8630,0x8639,0x8640,0x8669,0x8670,0x8681,0x87DC,
+  0x87E1,0x9248,0x9251,0x9270,0x9281,0x92B8,0x92C1,0x92C8,0x92D1,0x92F0,0x9301,0x9448,0x9451,0x9470,0x9481,
+  0x9588,0x9591,0x95B0,0x95C1,0x95F8,0x9601,0x9608,0x9611,0x9630,0x9641,0x96B8,0x96C1,0x9888,0x9891,0x98B0,
+  0x98C1,0x9AD8,0x9AEF,0x9B04,0x9B4A,0x9BE8,0x9C01,0x9C85,0x9CD0,0x9D01,0x9FB0,0x9FC1,0x9FF0,0xA004,0xA009,
+  0xB36D,0xB374,0xB379,0xB403,0xB409,0xB4DC,0xB4E8,0xB501,0xB75C,0xB772,0xB789,0xB7C8,0xB801,0xB897,0xB8AE,
+  0xB8B0,0xB8F9,0xB997,0xB9A6,0xB9AC,0xB9B8,0xBA01,0xBA97,0xBAA0,0xBB01,0xBB68,0xBB71,0xBB88,0xBB97,0xBBA0,
+  0xBC01,0xBDA7,0xBDB6,0xBDBF,0xBDF6,0xBE37,0xBE3E,0xBE4F,0xBEA4,0xBEB9,0xBEC4,0xBEDD,0xBEE1,0xBEEF,0xBEF0,
+  0xBF02,0xBF50,0xBF82,0xBFD0,0xC004,0xC05F,0xC070,0xC07F,0xC082,0xC0D0,0xC101,0xC3C8,0xC401,0xC42F,0xC439,
+  0xC54F,0xC551,0xC558,0xC581,0xC7B0,0xC801,0xC8F8,0xC907,0xC91E,0xC93F,0xC94E,0xC960,0xC986,0xC997,0xC99E,
+  0xC9CF,0xC9E0,0xCA05,0xCA08,0xCA24,0xCA32,0xCA81,0xCB70,0xCB81,0xCBA8,0xCC01,0xCD60,0xCD81,0xCE50,0xCE82,
+  0xCED8,0xCEF5,0xD001,0xD0BF,0xD0CE,0xD0DF,0xD0E0,0xD0F4,0xD101,0xD2AE,0xD2B7,0xD2BE,0xD2C7,0xD2F8,0xD307,
+  0xD30E,0xD317,0xD31E,0xD32F,0xD36E,0xD39F,0xD3E8,0xD3FF,0xD402,0xD450,0xD482,0xD4D0,0xD504,0xD539,0xD544,
+  0xD570,0xD587,0xD5F6,0xD5FF,0xD678,0xD807,0xD826,0xD829,0xD9A7,0xD9AE,0xD9B7,0xD9DE,0xD9E7,0xD9EE,0xDA17,
+  0xDA1E,0xDA29,0xDA68,0xDA82,0xDAD4,0xDB0D,0xDB5F,0xDBA5,0xDBEC,0xDBF8,0xDC07,0xDC16,0xDC19,0xDD0E,0xDD17,
+  0xDD36,0xDD47,0xDD56,0xDD5F,0xDD71,0xDD82,0xDDD1,0xDF37,0xDF3E,0xDF47,0xDF56,0xDF6F,0xDF76,0xDF7F,0xDF96,
+  0xDFA0,0xDFE4,0xE001,0xE126,0xE167,0xE1A6,0xE1B7,0xE1C0,0xE1DC,0xE202,0xE250,0xE269,0xE282,0xE2D1,0xE3F4,
+  0xE401,0xE448,0xE481,0xE5D8,0xE5E9,0xE604,0xE640,0xE687,0xE69C,0xE6A7,0xE70E,0xE717,0xE749,0xE76F,0xE771,
+  0xE7A7,0xE7A9,0xE7BE,0xE7C7,0xE7D1,0xE7D8,0xE801,0xEE07,0xF001,0xF8B0,0xF8C1,0xF8F0,0xF901,0xFA30,0xFA41,
+  0xFA70,0xFA81,0xFAC0,0xFAC9,0xFAD0,0xFAD9,0xFAE0,0xFAE9,0xFAF0,0xFAF9,0xFBF0,0xFC01,0xFDA8,0xFDB1,0xFDED,
+  0xFDF1,0xFDFD,0xFE11,0xFE28,0xFE31,0xFE6D,0xFE81,0xFEA0,0xFEB1,0xFEE0,0xFEED,0xFF01,0xFF6D,0xFF80,0xFF91,
+  0xFFA8,0xFFB1,0xFFED,0xFFF8,0x10003,0x10058,0x10084,0x10143,0x10150,0x1017B,0x10184,0x10225,0x1022C,
+  0x10295,0x1029C,0x102FB,0x10300,0x10382,0x10389,0x10390,0x103A2,0x103D5,0x103EC,0x103F9,0x10402,0x10455,
+  0x1046C,0x10478,0x10481,0x104E8,0x10505,0x10608,0x10687,0x106EE,0x1070F,0x10716,0x1072F,0x10788,0x10805,
+  0x10811,0x1081D,0x10839,0x10845,0x10851,0x108A5,0x108A9,0x108B5,0x108C9,0x108F5,0x10921,0x1092D,0x10931,
+  0x1093D,0x10941,0x1094D,0x10951,0x10975,0x10979,0x109D5,0x109E1,0x10A05,0x10A29,0x10A55,0x10A71,0x10A7D,
+  0x10A82,0x10C19,0x10C2A,0x10C55,0x10C60,0x10C85,0x11844,0x11865,0x1194C,0x1195D,0x12138,0x12205,0x12258,
+  0x12302,0x124E5,0x12752,0x12805,0x13B44,0x13BB2,0x13CA5,0x13E2C,0x13E3D,0x13F34,0x13F85,0x14C1C,0x14CCD,
+  0x14EC4,0x14EE5,0x14FE4,0x14FF5,0x15BA0,0x15BB5,0x15CB0,0x15CBD,0x16001,0x1672D,0x16759,0x1677F,0x16791,
+  0x167A0,0x167CC,0x167EA,0x167F4,0x16801,0x16930,0x16939,0x16940,0x16969,0x16970,0x16981,0x16B40,0x16B79,
+  0x16B84,0x16B88,0x16BFF,0x16C01,0x16CB8,0x16D01,0x16D38,0x16D41,0x16D78,0x16D81,0x16DB8,0x16DC1,0x16DF8,
+  0x16E01,0x16E38,0x16E41,0x16E78,0x16E81,0x16EB8,0x16EC1,0x16EF8,0x16F07,0x17004,0x17179,0x17184,0x17285,
+  0x17294,0x172F0,0x17405,0x174D0,0x174DD,0x177A0,0x17805,0x17EB0,0x17F85,0x17FE0,0x18003,0x1800C,0x18025,
+  0x18029,0x1803A,0x18044,0x18095,0x180A4,0x18105,0x1810A,0x18157,0x18176,0x18184,0x18189,0x181B5,0x181C2,
+  0x181D9,0x181EC,0x181F5,0x18200,0x18209,0x184B8,0x184CF,0x184DD,0x184E9,0x18504,0x18509,0x187DC,0x187E1,
+  0x18800,0x18829,0x18980,0x18989,0x18C78,0x18C85,0x18C92,0x18CB5,0x18D01,0x18E05,0x18F20,0x18F81,0x19005,
+  0x190F8,0x19102,0x19155,0x19242,0x19285,0x1928A,0x19305,0x19402,0x19455,0x1958A,0x19605,0x1A001,0x26E05,
+  0x27001,0x52468,0x52485,0x52638,0x52681,0x527F4,0x52801,0x5306C,0x53081,0x53102,0x53151,0x53160,0x53201,
+  0x5337F,0x53386,0x5339C,0x533A7,0x533F4,0x533F9,0x534F7,0x53501,0x53732,0x53787,0x53794,0x537C0,0x53805,
+  0x538B9,0x53905,0x53911,0x53C4D,0x53C59,0x53E58,0x53E81,0x53E90,0x53E99,0x53EA0,0x53EA9,0x53ED0,0x53F91,
+  0x54017,0x54019,0x54037,0x54039,0x5405F,0x54061,0x5411E,0x5412F,0x5413E,0x54145,0x54167,0x54168,0x54182,
+  0x541B5,0x541D0,0x54201,0x543A4,0x543C0,0x54406,0x54411,0x545A6,0x54627,0x54630,0x54674,0x54682,0x546D0,
+  0x54707,0x54791,0x547C4,0x547D9,0x547E4,0x547E9,0x547FF,0x54802,0x54851,0x54937,0x54974,0x54981,0x54A3F,
+  0x54A96,0x54AA0,0x54AFC,0x54B01,0x54BE8,0x54C07,0x54C1E,0x54C21,0x54D9F,0x54DA6,0x54DB7,0x54DD6,0x54DE7,
+  0x54DF6,0x54E0C,0x54E70,0x54E79,0x54E82,0x54ED0,0x54EF4,0x54F01,0x54F2F,0x54F31,0x54F82,0x54FD1,0x54FF8,
+  0x55001,0x5514F,0x5517E,0x5518F,0x5519E,0x551AF,0x551B8,0x55201,0x5521F,0x55221,0x55267,0x5526E,0x55270,
+  0x55282,0x552D0,0x552E4,0x55301,0x553BD,0x553D1,0x553DE,0x553E7,0x553EE,0x553F1,0x55587,0x55589,0x55597,
+  0x555A9,0x555BF,0x555C9,0x555F7,0x55601,0x5560F,0x55611,0x55618,0x556D9,0x556F4,0x55701,0x5575E,0x55767,
+  0x55776,0x55784,0x55791,0x557AE,0x557B7,0x557B8,0x55809,0x55838,0x55849,0x55878,0x55889,0x558B8,0x55901,
+  0x55938,0x55941,0x55978,0x55981,0x55ADD,0x55AE1,0x55B55,0x55B60,0x55B81,0x55F1E,0x55F2F,0x55F36,0x55F47,
+  0x55F4E,0x55F5C,0x55F66,0x55F6F,0x55F70,0x55F82,0x55FD0,0x56001,0x6BD20,0x6BD81,0x6BE38,0x6BE59,0x6BFE0,
+  0x7C801,0x7D370,0x7D381,0x7D6D0,0x7D801,0x7D838,0x7D899,0x7D8C0,0x7D8E9,0x7D8F7,0x7D8F9,0x7D94D,0x7D951,
+  0x7D9B8,0x7D9C1,0x7D9E8,0x7D9F1,0x7D9F8,0x7DA01,0x7DA10,0x7DA19,0x7DA28,0x7DA31,0x7DD95,0x7DE18,0x7DE99,
+  0x7E9F4,0x7EA05,0x7EA81,0x7EC80,0x7EC91,0x7EE40,0x7EE7D,0x7EE80,0x7EF81,0x7EFE5,0x7F007,0x7F084,0x7F0D0,
+  0x7F107,0x7F184,0x7F298,0x7F2A4,0x7F315,0x7F31C,0x7F325,0x7F338,0x7F344,0x7F34D,0x7F354,0x7F360,0x7F381,
+  0x7F3A8,0x7F3B1,0x7F7E8,0x7F80C,0x7F825,0x7F82C,0x7F85D,0x7F864,0x7F882,0x7F8D4,0x7F8E5,0x7F8FC,0x7F909,
+  0x7F9DC,0x7F9F5,0x7F9FC,0x7FA05,0x7FA09,0x7FADC,0x7FAE5,0x7FAEC,0x7FAF5,0x7FAFC,0x7FB31,0x7FDF8,0x7FE11,
+  0x7FE40,0x7FE51,0x7FE80,0x7FE91,0x7FEC0,0x7FED1,0x7FEE8,0x7FF05,0x7FF38,0x7FF45,0x7FF78,0x7FFE5,0x7FFF0,
+  0x80001,0x80060,0x80069,0x80138,0x80141,0x801D8,0x801E1,0x801F0,0x801F9,0x80270,0x80281,0x802F0,0x80401,
+  0x807D8,0x80804,0x80818,0x8083A,0x809A0,0x809BD,0x80A02,0x80BCD,0x80C52,0x80C65,0x80C78,0x80C85,0x80CE8,
+  0x80D05,0x80D08,0x80E85,0x80FEF,0x80FF0,0x81401,0x814E8,0x81501,0x81688,0x81707,0x8170A,0x817E0,0x81801,
+  0x81902,0x81920,0x81969,0x81A0A,0x81A11,0x81A52,0x81A58,0x81A81,0x81BB7,0x81BD8,0x81C01,0x81CF0,0x81CFC,
+  0x81D01,0x81E20,0x81E41,0x81E84,0x81E8A,0x81EB0,0x82001,0x824F0,0x82502,0x82550,0x82581,0x826A0,0x826C1,
+  0x827E0,0x82801,0x82940,0x82981,0x82B20,0x82B7C,0x82B81,0x82BD8,0x82BE1,0x82C58,0x82C61,0x82C98,0x82CA1,
+  0x82CB0,0x82CB9,0x82D10,0x82D19,0x82D90,0x82D99,0x82DD0,0x82DD9,0x82DE8,0x83001,0x839B8,0x83A01,0x83AB0,
+  0x83B01,0x83B40,0x83C01,0x83C30,0x83C39,0x83D88,0x83D91,0x83DD8,0x84001,0x84030,0x84041,0x84048,0x84051,
+  0x841B0,0x841B9,0x841C8,0x841E1,0x841E8,0x841F9,0x842B0,0x842BC,0x842C2,0x84301,0x843BD,0x843CA,0x84401,
+  0x844F8,0x8453A,0x84580,0x84701,0x84798,0x847A1,0x847B0,0x847DA,0x84801,0x848B2,0x848E0,0x848FC,0x84901,
+  0x849D0,0x849FC,0x84A00,0x84C01,0x84DC0,0x84DE2,0x84DF1,0x84E02,0x84E80,0x84E92,0x85001,0x8500F,0x85020,
+  0x8502F,0x85038,0x85067,0x85081,0x850A0,0x850A9,0x850C0,0x850C9,0x851B0,0x851C7,0x851D8,0x851FF,0x85202,
+  0x85248,0x85284,0x852C8,0x85301,0x853EA,0x853FC,0x85401,0x854EA,0x85500,0x85601,0x85645,0x85649,0x8572F,
+  0x85738,0x8575A,0x85784,0x857B8,0x85801,0x859B0,0x859CC,0x85A01,0x85AB0,0x85AC2,0x85B01,0x85B98,0x85BC2,
+  0x85C01,0x85C90,0x85CCC,0x85CE8,0x85D4A,0x85D80,0x86001,0x86248,0x86401,0x86598,0x86601,0x86798,0x867D2,
+  0x86801,0x86927,0x86940,0x86982,0x869D0,0x87302,0x873F8,0x87401,0x87550,0x8755F,0x8756C,0x87570,0x87581,
+  0x87590,0x877EF,0x87801,0x878EA,0x87939,0x87940,0x87981,0x87A37,0x87A8A,0x87AAC,0x87AD0,0x87B81,0x87C17,
+  0x87C34,0x87C50,0x87D81,0x87E2A,0x87E60,0x87F01,0x87FB8,0x88006,0x8800F,0x88016,0x88019,0x881C7,0x8823C,
+  0x88270,0x88292,0x88387,0x88389,0x8839F,0x883A9,0x883B0,0x883FF,0x88416,0x88419,0x88586,0x8859F,0x885BE,
+  0x885CF,0x885DC,0x885E8,0x885F4,0x88617,0x88618,0x88681,0x88748,0x88782,0x887D0,0x88807,0x88819,0x8893F,
+  0x88966,0x8896F,0x889A8,0x889B2,0x88A04,0x88A21,0x88A2E,0x88A39,0x88A40,0x88A81,0x88B9F,0x88BA4,0x88BB1,
+  0x88BB8,0x88C07,0x88C16,0x88C19,0x88D9E,0x88DB7,0x88DFE,0x88E09,0x88E2C,0x88E4F,0x88E6C,0x88E76,0x88E7F,
+  0x88E82,0x88ED1,0x88EDC,0x88EE1,0x88EEC,0x88F00,0x88F0A,0x88FA8,0x89001,0x89090,0x89099,0x89166,0x8917F,
+  0x89196,0x891A7,0x891AE,0x891B7,0x891C4,0x891F7,0x891F9,0x8920F,0x89210,0x89401,0x89438,0x89441,0x89448,
+  0x89451,0x89470,0x89479,0x894F0,0x894F9,0x8954C,0x89550,0x89581,0x896FF,0x89706,0x8971F,0x89758,0x89782,
+  0x897D0,0x89807,0x89816,0x89820,0x89829,0x89868,0x89879,0x89888,0x89899,0x89948,0x89951,0x89988,0x89991,
+  0x899A0,0x899A9,0x899D0,0x899DF,0x899E9,0x899F6,0x89A07,0x89A0E,0x89A28,0x89A3E,0x89A48,0x89A5E,0x89A70,
+  0x89A81,0x89A88,0x89ABE,0x89AC0,0x89AE9,0x89B16,0x89B20,0x89B37,0x89B68,0x89B87,0x89BA8,0x8A001,0x8A1AE,
+  0x8A1C7,0x8A206,0x8A217,0x8A22E,0x8A237,0x8A239,0x8A25C,0x8A282,0x8A2D4,0x8A2E0,0x8A2EC,0x8A2F7,0x8A2F9,
+  0x8A310,0x8A401,0x8A586,0x8A59F,0x8A5CE,0x8A5D7,0x8A5DE,0x8A5FF,0x8A60E,0x8A617,0x8A621,0x8A634,0x8A639,
+  0x8A640,0x8A682,0x8A6D0,0x8AC01,0x8AD7E,0x8AD97,0x8ADB0,0x8ADC6,0x8ADE7,0x8ADF6,0x8ADFF,0x8AE0C,0x8AEC1,
+  0x8AEE7,0x8AEF0,0x8B001,0x8B186,0x8B19F,0x8B1DE,0x8B1EF,0x8B1F6,0x8B1FF,0x8B20C,0x8B221,0x8B228,0x8B282,
+  0x8B2D0,0x8B304,0x8B368,0x8B401,0x8B55F,0x8B566,0x8B56F,0x8B576,0x8B587,0x8B5B6,0x8B5BF,0x8B5C1,0x8B5CC,
+  0x8B5D0,0x8B602,0x8B650,0x8B801,0x8B8D8,0x8B8EF,0x8B906,0x8B917,0x8B936,0x8B93F,0x8B960,0x8B982,0x8B9E4,
+  0x8B9FD,0x8BA01,0x8BA38,0x8C001,0x8C166,0x8C17F,0x8C1C6,0x8C1CF,0x8C1DC,0x8C1E0,0x8C501,0x8C702,0x8C798,
+  0x8C7F9,0x8C838,0x8C849,0x8C850,0x8C861,0x8C8A0,0x8C8A9,0x8C8B8,0x8C8C1,0x8C986,0x8C9B0,0x8C9BE,0x8C9C8,
+  0x8C9DF,0x8C9EE,0x8C9F7,0x8C9F9,0x8CA06,0x8CA09,0x8CA16,0x8CA1F,0x8CA24,0x8CA38,0x8CA82,0x8CAD0,0x8CD01,
+  0x8CD40,0x8CD51,0x8CE8E,0x8CEA7,0x8CEC0,0x8CED7,0x8CEE6,0x8CF07,0x8CF09,0x8CF14,0x8CF19,0x8CF26,0x8CF28,
+  0x8D001,0x8D00F,0x8D059,0x8D19F,0x8D1CE,0x8D1D1,0x8D1DF,0x8D1FC,0x8D23F,0x8D240,0x8D281,0x8D28F,0x8D2BE,
+  0x8D2CF,0x8D2E1,0x8D457,0x8D4BE,0x8D4C7,0x8D4D4,0x8D4E9,0x8D4F4,0x8D518,0x8D581,0x8D7C8,0x8D804,0x8D850,
+  0x8E001,0x8E048,0x8E051,0x8E17E,0x8E187,0x8E1B8,0x8E1C7,0x8E1F6,0x8E1FF,0x8E201,0x8E20C,0x8E230,0x8E282,
+  0x8E368,0x8E384,0x8E391,0x8E480,0x8E497,0x8E540,0x8E54E,0x8E557,0x8E58E,0x8E597,0x8E5A6,0x8E5AF,0x8E5B8,
+  0x8E801,0x8E838,0x8E841,0x8E850,0x8E859,0x8E98F,0x8E9B8,0x8E9D7,0x8E9D8,0x8E9E7,0x8E9F0,0x8E9FF,0x8EA31,
+  0x8EA3F,0x8EA40,0x8EA82,0x8EAD0,0x8EB01,0x8EB30,0x8EB39,0x8EB48,0x8EB51,0x8EC56,0x8EC78,0x8EC87,0x8EC90,
+  0x8EC9E,0x8ECAF,0x8ECB6,0x8ECBF,0x8ECC1,0x8ECC8,0x8ED02,0x8ED50,0x8F701,0x8F79F,0x8F7AE,0x8F7BC,0x8F7C8,
+  0x8F807,0x8F811,0x8F81E,0x8F821,0x8F888,0x8F891,0x8F9A6,0x8F9B7,0x8F9D8,0x8F9F6,0x8FA07,0x8FA0E,0x8FA17,
+  0x8FA1C,0x8FA82,0x8FAD0,0x8FD81,0x8FD88,0x8FE02,0x8FEAD,0x8FF90,0x8FFFC,0x90001,0x91CD0,0x92002,0x92378,
+  0x92384,0x923A8,0x92401,0x92A20,0x97C81,0x97F8C,0x97F98,0x98001,0x9A180,0x9A207,0x9A209,0x9A23F,0x9A2B0,
+  0xA2001,0xA3238,0xB4001,0xB51C8,0xB5201,0xB52F8,0xB5302,0xB5350,0xB5374,0xB5381,0xB55F8,0xB5602,0xB5650,
+  0xB5681,0xB5770,0xB5787,0xB57AC,0xB57B0,0xB5801,0xB5987,0xB59BC,0xB59E5,0xB5A01,0xB5A24,0xB5A2D,0xB5A30,
+  0xB5A82,0xB5AD0,0xB5ADA,0xB5B10,0xB5B19,0xB5BC0,0xB5BE9,0xB5C80,0xB7201,0xB7402,0xB74BC,0xB74D8,0xB7801,
+  0xB7A58,0xB7A7F,0xB7A81,0xB7A8E,0xB7C40,0xB7C7F,0xB7C99,0xB7D00,0xB7F01,0xB7F14,0xB7F19,0xB7F27,0xB7F28,
+  0xB7F86,0xB7F90,0xB8001,0xC3FC0,0xC4001,0xC66B0,0xC6801,0xC6848,0xD7F81,0xD7FA0,0xD7FA9,0xD7FE0,0xD7FE9,
+  0xD7FF8,0xD8001,0xD8918,0xD8991,0xD8998,0xD8A81,0xD8A98,0xD8AA9,0xD8AB0,0xD8B21,0xD8B40,0xD8B81,0xD97E0,
+  0xDE001,0xDE358,0xDE381,0xDE3E8,0xDE401,0xDE448,0xDE481,0xDE4D0,0xDE4E5,0xDE4EF,0xDE4FC,0xDE500,0xE7807,
+  0xE7970,0xE7987,0xE7A38,0xE7A85,0xE7E20,0xE8005,0xE87B0,0xE8805,0xE8938,0xE894D,0xE8B2E,0xE8B3F,0xE8B55,
+  0xE8B6E,0xE8B98,0xE8BDF,0xE8C1D,0xE8C2F,0xE8C65,0xE8D57,0xE8D75,0xE8F58,0xE9005,0xE9217,0xE922D,0xE9230,
+  0xE9602,0xE96A0,0xE9702,0xE97A0,0xE9805,0xE9AB8,0xE9B02,0xE9BC8,0xEA001,0xEA2A8,0xEA2B1,0xEA4E8,0xEA4F1,
+  0xEA500,0xEA511,0xEA518,0xEA529,0xEA538,0xEA549,0xEA568,0xEA571,0xEA5D0,0xEA5D9,0xEA5E0,0xEA5E9,0xEA620,
+  0xEA629,0xEA830,0xEA839,0xEA858,0xEA869,0xEA8A8,0xEA8B1,0xEA8E8,0xEA8F1,0xEA9D0,0xEA9D9,0xEA9F8,0xEAA01,
+  0xEAA28,0xEAA31,0xEAA38,0xEAA51,0xEAA88,0xEAA91,0xEB530,0xEB541,0xEB60D,0xEB611,0xEB6DD,0xEB6E1,0xEB7DD,
+  0xEB7E1,0xEB8AD,0xEB8B1,0xEB9AD,0xEB9B1,0xEBA7D,0xEBA81,0xEBB7D,0xEBB81,0xEBC4D,0xEBC51,0xEBD4D,0xEBD51,
+  0xEBE1D,0xEBE21,0xEBE60,0xEBE72,0xEC005,0xED007,0xED1BD,0xED1DF,0xED36D,0xED3AF,0xED3B5,0xED427,0xED42D,
+  0xED43C,0xED460,0xED4DF,0xED500,0xED50F,0xED580,0xEF801,0xEF8F8,0xEF929,0xEF958,0xF0007,0xF0038,0xF0047,
+  0xF00C8,0xF00DF,0xF0110,0xF011F,0xF0128,0xF0137,0xF0158,0xF0181,0xF0370,0xF047F,0xF0480,0xF0801,0xF0968,
+  0xF0987,0xF09B9,0xF09F0,0xF0A02,0xF0A50,0xF0A71,0xF0A7D,0xF0A80,0xF1481,0xF1577,0xF1578,0xF1601,0xF1767,
+  0xF1782,0xF17D0,0xF17FD,0xF1800,0xF2681,0xF2767,0xF2782,0xF27D0,0xF3F01,0xF3F38,0xF3F41,0xF3F60,0xF3F69,
+  0xF3F78,0xF3F81,0xF3FF8,0xF4001,0xF4628,0xF463A,0xF4687,0xF46B8,0xF4801,0xF4A27,0xF4A59,0xF4A60,0xF4A82,
+  0xF4AD0,0xF4AF4,0xF4B00,0xF638A,0xF6565,0xF656A,0xF6585,0xF658A,0xF65A8,0xF680A,0xF6975,0xF697A,0xF69F0,
+  0xF7001,0xF7020,0xF7029,0xF7100,0xF7109,0xF7118,0xF7121,0xF7128,0xF7139,0xF7140,0xF7149,0xF7198,0xF71A1,
+  0xF71C0,0xF71C9,0xF71D0,0xF71D9,0xF71E0,0xF7211,0xF7218,0xF7239,0xF7240,0xF7249,0xF7250,0xF7259,0xF7260,
+  0xF7269,0xF7280,0xF7289,0xF7298,0xF72A1,0xF72A8,0xF72B9,0xF72C0,0xF72C9,0xF72D0,0xF72D9,0xF72E0,0xF72E9,
+  0xF72F0,0xF72F9,0xF7300,0xF7309,0xF7318,0xF7321,0xF7328,0xF7339,0xF7358,0xF7361,0xF7398,0xF73A1,0xF73C0,
+  0xF73C9,0xF73E8,0xF73F1,0xF73F8,0xF7401,0xF7450,0xF7459,0xF74E0,0xF7509,0xF7520,0xF7529,0xF7550,0xF7559,
+  0xF75E0,0xF7785,0xF7790,0xF8005,0xF8160,0xF8185,0xF84A0,0xF8505,0xF8578,0xF858D,0xF8600,0xF860D,0xF8680,
+  0xF868D,0xF87B0,0xF8802,0xF886D,0xF8D70,0xF8F35,0xF9018,0xF9085,0xF91E0,0xF9205,0xF9248,0xF9285,0xF9290,
+  0xF9305,0xF9330,0xF9805,0xFB6C0,0xFB6E5,0xFB768,0xFB785,0xFB7E8,0xFB805,0xFBBB8,0xFBBDD,0xFBED0,0xFBF05,
+  0xFBF60,0xFBF85,0xFBF88,0xFC005,0xFC060,0xFC085,0xFC240,0xFC285,0xFC2D0,0xFC305,0xFC440,0xFC485,0xFC570,
+  0xFC585,0xFC590,0xFC805,0xFD2A0,0xFD305,0xFD370,0xFD385,0xFD3E8,0xFD405,0xFD448,0xFD485,0xFD5F0,0xFD5FD,
+  0xFD630,0xFD675,0xFD6E0,0xFD705,0xFD748,0xFD785,0xFD7C8,0xFD805,0xFDC98,0xFDCA5,0xFDE58,0xFDF82,0xFDFD0,
+  0x100001,0x153700,0x153801,0x15B9D0,0x15BA01,0x15C0F0,0x15C101,0x167510,0x167581,0x175F08,0x17C001,0x17D0F0,
+  0x180001,0x189A58,0x189A81,0x191D80,0x700807,0x700F80,
 };
 static const uint32_t pml__width_table[] PML__UNUSED = {
-  0x0,0x81,0x1FC,0x281,0xC00,0xDC1,0x120C,0x1229,0x1644,0x16F9,0x16FC,0x1701,0x1704,0x170D,0x1710,0x1719,
-  0x171C,0x1721,0x1840,0x186D,0x1870,0x1875,0x192C,0x1981,0x19C0,0x19C5,0x1B58,0x1B75,0x1B7C,0x1B95,0x1B9C,
-  0x1BA5,0x1BA8,0x1BB9,0x1C44,0x1C49,0x1CC0,0x1D2D,0x1E98,0x1EC5,0x1FAC,0x1FD1,0x1FF4,0x1FF9,0x2058,0x2069,
-  0x206C,0x2091,0x2094,0x20A1,0x20A4,0x20B9,0x2164,0x2171,0x2260,0x2281,0x2328,0x2389,0x238C,0x240D,0x24E8,
-  0x24ED,0x24F0,0x24F5,0x2504,0x2525,0x2534,0x2539,0x2544,0x2561,0x2588,0x2591,0x2604,0x2609,0x26F0,0x26F5,
-  0x2704,0x2715,0x2734,0x2739,0x2788,0x2791,0x27F8,0x27FD,0x2804,0x280D,0x28F0,0x28F5,0x2904,0x290D,0x291C,
-  0x2925,0x292C,0x2939,0x2944,0x2949,0x29C0,0x29C9,0x29D4,0x29D9,0x2A04,0x2A0D,0x2AF0,0x2AF5,0x2B04,0x2B19,
-  0x2B1C,0x2B25,0x2B34,0x2B39,0x2B88,0x2B91,0x2BE8,0x2C01,0x2C04,0x2C09,0x2CF0,0x2CF5,0x2CFC,0x2D01,0x2D04,
-  0x2D15,0x2D34,0x2D39,0x2D54,0x2D5D,0x2D88,0x2D91,0x2E08,0x2E0D,0x2F00,0x2F05,0x2F34,0x2F39,0x3000,0x3005,
-  0x3010,0x3015,0x30F0,0x30F5,0x30F8,0x3105,0x3118,0x3125,0x3128,0x3139,0x3154,0x315D,0x3188,0x3191,0x3204,
-  0x3209,0x32F0,0x32F5,0x32FC,0x3301,0x3318,0x331D,0x3330,0x3339,0x3388,0x3391,0x3400,0x3409,0x34EC,0x34F5,
-  0x3504,0x3515,0x3534,0x3539,0x3588,0x3591,0x3604,0x3609,0x3728,0x372D,0x3748,0x3755,0x3758,0x375D,0x38C4,
-  0x38C9,0x38D0,0x38ED,0x391C,0x393D,0x3AC4,0x3AC9,0x3AD0,0x3AF5,0x3B20,0x3B3D,0x3C60,0x3C69,0x3CD4,0x3CD9,
-  0x3CDC,0x3CE1,0x3CE4,0x3CE9,0x3DC4,0x3DFD,0x3E00,0x3E15,0x3E18,0x3E21,0x3E34,0x3E61,0x3E64,0x3EF5,0x3F18,
-  0x3F1D,0x40B4,0x40C5,0x40C8,0x40E1,0x40E4,0x40ED,0x40F4,0x40FD,0x4160,0x4169,0x4178,0x4185,0x41C4,0x41D5,
-  0x4208,0x420D,0x4214,0x421D,0x4234,0x4239,0x4274,0x4279,0x4402,0x4580,0x4801,0x4D74,0x4D81,0x5C48,0x5C55,
-  0x5CC8,0x5CD1,0x5D48,0x5D51,0x5DC8,0x5DD1,0x5ED0,0x5ED9,0x5EDC,0x5EF9,0x5F18,0x5F1D,0x5F24,0x5F51,0x5F74,
-  0x5F79,0x602C,0x6041,0x6214,0x621D,0x62A4,0x62A9,0x6480,0x648D,0x649C,0x64A5,0x64C8,0x64CD,0x64E4,0x64F1,
-  0x685C,0x6865,0x686C,0x6871,0x6958,0x695D,0x6960,0x697D,0x6980,0x6985,0x6988,0x698D,0x6994,0x69B5,0x69CC,
-  0x69F5,0x69FC,0x6A01,0x6AC0,0x6B3D,0x6C00,0x6C11,0x6CD0,0x6CD5,0x6CD8,0x6CED,0x6CF0,0x6CF5,0x6D08,0x6D0D,
-  0x6DAC,0x6DD1,0x6E00,0x6E09,0x6E88,0x6E99,0x6EA0,0x6EA9,0x6EAC,0x6EB9,0x6F98,0x6F9D,0x6FA0,0x6FA9,0x6FB4,
-  0x6FB9,0x6FBC,0x6FC9,0x70B0,0x70D1,0x70D8,0x70E1,0x7340,0x734D,0x7350,0x7385,0x7388,0x73A5,0x73B4,0x73B9,
-  0x73D0,0x73D5,0x73E0,0x73E9,0x7700,0x7801,0x802C,0x8041,0x80A8,0x80BD,0x8180,0x8195,0x8198,0x81C1,0x8340,
-  0x83C5,0x8C6A,0x8C71,0x8CA6,0x8CAD,0x8FA6,0x8FB5,0x8FC2,0x8FC5,0x8FCE,0x8FD1,0x97F6,0x97FD,0x9852,0x9859,
-  0x9922,0x9951,0x99FE,0x9A01,0x9A4E,0x9A51,0x9A86,0x9A89,0x9AAA,0x9AB1,0x9AF6,0x9AFD,0x9B12,0x9B19,0x9B3A,
-  0x9B3D,0x9B52,0x9B55,0x9BAA,0x9BAD,0x9BCA,0x9BD1,0x9BD6,0x9BD9,0x9BEA,0x9BED,0x9BF6,0x9BF9,0x9C16,0x9C19,
-  0x9C2A,0x9C31,0x9CA2,0x9CA5,0x9D32,0x9D35,0x9D3A,0x9D3D,0x9D4E,0x9D59,0x9D5E,0x9D61,0x9E56,0x9E61,0x9EC2,
-  0x9EC5,0x9EFE,0x9F01,0xAC6E,0xAC75,0xAD42,0xAD45,0xAD56,0xAD59,0xB3BC,0xB3C9,0xB5FC,0xB601,0xB780,0xB801,
-  0xBA02,0xBA69,0xBA6E,0xBBD1,0xBC02,0xBF59,0xBFC2,0xBFF1,0xC002,0xC0A8,0xC0BA,0xC0FD,0xC106,0xC25D,0xC264,
-  0xC26E,0xC401,0xC416,0xC4C1,0xC4C6,0xC63D,0xC642,0xC791,0xC7C2,0xC87D,0xC882,0xC921,0xC942,0x13701,0x13802,
-  0x29235,0x29242,0x2931D,0x299BC,0x299CD,0x299D0,0x299F9,0x29A78,0x29A81,0x29BC0,0x29BC9,0x2A008,0x2A00D,
-  0x2A018,0x2A01D,0x2A02C,0x2A031,0x2A094,0x2A09D,0x2A0B0,0x2A0B5,0x2A310,0x2A319,0x2A380,0x2A3C9,0x2A3FC,
-  0x2A401,0x2A498,0x2A4B9,0x2A51C,0x2A549,0x2A582,0x2A5F5,0x2A600,0x2A60D,0x2A6CC,0x2A6D1,0x2A6D8,0x2A6E9,
-  0x2A6F0,0x2A6F9,0x2A794,0x2A799,0x2A8A4,0x2A8BD,0x2A8C4,0x2A8CD,0x2A8D4,0x2A8DD,0x2A90C,0x2A911,0x2A930,
-  0x2A935,0x2A9F0,0x2A9F5,0x2AAC0,0x2AAC5,0x2AAC8,0x2AAD5,0x2AADC,0x2AAE5,0x2AAF8,0x2AB01,0x2AB04,0x2AB09,
-  0x2ABB0,0x2ABB9,0x2ABD8,0x2ABDD,0x2AF94,0x2AF99,0x2AFA0,0x2AFA5,0x2AFB4,0x2AFB9,0x2B002,0x35E91,0x3E402,
-  0x3EC01,0x3EC78,0x3EC7D,0x3F800,0x3F842,0x3F869,0x3F880,0x3F8C2,0x3F94D,0x3F952,0x3F99D,0x3F9A2,0x3F9B1,
-  0x3FBFC,0x3FC01,0x3FC06,0x3FD85,0x3FF82,0x3FF9D,0x3FFE4,0x3FFF1,0x407F4,0x407F9,0x40B80,0x40B85,0x40DD8,
-  0x40DED,0x42804,0x42811,0x42814,0x4281D,0x42830,0x42841,0x428E0,0x428ED,0x428FC,0x42901,0x42B94,0x42B9D,
-  0x43490,0x434A1,0x43AAC,0x43AB5,0x43BF4,0x43C01,0x43D18,0x43D45,0x43E08,0x43E19,0x44004,0x44009,0x440E0,
-  0x4411D,0x441C0,0x441C5,0x441CC,0x441D5,0x441FC,0x44209,0x442CC,0x442DD,0x442E4,0x442ED,0x44308,0x4430D,
-  0x44400,0x4440D,0x4449C,0x444B1,0x444B4,0x444D5,0x445CC,0x445D1,0x44600,0x44609,0x446D8,0x446FD,0x44724,
-  0x44735,0x4473C,0x44741,0x448BC,0x448C9,0x448D0,0x448D5,0x448D8,0x448E1,0x448F8,0x448FD,0x44904,0x44909,
-  0x44B7C,0x44B81,0x44B8C,0x44BAD,0x44C00,0x44C09,0x44CEC,0x44CF5,0x44D00,0x44D05,0x44D98,0x44DB5,0x44DC0,
-  0x44DD5,0x450E0,0x45101,0x45108,0x45115,0x45118,0x4511D,0x45178,0x4517D,0x452CC,0x452E5,0x452E8,0x452ED,
-  0x452FC,0x45305,0x45308,0x45311,0x456C8,0x456D9,0x456F0,0x456F9,0x456FC,0x45705,0x45770,0x45779,0x458CC,
-  0x458ED,0x458F4,0x458F9,0x458FC,0x45905,0x45AAC,0x45AB1,0x45AB4,0x45AB9,0x45AC0,0x45AD9,0x45ADC,0x45AE1,
-  0x45C74,0x45C81,0x45C88,0x45C99,0x45C9C,0x45CB1,0x460BC,0x460E1,0x460E4,0x460ED,0x464EC,0x464F5,0x464F8,
-  0x464FD,0x4650C,0x46511,0x46750,0x46761,0x46768,0x46771,0x46780,0x46785,0x46804,0x4682D,0x468CC,0x468E5,
-  0x468EC,0x468FD,0x4691C,0x46921,0x46944,0x4695D,0x46964,0x46971,0x46A28,0x46A5D,0x46A60,0x46A69,0x470C0,
-  0x470DD,0x470E0,0x470F9,0x470FC,0x47101,0x47248,0x472A1,0x472A8,0x472C5,0x472C8,0x472D1,0x472D4,0x472DD,
-  0x474C4,0x474DD,0x474E8,0x474ED,0x474F0,0x474F9,0x474FC,0x47519,0x4751C,0x47521,0x47640,0x47649,0x47654,
-  0x47659,0x4765C,0x47661,0x47BCC,0x47BD5,0x47C00,0x47C09,0x47CD8,0x47CED,0x47D00,0x47D05,0x47D08,0x47D0D,
-  0x4D0C0,0x4D105,0x4D11C,0x4D159,0x5ABC0,0x5ABD5,0x5ACC0,0x5ACDD,0x5BD3C,0x5BD41,0x5BE3C,0x5BE4D,0x5BF82,
-  0x5BF90,0x5BF95,0x5BFC2,0x5BFC9,0x5C002,0x61FE1,0x62002,0x63359,0x63402,0x63425,0x6BFC2,0x6BFD1,0x6BFD6,
-  0x6BFF1,0x6BFF6,0x6BFFD,0x6C002,0x6C48D,0x6C4CA,0x6C4CD,0x6C542,0x6C54D,0x6C556,0x6C559,0x6C592,0x6C5A1,
-  0x6C5C2,0x6CBF1,0x6F274,0x6F27D,0x6F280,0x6F291,0x73C00,0x73CB9,0x73CC0,0x73D1D,0x7459C,0x745A9,0x745CC,
-  0x7460D,0x74614,0x74631,0x746A8,0x746B9,0x74908,0x74915,0x76800,0x768DD,0x768EC,0x769B5,0x769D4,0x769D9,
-  0x76A10,0x76A15,0x76A6C,0x76A81,0x76A84,0x76AC1,0x78000,0x7801D,0x78020,0x78065,0x7806C,0x78089,0x7808C,
-  0x78095,0x78098,0x780AD,0x7823C,0x78241,0x784C0,0x784DD,0x78AB8,0x78ABD,0x78BB0,0x78BC1,0x793B0,0x793C1,
-  0x7A340,0x7A35D,0x7A510,0x7A52D,0x7C012,0x7C015,0x7C33E,0x7C341,0x7C63A,0x7C63D,0x7C646,0x7C66D,0x7C802,
-  0x7C80D,0x7C842,0x7C8F1,0x7C902,0x7C925,0x7C942,0x7C949,0x7C982,0x7C999,0x7CC02,0x7CC85,0x7CCB6,0x7CCD9,
-  0x7CCDE,0x7CDF5,0x7CDFA,0x7CE51,0x7CE82,0x7CF2D,0x7CF3E,0x7CF51,0x7CF82,0x7CFC5,0x7CFD2,0x7CFD5,0x7CFE2,
-  0x7D0FD,0x7D102,0x7D105,0x7D10A,0x7D3F5,0x7D3FE,0x7D4F9,0x7D52E,0x7D53D,0x7D542,0x7D5A1,0x7D5EA,0x7D5ED,
-  0x7D656,0x7D65D,0x7D692,0x7D695,0x7D7EE,0x7D941,0x7DA02,0x7DB19,0x7DB32,0x7DB35,0x7DB42,0x7DB4D,0x7DB56,
-  0x7DB61,0x7DB72,0x7DB81,0x7DBAE,0x7DBB5,0x7DBD2,0x7DBF5,0x7DF82,0x7DFB1,0x7DFC2,0x7DFC5,0x7E432,0x7E4ED,
-  0x7E4F2,0x7E519,0x7E51E,0x7E801,0x7E9C2,0x7E9F5,0x7EA02,0x7EA25,0x7EA42,0x7EAF9,0x7EAFE,0x7EB19,0x7EB3A,
-  0x7EB71,0x7EB82,0x7EBA5,0x7EBC2,0x7EBE5,0x80002,0xBFFF9,0xC0002,0xFFFF9,0x380004,0x380009,0x380080,0x380201,
-  0x380400,0x3807C1,
+  0x0,0x101,0x3F8,0x501,0x1800,0x1B81,0x2418,0x2451,0x2C88,0x2DF1,0x2DF8,0x2E01,0x2E08,0x2E19,0x2E20,0x2E31,
+  0x2E38,0x2E41,0x3080,0x30D9,0x30E0,0x30E9,0x3258,0x3301,0x3380,0x3389,0x36B0,0x36E9,0x36F8,0x3729,0x3738,
+  0x3749,0x3750,0x3771,0x3888,0x3891,0x3980,0x3A59,0x3D30,0x3D89,0x3F58,0x3FA1,0x3FE8,0x3FF1,0x40B0,0x40D1,
+  0x40D8,0x4121,0x4128,0x4141,0x4148,0x4171,0x42C8,0x42E1,0x44C0,0x4501,0x4650,0x4711,0x4718,0x4819,0x49D0,
+  0x49D9,0x49E0,0x49E9,0x4A08,0x4A49,0x4A68,0x4A71,0x4A88,0x4AC1,0x4B10,0x4B21,0x4C08,0x4C11,0x4DE0,0x4DE9,
+  0x4E08,0x4E29,0x4E68,0x4E71,0x4F10,0x4F21,0x4FF0,0x4FF9,0x5008,0x5019,0x51E0,0x51E9,0x5208,0x5219,0x5238,
+  0x5249,0x5258,0x5271,0x5288,0x5291,0x5380,0x5391,0x53A8,0x53B1,0x5408,0x5419,0x55E0,0x55E9,0x5608,0x5631,
+  0x5638,0x5649,0x5668,0x5671,0x5710,0x5721,0x57D0,0x5801,0x5808,0x5811,0x59E0,0x59E9,0x59F8,0x5A01,0x5A08,
+  0x5A29,0x5A68,0x5A71,0x5AA8,0x5AB9,0x5B10,0x5B21,0x5C10,0x5C19,0x5E00,0x5E09,0x5E68,0x5E71,0x6000,0x6009,
+  0x6020,0x6029,0x61E0,0x61E9,0x61F0,0x6209,0x6230,0x6249,0x6250,0x6271,0x62A8,0x62B9,0x6310,0x6321,0x6408,
+  0x6411,0x65E0,0x65E9,0x65F8,0x6601,0x6630,0x6639,0x6660,0x6671,0x6710,0x6721,0x6800,0x6811,0x69D8,0x69E9,
+  0x6A08,0x6A29,0x6A68,0x6A71,0x6B10,0x6B21,0x6C08,0x6C11,0x6E50,0x6E59,0x6E90,0x6EA9,0x6EB0,0x6EB9,0x7188,
+  0x7191,0x71A0,0x71D9,0x7238,0x7279,0x7588,0x7591,0x75A0,0x75E9,0x7640,0x7679,0x78C0,0x78D1,0x79A8,0x79B1,
+  0x79B8,0x79C1,0x79C8,0x79D1,0x7B88,0x7BF9,0x7C00,0x7C29,0x7C30,0x7C41,0x7C68,0x7CC1,0x7CC8,0x7DE9,0x7E30,
+  0x7E39,0x8168,0x8189,0x8190,0x81C1,0x81C8,0x81D9,0x81E8,0x81F9,0x82C0,0x82D1,0x82F0,0x8309,0x8388,0x83A9,
+  0x8410,0x8419,0x8428,0x8439,0x8468,0x8471,0x84E8,0x84F1,0x8802,0x8B00,0x9001,0x9AE8,0x9B01,0xB890,0xB8A9,
+  0xB990,0xB9A1,0xBA90,0xBAA1,0xBB90,0xBBA1,0xBDA0,0xBDB1,0xBDB8,0xBDF1,0xBE30,0xBE39,0xBE48,0xBEA1,0xBEE8,
+  0xBEF1,0xC058,0xC081,0xC428,0xC439,0xC548,0xC551,0xC900,0xC919,0xC938,0xC949,0xC990,0xC999,0xC9C8,0xC9E1,
+  0xD0B8,0xD0C9,0xD0D8,0xD0E1,0xD2B0,0xD2B9,0xD2C0,0xD2F9,0xD300,0xD309,0xD310,0xD319,0xD328,0xD369,0xD398,
+  0xD3E9,0xD3F8,0xD401,0xD580,0xD679,0xD800,0xD821,0xD9A0,0xD9A9,0xD9B0,0xD9D9,0xD9E0,0xD9E9,0xDA10,0xDA19,
+  0xDB58,0xDBA1,0xDC00,0xDC11,0xDD10,0xDD31,0xDD40,0xDD51,0xDD58,0xDD71,0xDF30,0xDF39,0xDF40,0xDF51,0xDF68,
+  0xDF71,0xDF78,0xDF91,0xE160,0xE1A1,0xE1B0,0xE1C1,0xE680,0xE699,0xE6A0,0xE709,0xE710,0xE749,0xE768,0xE771,
+  0xE7A0,0xE7A9,0xE7C0,0xE7D1,0xEE00,0xF001,0x10058,0x10081,0x10150,0x10179,0x10300,0x10329,0x10330,0x10381,
+  0x10680,0x10789,0x118D2,0x118E1,0x1194A,0x11959,0x11F4A,0x11F69,0x11F82,0x11F89,0x11F9A,0x11FA1,0x12FEA,
+  0x12FF9,0x130A2,0x130B1,0x13242,0x132A1,0x133FA,0x13401,0x1349A,0x134A1,0x1350A,0x13511,0x13552,0x13561,
+  0x135EA,0x135F9,0x13622,0x13631,0x13672,0x13679,0x136A2,0x136A9,0x13752,0x13759,0x13792,0x137A1,0x137AA,
+  0x137B1,0x137D2,0x137D9,0x137EA,0x137F1,0x1382A,0x13831,0x13852,0x13861,0x13942,0x13949,0x13A62,0x13A69,
+  0x13A72,0x13A79,0x13A9A,0x13AB1,0x13ABA,0x13AC1,0x13CAA,0x13CC1,0x13D82,0x13D89,0x13DFA,0x13E01,0x158DA,
+  0x158E9,0x15A82,0x15A89,0x15AAA,0x15AB1,0x16778,0x16791,0x16BF8,0x16C01,0x16F00,0x17001,0x17402,0x174D1,
+  0x174DA,0x177A1,0x17802,0x17EB1,0x17F82,0x17FE1,0x18002,0x18150,0x18172,0x181F9,0x1820A,0x184B9,0x184C8,
+  0x184DA,0x18801,0x1882A,0x18981,0x1898A,0x18C79,0x18C82,0x18F21,0x18F82,0x190F9,0x19102,0x19241,0x19282,
+  0x26E01,0x27002,0x52469,0x52482,0x52639,0x53378,0x53399,0x533A0,0x533F1,0x534F0,0x53501,0x53780,0x53791,
+  0x54010,0x54019,0x54030,0x54039,0x54058,0x54061,0x54128,0x54139,0x54160,0x54169,0x54620,0x54631,0x54700,
+  0x54791,0x547F8,0x54801,0x54930,0x54971,0x54A38,0x54A91,0x54B02,0x54BE9,0x54C00,0x54C19,0x54D98,0x54DA1,
+  0x54DB0,0x54DD1,0x54DE0,0x54DF1,0x54F28,0x54F31,0x55148,0x55179,0x55188,0x55199,0x551A8,0x551B9,0x55218,
+  0x55221,0x55260,0x55269,0x553E0,0x553E9,0x55580,0x55589,0x55590,0x555A9,0x555B8,0x555C9,0x555F0,0x55601,
+  0x55608,0x55611,0x55760,0x55771,0x557B0,0x557B9,0x55F28,0x55F31,0x55F40,0x55F49,0x55F68,0x55F71,0x56002,
+  0x6BD21,0x7C802,0x7D801,0x7D8F0,0x7D8F9,0x7F000,0x7F082,0x7F0D1,0x7F100,0x7F182,0x7F299,0x7F2A2,0x7F339,
+  0x7F342,0x7F361,0x7F7F8,0x7F801,0x7F80A,0x7FB09,0x7FF02,0x7FF39,0x7FFC8,0x7FFE1,0x80FE8,0x80FF1,0x81700,
+  0x81709,0x81BB0,0x81BD9,0x85008,0x85021,0x85028,0x85039,0x85060,0x85081,0x851C0,0x851D9,0x851F8,0x85201,
+  0x85728,0x85739,0x86920,0x86941,0x87558,0x87569,0x877E8,0x87801,0x87A30,0x87A89,0x87C10,0x87C31,0x88008,
+  0x88011,0x881C0,0x88239,0x88380,0x88389,0x88398,0x883A9,0x883F8,0x88411,0x88598,0x885B9,0x885C8,0x885D9,
+  0x88610,0x88619,0x88800,0x88819,0x88938,0x88961,0x88968,0x889A9,0x88B98,0x88BA1,0x88C00,0x88C11,0x88DB0,
+  0x88DF9,0x88E48,0x88E69,0x88E78,0x88E81,0x89178,0x89191,0x891A0,0x891A9,0x891B0,0x891C1,0x891F0,0x891F9,
+  0x89208,0x89211,0x896F8,0x89701,0x89718,0x89759,0x89800,0x89811,0x899D8,0x899E9,0x89A00,0x89A09,0x89B30,
+  0x89B69,0x89B80,0x89BA9,0x8A1C0,0x8A201,0x8A210,0x8A229,0x8A230,0x8A239,0x8A2F0,0x8A2F9,0x8A598,0x8A5C9,
+  0x8A5D0,0x8A5D9,0x8A5F8,0x8A609,0x8A610,0x8A621,0x8AD90,0x8ADB1,0x8ADE0,0x8ADF1,0x8ADF8,0x8AE09,0x8AEE0,
+  0x8AEF1,0x8B198,0x8B1D9,0x8B1E8,0x8B1F1,0x8B1F8,0x8B209,0x8B558,0x8B561,0x8B568,0x8B571,0x8B580,0x8B5B1,
+  0x8B5B8,0x8B5C1,0x8B8E8,0x8B901,0x8B910,0x8B931,0x8B938,0x8B961,0x8C178,0x8C1C1,0x8C1C8,0x8C1D9,0x8C9D8,
+  0x8C9E9,0x8C9F0,0x8C9F9,0x8CA18,0x8CA21,0x8CEA0,0x8CEC1,0x8CED0,0x8CEE1,0x8CF00,0x8CF09,0x8D008,0x8D059,
+  0x8D198,0x8D1C9,0x8D1D8,0x8D1F9,0x8D238,0x8D241,0x8D288,0x8D2B9,0x8D2C8,0x8D2E1,0x8D450,0x8D4B9,0x8D4C0,
+  0x8D4D1,0x8E180,0x8E1B9,0x8E1C0,0x8E1F1,0x8E1F8,0x8E201,0x8E490,0x8E541,0x8E550,0x8E589,0x8E590,0x8E5A1,
+  0x8E5A8,0x8E5B9,0x8E988,0x8E9B9,0x8E9D0,0x8E9D9,0x8E9E0,0x8E9F1,0x8E9F8,0x8EA31,0x8EA38,0x8EA41,0x8EC80,
+  0x8EC91,0x8ECA8,0x8ECB1,0x8ECB8,0x8ECC1,0x8F798,0x8F7A9,0x8F800,0x8F811,0x8F9B0,0x8F9D9,0x8FA00,0x8FA09,
+  0x8FA10,0x8FA19,0x9A180,0x9A209,0x9A238,0x9A2B1,0xB5780,0xB57A9,0xB5980,0xB59B9,0xB7A78,0xB7A81,0xB7C78,
+  0xB7C99,0xB7F02,0xB7F20,0xB7F29,0xB7F82,0xB7F91,0xB8002,0xC3FC1,0xC4002,0xC66B1,0xC6802,0xC6849,0xD7F82,
+  0xD7FA1,0xD7FAA,0xD7FE1,0xD7FEA,0xD7FF9,0xD8002,0xD8919,0xD8992,0xD8999,0xD8A82,0xD8A99,0xD8AAA,0xD8AB1,
+  0xD8B22,0xD8B41,0xD8B82,0xD97E1,0xDE4E8,0xDE4F9,0xDE500,0xDE521,0xE7800,0xE7971,0xE7980,0xE7A39,0xE8B38,
+  0xE8B51,0xE8B98,0xE8C19,0xE8C28,0xE8C61,0xE8D50,0xE8D71,0xE9210,0xE9229,0xED000,0xED1B9,0xED1D8,0xED369,
+  0xED3A8,0xED3B1,0xED420,0xED429,0xED4D8,0xED501,0xED508,0xED581,0xF0000,0xF0039,0xF0040,0xF00C9,0xF00D8,
+  0xF0111,0xF0118,0xF0129,0xF0130,0xF0159,0xF0478,0xF0481,0xF0980,0xF09B9,0xF1570,0xF1579,0xF1760,0xF1781,
+  0xF2760,0xF2781,0xF4680,0xF46B9,0xF4A20,0xF4A59,0xF8022,0xF8029,0xF867A,0xF8681,0xF8C72,0xF8C79,0xF8C8A,
+  0xF8CD9,0xF9002,0xF9019,0xF9082,0xF91E1,0xF9202,0xF9249,0xF9282,0xF9291,0xF9302,0xF9331,0xF9802,0xF9909,
+  0xF996A,0xF99B1,0xF99BA,0xF9BE9,0xF9BF2,0xF9CA1,0xF9D02,0xF9E59,0xF9E7A,0xF9EA1,0xF9F02,0xF9F89,0xF9FA2,
+  0xF9FA9,0xF9FC2,0xFA1F9,0xFA202,0xFA209,0xFA212,0xFA7E9,0xFA7FA,0xFA9F1,0xFAA5A,0xFAA79,0xFAA82,0xFAB41,
+  0xFABD2,0xFABD9,0xFACAA,0xFACB9,0xFAD22,0xFAD29,0xFAFDA,0xFB281,0xFB402,0xFB631,0xFB662,0xFB669,0xFB682,
+  0xFB699,0xFB6AA,0xFB6C1,0xFB6E2,0xFB701,0xFB75A,0xFB769,0xFB7A2,0xFB7E9,0xFBF02,0xFBF61,0xFBF82,0xFBF89,
+  0xFC862,0xFC9D9,0xFC9E2,0xFCA31,0xFCA3A,0xFD001,0xFD382,0xFD3E9,0xFD402,0xFD449,0xFD482,0xFD5F1,0xFD5FA,
+  0xFD631,0xFD672,0xFD6E1,0xFD702,0xFD749,0xFD782,0xFD7C9,0x100002,0x17FFF1,0x180002,0x1FFFF1,0x700008,
+  0x700011,0x700100,0x700401,0x700800,0x700F81,
+};
+static const int32_t pml__lower_table[][4] PML__UNUSED = {
+  {0x41,0x5A,1,32},{0xC0,0xD6,1,32},{0xD8,0xDE,1,32},{0x100,0x12E,2,1},{0x130,0x130,2,-199},
+  {0x132,0x136,2,1},{0x139,0x147,2,1},{0x14A,0x176,2,1},{0x178,0x178,2,-121},{0x179,0x17D,2,1},
+  {0x181,0x181,2,210},{0x182,0x184,2,1},{0x186,0x186,2,206},{0x187,0x187,2,1},{0x189,0x18A,1,205},
+  {0x18B,0x18B,2,1},{0x18E,0x18E,2,79},{0x18F,0x18F,2,202},{0x190,0x190,2,203},{0x191,0x191,2,1},
+  {0x193,0x193,2,205},{0x194,0x194,2,207},{0x196,0x196,2,211},{0x197,0x197,2,209},{0x198,0x198,2,1},
+  {0x19C,0x19C,2,211},{0x19D,0x19D,2,213},{0x19F,0x19F,2,214},{0x1A0,0x1A4,2,1},{0x1A6,0x1A6,2,218},
+  {0x1A7,0x1A7,2,1},{0x1A9,0x1A9,2,218},{0x1AC,0x1AC,2,1},{0x1AE,0x1AE,2,218},{0x1AF,0x1AF,2,1},
+  {0x1B1,0x1B2,1,217},{0x1B3,0x1B5,2,1},{0x1B7,0x1B7,2,219},{0x1B8,0x1B8,2,1},{0x1BC,0x1BC,2,1},
+  {0x1C4,0x1C4,2,2},{0x1C5,0x1C5,2,1},{0x1C7,0x1C7,2,2},{0x1C8,0x1C8,2,1},{0x1CA,0x1CA,2,2},
+  {0x1CB,0x1DB,2,1},{0x1DE,0x1EE,2,1},{0x1F1,0x1F1,2,2},{0x1F2,0x1F4,2,1},{0x1F6,0x1F6,2,-97},
+  {0x1F7,0x1F7,2,-56},{0x1F8,0x21E,2,1},{0x220,0x220,2,-130},{0x222,0x232,2,1},{0x23A,0x23A,2,10795},
+  {0x23B,0x23B,2,1},{0x23D,0x23D,2,-163},{0x23E,0x23E,2,10792},{0x241,0x241,2,1},{0x243,0x243,2,-195},
+  {0x244,0x244,2,69},{0x245,0x245,2,71},{0x246,0x24E,2,1},{0x370,0x372,2,1},{0x376,0x376,2,1},
+  {0x37F,0x37F,2,116},{0x386,0x386,2,38},{0x388,0x38A,1,37},{0x38C,0x38C,2,64},{0x38E,0x38F,1,63},
+  {0x391,0x3A1,1,32},{0x3A3,0x3AB,1,32},{0x3CF,0x3CF,2,8},{0x3D8,0x3EE,2,1},{0x3F4,0x3F4,2,-60},
+  {0x3F7,0x3F7,2,1},{0x3F9,0x3F9,2,-7},{0x3FA,0x3FA,2,1},{0x3FD,0x3FF,1,-130},{0x400,0x40F,1,80},
+  {0x410,0x42F,1,32},{0x460,0x480,2,1},{0x48A,0x4BE,2,1},{0x4C0,0x4C0,2,15},{0x4C1,0x4CD,2,1},
+  {0x4D0,0x52E,2,1},{0x531,0x556,1,48},{0x10A0,0x10C5,1,7264},{0x10C7,0x10C7,2,7264},{0x10CD,0x10CD,2,7264},
+  {0x13A0,0x13EF,1,38864},{0x13F0,0x13F5,1,8},{0x1C90,0x1CBA,1,-3008},{0x1CBD,0x1CBF,1,-3008},
+  {0x1E00,0x1E94,2,1},{0x1E9E,0x1E9E,2,-7615},{0x1EA0,0x1EFE,2,1},{0x1F08,0x1F0F,1,-8},{0x1F18,0x1F1D,1,-8},
+  {0x1F28,0x1F2F,1,-8},{0x1F38,0x1F3F,1,-8},{0x1F48,0x1F4D,1,-8},{0x1F59,0x1F5F,2,-8},{0x1F68,0x1F6F,1,-8},
+  {0x1F88,0x1F8F,1,-8},{0x1F98,0x1F9F,1,-8},{0x1FA8,0x1FAF,1,-8},{0x1FB8,0x1FB9,1,-8},{0x1FBA,0x1FBB,1,-74},
+  {0x1FBC,0x1FBC,2,-9},{0x1FC8,0x1FCB,1,-86},{0x1FCC,0x1FCC,2,-9},{0x1FD8,0x1FD9,1,-8},
+  {0x1FDA,0x1FDB,1,-100},{0x1FE8,0x1FE9,1,-8},{0x1FEA,0x1FEB,1,-112},{0x1FEC,0x1FEC,2,-7},
+  {0x1FF8,0x1FF9,1,-128},{0x1FFA,0x1FFB,1,-126},{0x1FFC,0x1FFC,2,-9},{0x2126,0x2126,2,-7517},
+  {0x212A,0x212A,2,-8383},{0x212B,0x212B,2,-8262},{0x2132,0x2132,2,28},{0x2160,0x216F,1,16},
+  {0x2183,0x2183,2,1},{0x24B6,0x24CF,1,26},{0x2C00,0x2C2F,1,48},{0x2C60,0x2C60,2,1},
+  {0x2C62,0x2C62,2,-10743},{0x2C63,0x2C63,2,-3814},{0x2C64,0x2C64,2,-10727},{0x2C67,0x2C6B,2,1},
+  {0x2C6D,0x2C6D,2,-10780},{0x2C6E,0x2C6E,2,-10749},{0x2C6F,0x2C6F,2,-10783},{0x2C70,0x2C70,2,-10782},
+  {0x2C72,0x2C72,2,1},{0x2C75,0x2C75,2,1},{0x2C7E,0x2C7F,1,-10815},{0x2C80,0x2CE2,2,1},{0x2CEB,0x2CED,2,1},
+  {0x2CF2,0x2CF2,2,1},{0xA640,0xA66C,2,1},{0xA680,0xA69A,2,1},{0xA722,0xA72E,2,1},{0xA732,0xA76E,2,1},
+  {0xA779,0xA77B,2,1},{0xA77D,0xA77D,2,-35332},{0xA77E,0xA786,2,1},{0xA78B,0xA78B,2,1},
+  {0xA78D,0xA78D,2,-42280},{0xA790,0xA792,2,1},{0xA796,0xA7A8,2,1},{0xA7AA,0xA7AA,2,-42308},
+  {0xA7AB,0xA7AB,2,-42319},{0xA7AC,0xA7AC,2,-42315},{0xA7AD,0xA7AD,2,-42305},{0xA7AE,0xA7AE,2,-42308},
+  {0xA7B0,0xA7B0,2,-42258},{0xA7B1,0xA7B1,2,-42282},{0xA7B2,0xA7B2,2,-42261},{0xA7B3,0xA7B3,2,928},
+  {0xA7B4,0xA7C2,2,1},{0xA7C4,0xA7C4,2,-48},{0xA7C5,0xA7C5,2,-42307},{0xA7C6,0xA7C6,2,-35384},
+  {0xA7C7,0xA7C9,2,1},{0xA7D0,0xA7D0,2,1},{0xA7D6,0xA7D8,2,1},{0xA7F5,0xA7F5,2,1},{0xFF21,0xFF3A,1,32},
+  {0x10400,0x10427,1,40},{0x104B0,0x104D3,1,40},{0x10570,0x1057A,1,39},{0x1057C,0x1058A,1,39},
+  {0x1058C,0x10592,1,39},{0x10594,0x10595,1,39},{0x10C80,0x10CB2,1,64},{0x118A0,0x118BF,1,32},
+  {0x16E40,0x16E5F,1,32},{0x1E900,0x1E921,1,34},
+};
+static const uint32_t pml__base_run[][2] PML__UNUSED = {
+  {0xC0,0},{0xC7,6},{0xD1,15},{0xD9,21},{0xE0,26},{0xE7,32},{0xF1,41},{0xF9,47},{0xFF,52},{0x112,69},
+  {0x128,89},{0x134,98},{0x139,102},{0x143,108},{0x14C,114},{0x154,120},{0x168,138},{0x1A0,161},{0x1AF,163},
+  {0x1CD,165},{0x1DE,181},{0x1E6,187},{0x1F4,198},{0x1F8,200},{0x21E,236},{0x226,238},{0x340,252},
+  {0x343,254},{0x374,256},{0x37E,257},{0x385,258},{0x38C,264},{0x38E,265},{0x3AA,268},{0x3CA,275},
+  {0x3D3,280},{0x400,282},{0x403,284},{0x407,285},{0x40C,286},{0x419,289},{0x439,290},{0x450,291},
+  {0x453,293},{0x457,294},{0x45C,295},{0x476,298},{0x4C1,300},{0x4D0,302},{0x4D6,306},{0x4DA,308},
+  {0x4E2,314},{0x4EA,320},{0x4F8,332},{0x622,334},{0x6C0,339},{0x6C2,340},{0x6D3,341},{0x929,342},
+  {0x931,343},{0x934,344},{0x958,345},{0x9CB,353},{0x9DC,355},{0x9DF,357},{0xA33,358},{0xA36,359},
+  {0xA59,360},{0xA5E,363},{0xB48,364},{0xB4B,365},{0xB5C,367},{0xB94,369},{0xBCA,370},{0xC48,373},
+  {0xCC0,374},{0xCC7,375},{0xCCA,377},{0xD4A,379},{0xDDA,382},{0xDDC,383},{0xF43,386},{0xF4D,387},
+  {0xF52,388},{0xF57,389},{0xF5C,390},{0xF69,391},{0xF73,392},{0xF75,393},{0xF78,395},{0xF81,396},
+  {0xF93,397},{0xF9D,398},{0xFA2,399},{0xFA7,400},{0xFAC,401},{0xFB9,402},{0x1026,403},{0x1B06,404},
+  {0x1B08,405},{0x1B0A,406},{0x1B0C,407},{0x1B0E,408},{0x1B12,409},{0x1B3B,410},{0x1B3D,411},{0x1B40,412},
+  {0x1B43,414},{0x1E00,415},{0x1E9B,569},{0x1EA0,570},{0x1F00,660},{0x1F18,682},{0x1F20,688},{0x1F48,726},
+  {0x1F50,732},{0x1F59,740},{0x1F5B,741},{0x1F5D,742},{0x1F5F,743},{0x1F80,774},{0x1FB6,827},{0x1FBE,834},
+  {0x1FC1,835},{0x1FC6,839},{0x1FD6,853},{0x1FDD,859},{0x1FF2,878},{0x1FF6,881},{0x2000,889},{0x2126,891},
+  {0x212A,892},{0x219A,894},{0x21AE,896},{0x21CD,897},{0x2204,900},{0x2209,901},{0x220C,902},{0x2224,903},
+  {0x2226,904},{0x2241,905},{0x2244,906},{0x2247,907},{0x2249,908},{0x2260,909},{0x2262,910},{0x226D,911},
+  {0x2274,916},{0x2278,918},{0x2280,920},{0x2284,922},{0x2288,924},{0x22AC,926},{0x22E0,930},{0x22EA,934},
+  {0x2329,938},{0x2ADC,940},{0x304C,941},{0x304E,942},{0x3050,943},{0x3052,944},{0x3054,945},{0x3056,946},
+  {0x3058,947},{0x305A,948},{0x305C,949},{0x305E,950},{0x3060,951},{0x3062,952},{0x3065,953},{0x3067,954},
+  {0x3069,955},{0x3070,956},{0x3073,958},{0x3076,960},{0x3079,962},{0x307C,964},{0x3094,966},{0x309E,967},
+  {0x30AC,968},{0x30AE,969},{0x30B0,970},{0x30B2,971},{0x30B4,972},{0x30B6,973},{0x30B8,974},{0x30BA,975},
+  {0x30BC,976},{0x30BE,977},{0x30C0,978},{0x30C2,979},{0x30C5,980},{0x30C7,981},{0x30C9,982},{0x30D0,983},
+  {0x30D3,985},{0x30D6,987},{0x30D9,989},{0x30DC,991},{0x30F4,993},{0x30F7,994},{0x30FE,998},{0xF900,999},
+  {0xFA10,1269},{0xFA12,1270},{0xFA15,1271},{0xFA20,1281},{0xFA22,1282},{0xFA25,1283},{0xFA2A,1285},
+  {0xFA70,1353},{0xFB1D,1459},{0xFB1F,1460},{0xFB2A,1461},{0xFB38,1474},{0xFB3E,1479},{0xFB40,1480},
+  {0xFB43,1482},{0xFB46,1484},{0x1109A,1493},{0x1109C,1494},{0x110AB,1495},{0x1112E,1496},{0x1134B,1498},
+  {0x114BB,1500},{0x114BE,1502},{0x115BA,1503},{0x11938,1505},{0x1D15E,1506},{0x1D1BB,1513},{0x2F800,1519},
+  {0x110000,2061},
+};
+static const uint32_t pml__base_value[] PML__UNUSED = {
+  0x41,0x41,0x41,0x41,0x41,0x41,0x43,0x45,0x45,0x45,0x45,0x49,0x49,0x49,0x49,0x4E,0x4F,0x4F,0x4F,0x4F,0x4F,
+  0x55,0x55,0x55,0x55,0x59,0x61,0x61,0x61,0x61,0x61,0x61,0x63,0x65,0x65,0x65,0x65,0x69,0x69,0x69,0x69,0x6E,
+  0x6F,0x6F,0x6F,0x6F,0x6F,0x75,0x75,0x75,0x75,0x79,0x79,0x41,0x61,0x41,0x61,0x41,0x61,0x43,0x63,0x43,0x63,
+  0x43,0x63,0x43,0x63,0x44,0x64,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x47,0x67,0x47,0x67,0x47,
+  0x67,0x47,0x67,0x48,0x68,0x49,0x69,0x49,0x69,0x49,0x69,0x49,0x69,0x49,0x4A,0x6A,0x4B,0x6B,0x4C,0x6C,0x4C,
+  0x6C,0x4C,0x6C,0x4E,0x6E,0x4E,0x6E,0x4E,0x6E,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x52,0x72,0x52,0x72,0x52,0x72,
+  0x53,0x73,0x53,0x73,0x53,0x73,0x53,0x73,0x54,0x74,0x54,0x74,0x55,0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x55,
+  0x75,0x55,0x75,0x57,0x77,0x59,0x79,0x59,0x5A,0x7A,0x5A,0x7A,0x5A,0x7A,0x4F,0x6F,0x55,0x75,0x41,0x61,0x49,
+  0x69,0x4F,0x6F,0x55,0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x41,0x61,0x41,0x61,0xC6,0xE6,0x47,0x67,
+  0x4B,0x6B,0x4F,0x6F,0x4F,0x6F,0x1B7,0x292,0x6A,0x47,0x67,0x4E,0x6E,0x41,0x61,0xC6,0xE6,0xD8,0xF8,0x41,
+  0x61,0x41,0x61,0x45,0x65,0x45,0x65,0x49,0x69,0x49,0x69,0x4F,0x6F,0x4F,0x6F,0x52,0x72,0x52,0x72,0x55,0x75,
+  0x55,0x75,0x53,0x73,0x54,0x74,0x48,0x68,0x41,0x61,0x45,0x65,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x59,
+  0x79,0x0,0x0,0x0,0x0,0x2B9,0x3B,0xA8,0x391,0xB7,0x395,0x397,0x399,0x39F,0x3A5,0x3A9,0x3B9,0x399,0x3A5,
+  0x3B1,0x3B5,0x3B7,0x3B9,0x3C5,0x3B9,0x3C5,0x3BF,0x3C5,0x3C9,0x3D2,0x3D2,0x415,0x415,0x413,0x406,0x41A,
+  0x418,0x423,0x418,0x438,0x435,0x435,0x433,0x456,0x43A,0x438,0x443,0x474,0x475,0x416,0x436,0x410,0x430,
+  0x410,0x430,0x415,0x435,0x4D8,0x4D9,0x416,0x436,0x417,0x437,0x418,0x438,0x418,0x438,0x41E,0x43E,0x4E8,
+  0x4E9,0x42D,0x44D,0x423,0x443,0x423,0x443,0x423,0x443,0x427,0x447,0x42B,0x44B,0x627,0x627,0x648,0x627,
+  0x64A,0x6D5,0x6C1,0x6D2,0x928,0x930,0x933,0x915,0x916,0x917,0x91C,0x921,0x922,0x92B,0x92F,0x9C7,0x9C7,
+  0x9A1,0x9A2,0x9AF,0xA32,0xA38,0xA16,0xA17,0xA1C,0xA2B,0xB47,0xB47,0xB47,0xB21,0xB22,0xB92,0xBC6,0xBC7,
+  0xBC6,0x0,0xCD5,0xCD5,0xCD6,0xCC2,0xCC2,0xD46,0xD47,0xD46,0xDD9,0xDD9,0xDD9,0xDD9,0xF42,0xF4C,0xF51,0xF56,
+  0xF5B,0xF40,0x0,0x0,0x0,0x0,0x0,0x0,0x0,0x0,0x0,0x0,0x0,0x1025,0x1B05,0x1B07,0x1B09,0x1B0B,0x1B0D,0x1B11,
+  0x1B35,0x1B35,0x1B3E,0x1B3F,0x1B35,0x41,0x61,0x42,0x62,0x42,0x62,0x42,0x62,0x43,0x63,0x44,0x64,0x44,0x64,
+  0x44,0x64,0x44,0x64,0x44,0x64,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x46,0x66,0x47,0x67,0x48,
+  0x68,0x48,0x68,0x48,0x68,0x48,0x68,0x48,0x68,0x49,0x69,0x49,0x69,0x4B,0x6B,0x4B,0x6B,0x4B,0x6B,0x4C,0x6C,
+  0x4C,0x6C,0x4C,0x6C,0x4C,0x6C,0x4D,0x6D,0x4D,0x6D,0x4D,0x6D,0x4E,0x6E,0x4E,0x6E,0x4E,0x6E,0x4E,0x6E,0x4F,
+  0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x50,0x70,0x50,0x70,0x52,0x72,0x52,0x72,0x52,0x72,0x52,0x72,0x53,0x73,
+  0x53,0x73,0x53,0x73,0x53,0x73,0x53,0x73,0x54,0x74,0x54,0x74,0x54,0x74,0x54,0x74,0x55,0x75,0x55,0x75,0x55,
+  0x75,0x55,0x75,0x55,0x75,0x56,0x76,0x56,0x76,0x57,0x77,0x57,0x77,0x57,0x77,0x57,0x77,0x57,0x77,0x58,0x78,
+  0x58,0x78,0x59,0x79,0x5A,0x7A,0x5A,0x7A,0x5A,0x7A,0x68,0x74,0x77,0x79,0x17F,0x41,0x61,0x41,0x61,0x41,0x61,
+  0x41,0x61,0x41,0x61,0x41,0x61,0x41,0x61,0x41,0x61,0x41,0x61,0x41,0x61,0x41,0x61,0x41,0x61,0x45,0x65,0x45,
+  0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x45,0x65,0x49,0x69,0x49,0x69,0x4F,0x6F,0x4F,0x6F,
+  0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x4F,0x6F,0x55,
+  0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x55,0x75,0x59,0x79,0x59,0x79,0x59,0x79,0x59,0x79,
+  0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x391,0x391,0x391,0x391,0x391,0x391,0x391,0x391,0x3B5,
+  0x3B5,0x3B5,0x3B5,0x3B5,0x3B5,0x395,0x395,0x395,0x395,0x395,0x395,0x3B7,0x3B7,0x3B7,0x3B7,0x3B7,0x3B7,
+  0x3B7,0x3B7,0x397,0x397,0x397,0x397,0x397,0x397,0x397,0x397,0x3B9,0x3B9,0x3B9,0x3B9,0x3B9,0x3B9,0x3B9,
+  0x3B9,0x399,0x399,0x399,0x399,0x399,0x399,0x399,0x399,0x3BF,0x3BF,0x3BF,0x3BF,0x3BF,0x3BF,0x39F,0x39F,
+  0x39F,0x39F,0x39F,0x39F,0x3C5,0x3C5,0x3C5,0x3C5,0x3C5,0x3C5,0x3C5,0x3C5,0x3A5,0x3A5,0x3A5,0x3A5,0x3C9,
+  0x3C9,0x3C9,0x3C9,0x3C9,0x3C9,0x3C9,0x3C9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3B1,0x3B1,
+  0x3B5,0x3B5,0x3B7,0x3B7,0x3B9,0x3B9,0x3BF,0x3BF,0x3C5,0x3C5,0x3C9,0x3C9,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,
+  0x3B1,0x3B1,0x3B1,0x391,0x391,0x391,0x391,0x391,0x391,0x391,0x391,0x3B7,0x3B7,0x3B7,0x3B7,0x3B7,0x3B7,
+  0x3B7,0x3B7,0x397,0x397,0x397,0x397,0x397,0x397,0x397,0x397,0x3C9,0x3C9,0x3C9,0x3C9,0x3C9,0x3C9,0x3C9,
+  0x3C9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3A9,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x3B1,0x391,
+  0x391,0x391,0x391,0x391,0x3B9,0xA8,0x3B7,0x3B7,0x3B7,0x3B7,0x3B7,0x395,0x395,0x397,0x397,0x397,0x1FBF,
+  0x1FBF,0x1FBF,0x3B9,0x3B9,0x3B9,0x3B9,0x3B9,0x3B9,0x399,0x399,0x399,0x399,0x1FFE,0x1FFE,0x1FFE,0x3C5,
+  0x3C5,0x3C5,0x3C5,0x3C1,0x3C1,0x3C5,0x3C5,0x3A5,0x3A5,0x3A5,0x3A5,0x3A1,0xA8,0xA8,0x60,0x3C9,0x3C9,0x3C9,
+  0x3C9,0x3C9,0x39F,0x39F,0x3A9,0x3A9,0x3A9,0xB4,0x2002,0x2003,0x3A9,0x4B,0x41,0x2190,0x2192,0x2194,0x21D0,
+  0x21D4,0x21D2,0x2203,0x2208,0x220B,0x2223,0x2225,0x223C,0x2243,0x2245,0x2248,0x3D,0x2261,0x224D,0x3C,0x3E,
+  0x2264,0x2265,0x2272,0x2273,0x2276,0x2277,0x227A,0x227B,0x2282,0x2283,0x2286,0x2287,0x22A2,0x22A8,0x22A9,
+  0x22AB,0x227C,0x227D,0x2291,0x2292,0x22B2,0x22B3,0x22B4,0x22B5,0x3008,0x3009,0x2ADD,0x304B,0x304D,0x304F,
+  0x3051,0x3053,0x3055,0x3057,0x3059,0x305B,0x305D,0x305F,0x3061,0x3064,0x3066,0x3068,0x306F,0x306F,0x3072,
+  0x3072,0x3075,0x3075,0x3078,0x3078,0x307B,0x307B,0x3046,0x309D,0x30AB,0x30AD,0x30AF,0x30B1,0x30B3,0x30B5,
+  0x30B7,0x30B9,0x30BB,0x30BD,0x30BF,0x30C1,0x30C4,0x30C6,0x30C8,0x30CF,0x30CF,0x30D2,0x30D2,0x30D5,0x30D5,
+  0x30D8,0x30D8,0x30DB,0x30DB,0x30A6,0x30EF,0x30F0,0x30F1,0x30F2,0x30FD,0x8C48,0x66F4,0x8ECA,0x8CC8,0x6ED1,
+  0x4E32,0x53E5,0x9F9C,0x9F9C,0x5951,0x91D1,0x5587,0x5948,0x61F6,0x7669,0x7F85,0x863F,0x87BA,0x88F8,0x908F,
+  0x6A02,0x6D1B,0x70D9,0x73DE,0x843D,0x916A,0x99F1,0x4E82,0x5375,0x6B04,0x721B,0x862D,0x9E1E,0x5D50,0x6FEB,
+  0x85CD,0x8964,0x62C9,0x81D8,0x881F,0x5ECA,0x6717,0x6D6A,0x72FC,0x90CE,0x4F86,0x51B7,0x52DE,0x64C4,0x6AD3,
+  0x7210,0x76E7,0x8001,0x8606,0x865C,0x8DEF,0x9732,0x9B6F,0x9DFA,0x788C,0x797F,0x7DA0,0x83C9,0x9304,0x9E7F,
+  0x8AD6,0x58DF,0x5F04,0x7C60,0x807E,0x7262,0x78CA,0x8CC2,0x96F7,0x58D8,0x5C62,0x6A13,0x6DDA,0x6F0F,0x7D2F,
+  0x7E37,0x964B,0x52D2,0x808B,0x51DC,0x51CC,0x7A1C,0x7DBE,0x83F1,0x9675,0x8B80,0x62CF,0x6A02,0x8AFE,0x4E39,
+  0x5BE7,0x6012,0x7387,0x7570,0x5317,0x78FB,0x4FBF,0x5FA9,0x4E0D,0x6CCC,0x6578,0x7D22,0x53C3,0x585E,0x7701,
+  0x8449,0x8AAA,0x6BBA,0x8FB0,0x6C88,0x62FE,0x82E5,0x63A0,0x7565,0x4EAE,0x5169,0x51C9,0x6881,0x7CE7,0x826F,
+  0x8AD2,0x91CF,0x52F5,0x5442,0x5973,0x5EEC,0x65C5,0x6FFE,0x792A,0x95AD,0x9A6A,0x9E97,0x9ECE,0x529B,0x66C6,
+  0x6B77,0x8F62,0x5E74,0x6190,0x6200,0x649A,0x6F23,0x7149,0x7489,0x79CA,0x7DF4,0x806F,0x8F26,0x84EE,0x9023,
+  0x934A,0x5217,0x52A3,0x54BD,0x70C8,0x88C2,0x8AAA,0x5EC9,0x5FF5,0x637B,0x6BAE,0x7C3E,0x7375,0x4EE4,0x56F9,
+  0x5BE7,0x5DBA,0x601C,0x73B2,0x7469,0x7F9A,0x8046,0x9234,0x96F6,0x9748,0x9818,0x4F8B,0x79AE,0x91B4,0x96B8,
+  0x60E1,0x4E86,0x50DA,0x5BEE,0x5C3F,0x6599,0x6A02,0x71CE,0x7642,0x84FC,0x907C,0x9F8D,0x6688,0x962E,0x5289,
+  0x677B,0x67F3,0x6D41,0x6E9C,0x7409,0x7559,0x786B,0x7D10,0x985E,0x516D,0x622E,0x9678,0x502B,0x5D19,0x6DEA,
+  0x8F2A,0x5F8B,0x6144,0x6817,0x7387,0x9686,0x5229,0x540F,0x5C65,0x6613,0x674E,0x68A8,0x6CE5,0x7406,0x75E2,
+  0x7F79,0x88CF,0x88E1,0x91CC,0x96E2,0x533F,0x6EBA,0x541D,0x71D0,0x7498,0x85FA,0x96A3,0x9C57,0x9E9F,0x6797,
+  0x6DCB,0x81E8,0x7ACB,0x7B20,0x7C92,0x72C0,0x7099,0x8B58,0x4EC0,0x8336,0x523A,0x5207,0x5EA6,0x62D3,0x7CD6,
+  0x5B85,0x6D1E,0x66B4,0x8F3B,0x884C,0x964D,0x898B,0x5ED3,0x5140,0x55C0,0x585A,0x6674,0x51DE,0x732A,0x76CA,
+  0x793C,0x795E,0x7965,0x798F,0x9756,0x7CBE,0x7FBD,0x8612,0x8AF8,0x9038,0x90FD,0x98EF,0x98FC,0x9928,0x9DB4,
+  0x90DE,0x96B7,0x4FAE,0x50E7,0x514D,0x52C9,0x52E4,0x5351,0x559D,0x5606,0x5668,0x5840,0x58A8,0x5C64,0x5C6E,
+  0x6094,0x6168,0x618E,0x61F2,0x654F,0x65E2,0x6691,0x6885,0x6D77,0x6E1A,0x6F22,0x716E,0x722B,0x7422,0x7891,
+  0x793E,0x7949,0x7948,0x7950,0x7956,0x795D,0x798D,0x798E,0x7A40,0x7A81,0x7BC0,0x7DF4,0x7E09,0x7E41,0x7F72,
+  0x8005,0x81ED,0x8279,0x8279,0x8457,0x8910,0x8996,0x8B01,0x8B39,0x8CD3,0x8D08,0x8FB6,0x9038,0x96E3,0x97FF,
+  0x983B,0x6075,0x242EE,0x8218,0x4E26,0x51B5,0x5168,0x4F80,0x5145,0x5180,0x52C7,0x52FA,0x559D,0x5555,0x5599,
+  0x55E2,0x585A,0x58B3,0x5944,0x5954,0x5A62,0x5B28,0x5ED2,0x5ED9,0x5F69,0x5FAD,0x60D8,0x614E,0x6108,0x618E,
+  0x6160,0x61F2,0x6234,0x63C4,0x641C,0x6452,0x6556,0x6674,0x6717,0x671B,0x6756,0x6B79,0x6BBA,0x6D41,0x6EDB,
+  0x6ECB,0x6F22,0x701E,0x716E,0x77A7,0x7235,0x72AF,0x732A,0x7471,0x7506,0x753B,0x761D,0x761F,0x76CA,0x76DB,
+  0x76F4,0x774A,0x7740,0x78CC,0x7AB1,0x7BC0,0x7C7B,0x7D5B,0x7DF4,0x7F3E,0x8005,0x8352,0x83EF,0x8779,0x8941,
+  0x8986,0x8996,0x8ABF,0x8AF8,0x8ACB,0x8B01,0x8AFE,0x8AED,0x8B39,0x8B8A,0x8D08,0x8F38,0x9072,0x9199,0x9276,
+  0x967C,0x96E3,0x9756,0x97DB,0x97FF,0x980B,0x983B,0x9B12,0x9F9C,0x2284A,0x22844,0x233D5,0x3B9D,0x4018,
+  0x4039,0x25249,0x25CD0,0x27ED3,0x9F43,0x9F8E,0x5D9,0x5F2,0x5E9,0x5E9,0x5E9,0x5E9,0x5D0,0x5D0,0x5D0,0x5D1,
+  0x5D2,0x5D3,0x5D4,0x5D5,0x5D6,0x5D8,0x5D9,0x5DA,0x5DB,0x5DC,0x5DE,0x5E0,0x5E1,0x5E3,0x5E4,0x5E6,0x5E7,
+  0x5E8,0x5E9,0x5EA,0x5D5,0x5D1,0x5DB,0x5E4,0x11099,0x1109B,0x110A5,0x0,0x0,0x11347,0x11347,0x114B9,0x114B9,
+  0x114B9,0x115B8,0x115B9,0x11935,0x1D157,0x1D158,0x1D160,0x1D161,0x1D162,0x1D163,0x1D164,0x1D1B9,0x1D1BA,
+  0x1D1BD,0x1D1BE,0x1D1BF,0x1D1C0,0x4E3D,0x4E38,0x4E41,0x20122,0x4F60,0x4FAE,0x4FBB,0x5002,0x507A,0x5099,
+  0x50E7,0x50CF,0x349E,0x2063A,0x514D,0x5154,0x5164,0x5177,0x2051C,0x34B9,0x5167,0x518D,0x2054B,0x5197,
+  0x51A4,0x4ECC,0x51AC,0x51B5,0x291DF,0x51F5,0x5203,0x34DF,0x523B,0x5246,0x5272,0x5277,0x3515,0x52C7,0x52C9,
+  0x52E4,0x52FA,0x5305,0x5306,0x5317,0x5349,0x5351,0x535A,0x5373,0x537D,0x537F,0x537F,0x537F,0x20A2C,0x7070,
+  0x53CA,0x53DF,0x20B63,0x53EB,0x53F1,0x5406,0x549E,0x5438,0x5448,0x5468,0x54A2,0x54F6,0x5510,0x5553,0x5563,
+  0x5584,0x5584,0x5599,0x55AB,0x55B3,0x55C2,0x5716,0x5606,0x5717,0x5651,0x5674,0x5207,0x58EE,0x57CE,0x57F4,
+  0x580D,0x578B,0x5832,0x5831,0x58AC,0x214E4,0x58F2,0x58F7,0x5906,0x591A,0x5922,0x5962,0x216A8,0x216EA,
+  0x59EC,0x5A1B,0x5A27,0x59D8,0x5A66,0x36EE,0x36FC,0x5B08,0x5B3E,0x5B3E,0x219C8,0x5BC3,0x5BD8,0x5BE7,0x5BF3,
+  0x21B18,0x5BFF,0x5C06,0x5F53,0x5C22,0x3781,0x5C60,0x5C6E,0x5CC0,0x5C8D,0x21DE4,0x5D43,0x21DE6,0x5D6E,
+  0x5D6B,0x5D7C,0x5DE1,0x5DE2,0x382F,0x5DFD,0x5E28,0x5E3D,0x5E69,0x3862,0x22183,0x387C,0x5EB0,0x5EB3,0x5EB6,
+  0x5ECA,0x2A392,0x5EFE,0x22331,0x22331,0x8201,0x5F22,0x5F22,0x38C7,0x232B8,0x261DA,0x5F62,0x5F6B,0x38E3,
+  0x5F9A,0x5FCD,0x5FD7,0x5FF9,0x6081,0x393A,0x391C,0x6094,0x226D4,0x60C7,0x6148,0x614C,0x614E,0x614C,0x617A,
+  0x618E,0x61B2,0x61A4,0x61AF,0x61DE,0x61F2,0x61F6,0x6210,0x621B,0x625D,0x62B1,0x62D4,0x6350,0x22B0C,0x633D,
+  0x62FC,0x6368,0x6383,0x63E4,0x22BF1,0x6422,0x63C5,0x63A9,0x3A2E,0x6469,0x647E,0x649D,0x6477,0x3A6C,0x654F,
+  0x656C,0x2300A,0x65E3,0x66F8,0x6649,0x3B19,0x6691,0x3B08,0x3AE4,0x5192,0x5195,0x6700,0x669C,0x80AD,0x43D9,
+  0x6717,0x671B,0x6721,0x675E,0x6753,0x233C3,0x3B49,0x67FA,0x6785,0x6852,0x6885,0x2346D,0x688E,0x681F,
+  0x6914,0x3B9D,0x6942,0x69A3,0x69EA,0x6AA8,0x236A3,0x6ADB,0x3C18,0x6B21,0x238A7,0x6B54,0x3C4E,0x6B72,
+  0x6B9F,0x6BBA,0x6BBB,0x23A8D,0x21D0B,0x23AFA,0x6C4E,0x23CBC,0x6CBF,0x6CCD,0x6C67,0x6D16,0x6D3E,0x6D77,
+  0x6D41,0x6D69,0x6D78,0x6D85,0x23D1E,0x6D34,0x6E2F,0x6E6E,0x3D33,0x6ECB,0x6EC7,0x23ED1,0x6DF9,0x6F6E,
+  0x23F5E,0x23F8E,0x6FC6,0x7039,0x701E,0x701B,0x3D96,0x704A,0x707D,0x7077,0x70AD,0x20525,0x7145,0x24263,
+  0x719C,0x243AB,0x7228,0x7235,0x7250,0x24608,0x7280,0x7295,0x24735,0x24814,0x737A,0x738B,0x3EAC,0x73A5,
+  0x3EB8,0x3EB8,0x7447,0x745C,0x7471,0x7485,0x74CA,0x3F1B,0x7524,0x24C36,0x753E,0x24C92,0x7570,0x2219F,
+  0x7610,0x24FA1,0x24FB8,0x25044,0x3FFC,0x4008,0x76F4,0x250F3,0x250F2,0x25119,0x25133,0x771E,0x771F,0x771F,
+  0x774A,0x4039,0x778B,0x4046,0x4096,0x2541D,0x784E,0x788C,0x78CC,0x40E3,0x25626,0x7956,0x2569A,0x256C5,
+  0x798F,0x79EB,0x412F,0x7A40,0x7A4A,0x7A4F,0x2597C,0x25AA7,0x25AA7,0x7AEE,0x4202,0x25BAB,0x7BC6,0x7BC9,
+  0x4227,0x25C80,0x7CD2,0x42A0,0x7CE8,0x7CE3,0x7D00,0x25F86,0x7D63,0x4301,0x7DC7,0x7E02,0x7E45,0x4334,
+  0x26228,0x26247,0x4359,0x262D9,0x7F7A,0x2633E,0x7F95,0x7FFA,0x8005,0x264DA,0x26523,0x8060,0x265A8,0x8070,
+  0x2335F,0x43D5,0x80B2,0x8103,0x440B,0x813E,0x5AB5,0x267A7,0x267B5,0x23393,0x2339C,0x8201,0x8204,0x8F9E,
+  0x446B,0x8291,0x828B,0x829D,0x52B3,0x82B1,0x82B3,0x82BD,0x82E6,0x26B3C,0x82E5,0x831D,0x8363,0x83AD,0x8323,
+  0x83BD,0x83E7,0x8457,0x8353,0x83CA,0x83CC,0x83DC,0x26C36,0x26D6B,0x26CD5,0x452B,0x84F1,0x84F3,0x8516,
+  0x273CA,0x8564,0x26F2C,0x455D,0x4561,0x26FB1,0x270D2,0x456B,0x8650,0x865C,0x8667,0x8669,0x86A9,0x8688,
+  0x870E,0x86E2,0x8779,0x8728,0x876B,0x8786,0x45D7,0x87E1,0x8801,0x45F9,0x8860,0x8863,0x27667,0x88D7,0x88DE,
+  0x4635,0x88FA,0x34BB,0x278AE,0x27966,0x46BE,0x46C7,0x8AA0,0x8AED,0x8B8A,0x8C55,0x27CA8,0x8CAB,0x8CC1,
+  0x8D1B,0x8D77,0x27F2F,0x20804,0x8DCB,0x8DBC,0x8DF0,0x208DE,0x8ED4,0x8F38,0x285D2,0x285ED,0x9094,0x90F1,
+  0x9111,0x2872E,0x911B,0x9238,0x92D7,0x92D8,0x927C,0x93F9,0x9415,0x28BFA,0x958B,0x4995,0x95B7,0x28D77,
+  0x49E6,0x96C3,0x5DB2,0x9723,0x29145,0x2921A,0x4A6E,0x4A76,0x97E0,0x2940A,0x4AB2,0x29496,0x980B,0x980B,
+  0x9829,0x295B6,0x98E2,0x4B33,0x9929,0x99A7,0x99C2,0x99FE,0x4BCE,0x29B30,0x9B12,0x9C40,0x9CFD,0x4CCE,
+  0x4CED,0x9D67,0x2A0CE,0x4CF8,0x2A105,0x2A20E,0x2A291,0x9EBB,0x4D56,0x9EF9,0x9EFE,0x9F05,0x9F0F,0x9F16,
+  0x9F3B,0x2A600,
+};
+static const uint32_t pml__base_second[][2] PML__UNUSED = {
+  {0x9CB,0x9BE},{0x9CC,0x9D7},{0xB4B,0xB3E},{0xB4C,0xB57},{0xB94,0xBD7},{0xBCA,0xBBE},{0xBCB,0xBBE},
+  {0xBCC,0xBD7},{0xCCB,0xCD5},{0xD4A,0xD3E},{0xD4B,0xD3E},{0xD4C,0xD57},{0xDDC,0xDCF},{0xDDD,0xDCF},
+  {0xDDE,0xDDF},{0x1B06,0x1B35},{0x1B08,0x1B35},{0x1B0A,0x1B35},{0x1B0C,0x1B35},{0x1B0E,0x1B35},
+  {0x1B12,0x1B35},{0x1B40,0x1B35},{0x1B41,0x1B35},{0x1134B,0x1133E},{0x1134C,0x11357},{0x114BC,0x114B0},
+  {0x114BE,0x114BD},{0x115BA,0x115AF},{0x115BB,0x115AF},{0x11938,0x11930},{0x1D15E,0x1D165},
+  {0x1D15F,0x1D165},{0x1D1BB,0x1D165},{0x1D1BC,0x1D165},
 };
 /* generated: end */
 /* The same for ASCII: one row is 32 characters, controls, then digits, A to Z, a to z. */
 static const uint8_t pml__ascii_class[128] PML__UNUSED = {
   0,0,0,0,0,0,0,0,0,3,3,3,3,3,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,
-  3,0,0,0,0,0,0,0,0,0,0,0,0,0,0,0,2,2,2,2,2,2,2,2,2,2,0,0,0,0,0,0,
-  0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,0,0,0,0,0,
-  0,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,0,0,0,0,0};
+  3,4,4,4,5,4,4,4,4,4,4,5,4,4,4,4,2,2,2,2,2,2,2,2,2,2,4,4,5,5,5,4,
+  4,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,4,4,4,5,4,
+  5,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,4,5,4,5,0};
 /* clang-format on */
 
 /* Entry i of a table holds from its code point up to that of entry i + 1. */
 PML__FN unsigned pml__table_value(const uint32_t *table, size_t n, uint32_t cp) {
-  uint32_t key = cp * 4 + 3;
+  uint32_t key = cp * 8 + 7;
   size_t lo = 0;
   while (n > 1) {
     size_t half = n / 2;
     if (table[lo + half] <= key) lo += half;
     n -= half;
   }
-  return table[lo] & 3;
+  return table[lo] & 7;
 }
 
-enum { PML__OTHER, PML__LETTER, PML__NUMBER, PML__SPACE };
+enum { PML__OTHER, PML__LETTER, PML__NUMBER, PML__SPACE, PML__PUNCT, PML__SYMBOL, PML__MARK, PML__NSMARK };
 
 PML__FN int pml__class_of(uint32_t cp) {
   if (cp < 128) return pml__ascii_class[cp];
@@ -5089,6 +7106,53 @@ PML__FN int pml__class_of(uint32_t cp) {
 PML_API bool pml_is_letter(uint32_t cp) { return pml__class_of(cp) == PML__LETTER; }
 PML_API bool pml_is_number(uint32_t cp) { return pml__class_of(cp) == PML__NUMBER; }
 PML_API bool pml_is_space(uint32_t cp) { return pml__class_of(cp) == PML__SPACE; }
+PML_API bool pml_is_punct(uint32_t cp) { return pml__class_of(cp) == PML__PUNCT; }
+PML_API bool pml_is_symbol(uint32_t cp) { return pml__class_of(cp) == PML__SYMBOL; }
+PML_API bool pml_is_mark(uint32_t cp) { return pml__class_of(cp) >= PML__MARK; }
+
+PML_API uint32_t pml_lower(uint32_t cp) {
+  if (cp < 128) return cp - 'A' < 26 ? cp + 32 : cp;
+  if (cp > 0x10FFFF) return cp;
+  size_t lo = 0, n = sizeof pml__lower_table / sizeof pml__lower_table[0];
+  while (n > 1) {
+    size_t half = n / 2;
+    if (pml__lower_table[lo + half][0] <= (int32_t)cp) lo += half;
+    n -= half;
+  }
+  const int32_t *r = pml__lower_table[lo]; /* first, last, step, distance */
+  bool mapped = (int32_t)cp <= r[1] && ((int32_t)cp - r[0]) % r[2] == 0;
+  return mapped ? (uint32_t)((int32_t)cp + r[3]) : cp;
+}
+
+/* A Korean syllable is 588 · leading + 28 · vowel + trailing consonant, the last may be absent. */
+PML__FN int pml__split_hangul(uint32_t cp, uint32_t out[3]) {
+  uint32_t i = cp - 0xAC00, trailing = i % 28;
+  out[0] = 0x1100 + i / 588;
+  out[1] = 0x1161 + i % 588 / 28;
+  out[2] = 0x11A7 + trailing;
+  return trailing ? 3 : 2;
+}
+
+PML_API int pml_strip_accents(uint32_t cp, uint32_t out[3]) {
+  out[0] = cp;
+  if (cp < 0xC0 || cp > 0x10FFFF) return 1;
+  if (cp >= 0xAC00 && cp <= 0xD7A3) return pml__split_hangul(cp, out);
+  size_t lo = 0, n = sizeof pml__base_run / sizeof pml__base_run[0] - 1;
+  while (n > 1) {
+    size_t half = n / 2;
+    if (pml__base_run[lo + half][0] <= cp) lo += half;
+    n -= half;
+  }
+  uint32_t at = cp - pml__base_run[lo][0];
+  if (at >= pml__base_run[lo + 1][1] - pml__base_run[lo][1]) return pml__class_of(cp) != PML__NSMARK;
+  out[0] = pml__base_value[pml__base_run[lo][1] + at];
+  for (size_t i = 0; i < sizeof pml__base_second / sizeof pml__base_second[0]; i++)
+    if (pml__base_second[i][0] == cp) {
+      out[1] = pml__base_second[i][1];
+      return 2;
+    }
+  return out[0] != 0;
+}
 
 PML_API int pml_display_width(uint32_t cp) {
   if (cp - ' ' < 95 || cp > 0x10FFFF) return 1;
@@ -5200,12 +7264,60 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
    Multitask Learners, for the bytes and the cutting rule.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-/* The splitting rule before merging. */
-typedef enum { PML_PRE_GPT2 = 0, PML_PRE_QWEN2 = 1 } pml_pre;
+/* The cutting rules, called by the first model that had them; the table of names
+   below says who shares them. */
+typedef enum {
+  PML_PRE_GPT2 = 0,
+  PML_PRE_QWEN2 = 1,
+  PML_PRE_LLAMA3,         /* Qwen2's, numbers in threes */
+  PML_PRE_STARCODER,      /* digits one by one, then GPT-2 */
+  PML_PRE_FALCON,         /* punctuation, GPT-2, digits in threes */
+  PML_PRE_DEFAULT,        /* files without a name: nearly Falcon's */
+  PML_PRE_DEEPSEEK_LLM,   /* six cuts: lines, Latin, signs, spaces at the end, Chinese and Korean, numbers */
+  PML_PRE_DEEPSEEK_CODER, /* five: lines, letters, punctuation, Chinese and Korean, digits */
+  PML_PRE_DEEPSEEK3,
+  PML_PRE_BLOOM,  /* stops of many scripts end a word */
+  PML_PRE_VIKING, /* the same, digits one by one */
+  PML_PRE_TEKKEN, /* a capital after a small letter begins a word */
+  PML_PRE_GPT4O,  /* the same, contractions stay with their word */
+  PML_PRE_QWEN35, /* marks count as letters */
+  PML_PRE_CHAMELEON,
+  PML_PRE_KIMI,
+  PML_PRE_SUPERBPE, /* only numbers are cut, tokens hold several words */
+  PML_PRE_SEED_CODER,
+  PML_PRE_EXAONE_MOE,
+  PML_PRE_MINICPM5,
+  PML_PRE_LAGUNA,
+  PML_PRE_YOUTU,
+  PML_PRE_TINY_AYA,
+  PML_PRE_GRANITE,
+  PML_PRE_JAIS2,
+  PML_PRE_SPARK,
+  PML_PRE_AFMOE,
+  PML_PRE_UFAKZEKA,
+  PML_PRE_GEMMA4,     /* not for bytes: merges characters, bytes are <0x0A> */
+  PML_PRE_WHITESPACE, /* likewise */
+  PML_PRE_COUNT
+} pml_pre;
+
+/* A name that tokenizer.ggml.pre may have, and what it means. */
+typedef struct {
+  const char *name;
+  pml_pre pre;
+  bool whole_words; /* a word that is a token as it stands is not merged */
+  bool add_bos;     /* unless the file says otherwise */
+} pml_pre_info;
+/* All names that are known, [*n]; static. */
+PML_API const pml_pre_info *pml_pre_names(size_t *n);
+/* What a name means, NULL when it is not known; "" is a file without a name. */
+PML_API const pml_pre_info *pml_pre_find(pml_str name);
+/* A name for this rule, for writers; NULL when there is none. */
+PML_API const char *pml_pre_name(pml_pre pre, bool whole_words);
 
 /* The length in bytes of the first word of text, 1 to len; 0 when len is 0.  A
    word never depends on what stood before it, so cutting words off the front
-   splits any text. */
+   splits any text.  A rule of several cuts may look at all of the text to find
+   it: pml_pre_tokenize does so once for all words. */
 PML_API size_t pml_pre_token(pml_pre pre, const char *text, size_t len);
 
 /* All words of text: (*words)[*n], borrowed from text, which they cover without
@@ -5213,29 +7325,51 @@ PML_API size_t pml_pre_token(pml_pre pre, const char *text, size_t len);
    a valid pointer.  Errors: PML_E_MEMORY. */
 PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, pml_str **words, size_t *n);
 
-/* What a tokenizer is made of, as GGUF stores it: tokens in the printable form
-   of the table above, merges as "left right", the most wanted first.  Control,
-   user-defined, unknown and unused tokens are taken literally. */
+/* The four kinds of tokenizer, and what tokenizer.ggml.model calls them. */
+typedef enum {
+  PML_BPE = 0,   /* "gpt2": merges of bytes ("gemma4": of characters) in the order of a list */
+  PML_SPM,       /* "llama": merges of characters, the best score first */
+  PML_UNIGRAM,   /* "t5": the pieces with the highest sum of scores */
+  PML_WORDPIECE  /* "bert": the longest piece first */
+} pml_tokenizer_kind;
+
+/* What a tokenizer is made of, as GGUF stores it.  BPE: tokens in the printable form
+   of the table above, merges as "left right", the most wanted first.  SPM and Unigram:
+   tokens as text with U+2581 for the space, bytes as <0x0A>.  WordPiece: words with
+   U+2581 in front as GGUF has them, or pieces inside of words with ## in front.
+   Control, user-defined, unknown and unused tokens are taken literally. */
 typedef struct {
-  pml_pre pre;
+  pml_tokenizer_kind kind;
+  pml_pre pre; /* BPE */
   int n_vocab;
   const pml_str *tokens; /* [n_vocab] */
   /* [n_vocab] 1 normal, 2 unknown, 3 control, 4 user-defined, 5 unused, 6 byte (read like 1); NULL: all 1 */
   const int32_t *types;
   size_t n_merges;
-  const pml_str *merges;  /* [n_merges] */
+  const pml_str *merges;  /* [n_merges] BPE */
+  const float *scores;    /* [n_vocab] SPM and Unigram: the higher, the sooner; NULL for the others */
   int bos, eos, eot, pad; /* -1: none */
+  int unk;                /* not for BPE: the unknown token; SPM may have none (-1) if it has all bytes */
   bool add_bos;           /* what the file asks for; pml_encode asks its flags only */
+  bool whole_words;       /* BPE: a word that is a normal token is not merged (Llama 3) */
+  bool add_space_prefix;  /* SPM, Unigram: a space goes in front of a text */
+  bool squeeze_spaces;    /* Unigram: several spaces become one, none stays at the end */
+  bool strip_after;       /* white space after a special token is dropped, as Phi-3 does */
+  bool keep_case, keep_accents; /* WordPiece: "Führer" is not read as "fuhrer" */
+  pml_str charsmap; /* Unigram: SentencePiece's table of replacements, {NULL,0}: none */
 } pml_tokenizer_spec;
 
 typedef struct pml_tokenizer pml_tokenizer;
 
 /* Checks and copies spec; free the result with pml_tokenizer_free, which takes
-   NULL.  PML_E_FORMAT with the index: an empty, doubled or misspelt token, one
-   of the 256 bytes missing, a merge of or into something that is no token, or
-   into a control token (plain text could then spell it) or an unknown or unused
-   one (decoding leaves those out), or whose bytes are not left + right.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined
-   token over 1024 bytes.  PML_E_USAGE: n_vocab < 1, an id outside the vocabulary.
+   NULL.  PML_E_FORMAT with the index: an empty, doubled or misspelt token, a
+   byte missing (BPE, but for those that text can do without; SPM without an unknown token), a merge of or into
+   something that is no token, or into a control token (plain text could then spell
+   it) or an unknown or unused one (decoding leaves those out), or whose bytes are
+   not left + right; scores that are missing or no finite numbers, a damaged
+   charsmap.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined token
+   over 1024 bytes, 2^24 bytes of tokens for Unigram and WordPiece.  PML_E_USAGE:
+   n_vocab < 1, an id outside the vocabulary.
    Read-only afterwards: any number of threads may share it. */
 PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer_spec *spec);
 PML_API void pml_tokenizer_free(pml_tokenizer *t);
@@ -5243,20 +7377,24 @@ PML_API void pml_tokenizer_free(pml_tokenizer *t);
 PML_API const pml_tokenizer_spec *pml_tokenizer_spec_of(const pml_tokenizer *t);
 
 enum {
-  PML_ENCODE_BOS = 1,    /* the first id is bos; PML_E_USAGE when there is none */
-  PML_ENCODE_SPECIAL = 2 /* the text of a control token becomes its id */
+  PML_ENCODE_BOS = 1,     /* the first id is bos; PML_E_USAGE when there is none */
+  PML_ENCODE_SPECIAL = 2, /* the text of a control or unknown token becomes its id */
+  PML_DECODE_GOES_ON = 4  /* these ids continue a text: a space at their beginning counts */
 };
 /* text[len], any bytes, becomes (*ids)[*n]: never more ids than bytes, + 1 with
-   BOS.  User-defined tokens are always found whole, control tokens only with
-   SPECIAL; where several begin, the longest wins.  Without SPECIAL no control
-   token comes out (a user's text cannot end the conversation), and pml_decode
-   gives back exactly the bytes.  *ids is from pml_alloc, pml_free it; empty text
-   gives *n = 0 and a valid pointer.  Errors: PML_E_LIMIT over 2^31-1 bytes,
-   PML_E_MEMORY.  Time: O(len · log len) at worst. */
+   BOS, + 1 for the space in front of a text.  User-defined tokens are always found
+   whole, control tokens only with SPECIAL; where several begin, the longest wins.
+   Without SPECIAL no control token comes out (a user's text cannot end the
+   conversation).  pml_decode gives back exactly the bytes with BPE, unless its
+   vocabulary lacks some control characters (falcon); with SPM as well, but U+2581 comes back as a space; Unigram and WordPiece lose what they normalise.
+   *ids is from pml_alloc, pml_free it; empty text gives *n = 0 and a valid pointer.
+   Errors: PML_E_LIMIT over 2^31-1 bytes, PML_E_MEMORY.  Time: O(len · log len) at
+   worst, Unigram and WordPiece O(len · longest token). */
 PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags,
                               int32_t **ids, size_t *n);
 
-/* Appends the exact bytes of ids[n] to out.  Control, unknown and unused tokens
+/* Appends the bytes of ids[n] to out, less the space that encoding put in front of
+   a text (unless GOES_ON: for the next ids of an answer).  Control, unknown and unused tokens
    give their text with PML_ENCODE_SPECIAL, nothing without; other flags mean
    nothing here.  PML_E_USAGE for an id outside the vocabulary: out is then
    untouched.  A token may end inside a character: collect the bytes before
@@ -5274,8 +7412,10 @@ PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text);
 PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b);
 
 /* The merge steps of one word: calls seen first with the ids of its bytes and
-   rank -1, then after each merge with what is left and the rank of the merge.
-   ids belongs to the library.  Time O(len²): for showing, not for encoding. */
+   rank -1, then after each merge with what is left and the rank of the merge (SPM:
+   the place of the score).  SPM begins with characters; an id >= n_vocab is one that
+   only occurs inside of tokens.  ids belongs to the library.  PML_E_USAGE for Unigram
+   and WordPiece.  Time O(len²): for showing, not for encoding. */
 typedef void (*pml_merge_fn)(void *user, const int32_t *ids, size_t n, int32_t rank);
 PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen,
                                  void *user);
@@ -5454,7 +7594,7 @@ PML__FN pml__shown pml__show(pml_str s) {
   return out;
 }
 
-/* ── Words ──────────────────────────────────────────────────────────────────── */
+/* ── Words: a rule is a list of cuts, a cut is data for one of a few finders ── */
 
 /* The length of the character at s[at], and its class. */
 PML__FN size_t pml__char_at(const char *s, size_t len, size_t at, int *class_of) {
@@ -5468,53 +7608,97 @@ PML__FN size_t pml__char_at(const char *s, size_t len, size_t at, int *class_of)
   return (size_t)n;
 }
 
-/* Where the run of characters of this class ends that begins at `at`. */
-PML__FN size_t pml__run_end(const char *s, size_t len, size_t at, int class_of) {
-  while (at < len) {
-    int c;
+/* A set of characters.  Most are classes only: bit c stands for class c. */
+enum {
+  PML__L = 1 << PML__LETTER,
+  PML__N = 1 << PML__NUMBER,
+  PML__Z = 1 << PML__SPACE,
+  PML__P = 1 << PML__PUNCT,
+  PML__S = 1 << PML__SYMBOL,
+  PML__M = 1 << PML__MARK | 1 << PML__NSMARK,
+  PML__C = 1 << PML__OTHER,
+  PML__NOT_LNZ = PML__P | PML__S | PML__M | PML__C
+};
+typedef struct {
+  unsigned classes;
+  bool not;                  /* everything but what the set says */
+  const char *plus, *minus;  /* also these ASCII characters, but not those */
+  const uint32_t (*range)[2]; /* and these code points, white space never; */
+  size_t n_ranges;
+  bool drop;                  /* no: all but these */
+} pml__set;
+
+PML__FN bool pml__in_list(const pml__set *set, uint32_t cp, int cls) {
+  if (cp < 128 && set->minus && memchr(set->minus, (int)cp, strlen(set->minus))) return false;
+  if (cp < 128 && set->plus && memchr(set->plus, (int)cp, strlen(set->plus))) return true;
+  size_t lo = 0, n = cls == PML__SPACE ? 0 : set->n_ranges;
+  while (n > 1) {
+    size_t half = n / 2;
+    if (set->range[lo + half][0] <= cp) lo += half;
+    n -= half;
+  }
+  bool listed = n && cp >= set->range[lo][0] && cp <= set->range[lo][1];
+  bool of_class = set->classes >> cls & 1;
+  return set->drop ? of_class && !listed : of_class || listed;
+}
+
+/* Is the character at s[at] in the set?  *n is its length. */
+PML__FN bool pml__in_set(const pml__set *set, const char *s, size_t len, size_t at, size_t *n) {
+  uint32_t cp = (unsigned char)s[at];
+  int cls = PML__OTHER;
+  *n = 1;
+  if (cp < 128) cls = pml__ascii_class[cp];
+  else {
+    *n = (size_t)pml_utf8_decode(s + at, len - at, &cp);
+    cls = pml__class_of(cp);
+  }
+  bool plain = !set->plus && !set->minus && !set->n_ranges;
+  return (plain ? set->classes >> cls & 1 : pml__in_list(set, cp, cls)) != set->not;
+}
+
+/* Where the run of characters of the set ends that begins at `at`, at most `max` of them. */
+PML__FN size_t pml__run_end(const pml__set *set, const char *s, size_t len, size_t at, size_t max) {
+  size_t n;
+  for (; at < len && max > 0 && pml__in_set(set, s, len, at, &n); max--) at += n;
+  return at;
+}
+
+/* 's 't 'm 'd 're 've 'll: the length, or 0. */
+PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
+  if (len < 2 || s[0] != '\'') return 0;
+  int fold = any_case ? 32 : 0, a = s[1] | fold, b = len > 2 ? s[2] | fold : 0;
+  if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
+  return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
+}
+
+/* The run of white space at s: how many characters it has and where the last one begins. */
+PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *last) {
+  size_t at = 0;
+  *count = *last = 0;
+  for (int c; at < len; ++*count) {
     size_t n = pml__char_at(s, len, at, &c);
-    if (c != class_of) break;
+    if (c != PML__SPACE) break;
+    *last = at;
     at += n;
   }
   return at;
 }
 
-/* 's 't 'm 'd 're 've 'll: the length, or 0.  Case folding counts ſ (U+017F) as an s. */
-PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
-  if (len < 2 || s[0] != '\'') return 0;
-  int fold = any_case ? 32 : 0, a = s[1] | fold, b = len > 2 ? s[2] | fold : 0;
-  if (a == 's' || a == 't' || a == 'm' || a == 'd') return 2;
-  if ((a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l')) return 3;
-  return any_case && len > 2 && memcmp(s + 1, "\xC5\xBF", 2) == 0 ? 3 : 0;
-}
-
 /* \s+(?!\S)|\s+ at a space: the run of spaces without its last character, which
    goes with the next word; the whole run at the end of the text, or if it is one. */
 PML__FN size_t pml__spaces(const char *s, size_t len) {
-  size_t at = 0, last = 0;
-  while (at < len) {
-    int c;
-    size_t n = pml__char_at(s, len, at, &c);
-    if (c != PML__SPACE) break;
-    last = at;
-    at += n;
-  }
-  return at == len || last == 0 ? at : last;
+  size_t count, last, end = pml__space_run(s, len, &count, &last);
+  return end == len || last == 0 ? end : last;
 }
 
-/* @pre_gpt2 */
-/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
-PML__FN size_t pml__word_gpt2(const char *s, size_t len) {
-  size_t n = pml__contraction(s, len, false);
-  if (n) return n;
-  int first, second = PML__SPACE;
-  pml__char_at(s, len, 0, &first);
-  if (s[0] == ' ' && len > 1) pml__char_at(s, len, 1, &second);
-  if (second != PML__SPACE) return pml__run_end(s, len, 1, second);
-  if (first != PML__SPACE) return pml__run_end(s, len, 0, first);
-  return pml__spaces(s, len);
+/* Spaces in steps of 512, 256, ... 4, 2, 1 that fit before the next word (jais-2). */
+PML__FN size_t pml__spaces_in_steps(const char *s, size_t len) {
+  size_t count, last, at = 0, end = pml__space_run(s, len, &count, &last), room = count - (end < len), step = 512;
+  while (step > room && step > 4) step /= 2;
+  if (step > room) step = room < 2 ? 1 : 2;
+  for (int c; step > 0; step--) at += pml__char_at(s, len, at, &c);
+  return at;
 }
-/* @end */
 
 PML__FN bool pml__is_newline(char c) { return c == '\r' || c == '\n'; }
 
@@ -5531,36 +7715,531 @@ PML__FN size_t pml__line_breaks(const char *s, size_t len) {
   return end;
 }
 
-/* (?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*
-   |\s*[\r\n]+|\s+(?!\S)|\s+ */
-PML__FN size_t pml__word_qwen2(const char *s, size_t len) {
-  size_t n = pml__contraction(s, len, true);
-  if (n) return n;
-  int first, second = -1;
-  n = pml__char_at(s, len, 0, &first);
-  if (first == PML__NUMBER) return n;
-  if (first == PML__LETTER) return pml__run_end(s, len, n, PML__LETTER);
-  if (n < len) pml__char_at(s, len, n, &second);
-  if (second == PML__LETTER && !pml__is_newline(s[0])) return pml__run_end(s, len, n, PML__LETTER);
-  if (first == PML__OTHER || (s[0] == ' ' && second == PML__OTHER)) {
-    size_t end = pml__run_end(s, len, n, PML__OTHER);
-    while (end < len && pml__is_newline(s[end])) end++;
-    return end;
+typedef struct pml__cut pml__cut;
+typedef struct pml__cutter pml__cutter;
+struct pml__cut {
+  /* Finds the first match in text[at, end): returns its length and *start, or 0. */
+  size_t (*find)(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start);
+
+  /* For runs: min to max characters of `set` (max 0: all), with one character of `before` in front, if there. */
+  pml__set set, before;
+  size_t min, max;
+
+  /* For words, in the order in which they are tried. */
+  pml__set alone;        /* runs of these come first: Chinese in kimi-k2 */
+  char contraction;      /* 'i': 's 't 're ... before anything else; 'e': at the end of a word of letters */
+  bool ascii_word;       /* one ASCII punctuation character and ASCII letters: .foo (deepseek-v3) */
+  pml__set letters, not_before; /* a run of letters, with one character in front that is not of these */
+  bool cased;            /* capitals, then small letters; told apart in ASCII only */
+  bool phrase;           /* single spaces join words (exaone-moe) */
+  size_t digits;         /* so many numbers; 0: numbers are no words */
+  pml__set punct;        /* a run of these, with a space in front */
+  const char *tail;      /* and of these after it */
+  bool short_tail;       /* only one of them */
+  bool lone_newline;     /* a line break is a word (spark2_5) */
+  bool steps;            /* white space in steps (jais-2) */
+};
+
+enum { PML__MAX_CUTS = 6 };
+struct pml__cutter {
+  const pml__cut *const *cut; /* up to PML__MAX_CUTS, then NULL */
+  const char *s;
+  size_t len, at;
+  size_t digits_end; /* of the digits at `at`, found once */
+  struct {
+    size_t end, match_end; /* of the current piece; of the match after it */
+  } piece[PML__MAX_CUTS];
+};
+
+PML__FN size_t pml__find_run(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  size_t before = SIZE_MAX, max = cut->max ? cut->max : SIZE_MAX;
+  for (size_t n; at < end;) {
+    if (!pml__in_set(&cut->set, c->s, end, at, &n)) {
+      size_t width;
+      bool fits = (cut->before.classes || cut->before.plus) && pml__in_set(&cut->before, c->s, end, at, &width);
+      before = fits ? at : SIZE_MAX;
+      at += n;
+      continue;
+    }
+    size_t to = pml__run_end(&cut->set, c->s, end, at, max);
+    if (to - at >= cut->min) { /* min is 1, or counts ASCII digits */
+      *start = before < at ? before : at;
+      return to - *start;
+    }
+    at = to;
+    before = SIZE_MAX;
   }
-  n = pml__line_breaks(s, len);
-  return n ? n : pml__spaces(s, len);
+  return 0;
 }
 
+/* \s+$ : the white space at the end. */
+PML__FN size_t pml__find_last_spaces(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  *start = at;
+  for (int cls; at < end;) {
+    at += pml__char_at(c->s, end, at, &cls);
+    if (cls != PML__SPACE) *start = at;
+  }
+  return end - *start;
+}
+
+PML__FN bool pml__is_digit(char c) { return c >= '0' && c <= '9'; }
+
+PML__FN bool pml__is_word_char(char c) {
+  return pml__is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
+}
+
+/* The end of the ASCII digits at `at`: asked many times, looked for once. */
+PML__FN size_t pml__digits_end(pml__cutter *c, size_t at, size_t end) {
+  if (c->digits_end <= at || c->digits_end > end)
+    for (c->digits_end = at; c->digits_end < end && pml__is_digit(c->s[c->digits_end]);) c->digits_end++;
+  return c->digits_end;
+}
+
+/* (?=(\d{3})+(?!\d)) : as 1,234,567 is written; the text before a cut belongs to it (superbpe). */
+PML__FN size_t pml__find_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  size_t p = at;
+  (void)cut;
+  *start = at;
+  while (p < end) {
+    size_t n = pml__digits_end(c, p, end) - p, cut_at = p + (n % 3 ? n % 3 : p == at ? 3 : 0);
+    if (n >= 3 && cut_at < p + n) return cut_at - at;
+    p += n ? n : 1;
+  }
+  return 0;
+}
+
+/* \d{1,3}(?=(?:\d{3})*\b) : the same, but not before a letter; the text before stays apart (tiny_aya). */
+PML__FN size_t pml__find_bounded_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  while (at < end) {
+    size_t to = pml__digits_end(c, at, end), n = to - at;
+    *start = at;
+    if (n && (to == end || !pml__is_word_char(c->s[to]))) return n % 3 ? n % 3 : 3;
+    at = n ? to : at + 1;
+  }
+  return 0;
+}
+
+/* Numbers of any script in threes from the right; the text before the first three belongs to them (afmoe). */
+PML__FN size_t pml__find_afmoe(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  size_t n, count = 0, p = at;
+  *start = at;
+  while (p < end && !pml__in_set(&cut->set, c->s, end, p, &n)) p += n;
+  if (p == at && c->digits_end > at) return pml__run_end(&cut->set, c->s, end, p, 3) - at;
+  for (c->digits_end = p; c->digits_end < end && pml__in_set(&cut->set, c->s, end, c->digits_end, &n); count++)
+    c->digits_end += n;
+  return count ? pml__run_end(&cut->set, c->s, end, p, count % 3 ? count % 3 : 3) - at : 0;
+}
+
+/* <sentinel:[0-9]+> */
+PML__FN size_t pml__find_sentinel(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  for (; at + 11 < end; at++) {
+    if (memcmp(c->s + at, "<sentinel:", 10) != 0) continue;
+    size_t to = pml__digits_end(c, at + 10, end);
+    *start = at;
+    if (to > at + 10 && to < end && c->s[to] == '>') return to + 1 - at;
+  }
+  return 0;
+}
+
+/* IMGIMG[A-I]{1,4}Z */
+PML__FN size_t pml__find_image(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  for (; at + 7 < end; at++) {
+    size_t n = 6;
+    if (memcmp(c->s + at, "IMGIMG", 6) != 0) continue;
+    while (n < 10 && at + n < end && c->s[at + n] >= 'A' && c->s[at + n] <= 'I') n++;
+    *start = at;
+    if (n > 6 && at + n < end && c->s[at + n] == 'Z') return n + 1;
+  }
+  return 0;
+}
+
+/* [\t\n]|    |  (tab, line feed, four spaces, two spaces) */
+PML__FN size_t pml__find_blanks(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  (void)cut;
+  for (; at < end; at++) {
+    const char *s = c->s + at;
+    *start = at;
+    if (*s == '\t' || *s == '\n') return 1;
+    if (end - at >= 4 && memcmp(s, "    ", 4) == 0) return 4;
+    if (end - at >= 2 && memcmp(s, "  ", 2) == 0) return 2;
+  }
+  return 0;
+}
+
+/* @pre_gpt2 */
+/* 's|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+ */
+PML__FN size_t pml__find_gpt2(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  static const pml__set letters = {.classes = PML__L}, numbers = {.classes = PML__N}, others = {.classes = PML__NOT_LNZ};
+  static const pml__set *const of[8] = {&others, &letters, &numbers, NULL, &others, &others, &others, &others};
+  const char *s = c->s + at;
+  size_t len = end - at, n = pml__contraction(s, len, false);
+  (void)cut;
+  *start = at;
+  if (n) return n;
+  int first, second = PML__SPACE;
+  pml__char_at(s, len, 0, &first);
+  if (s[0] == ' ' && len > 1) pml__char_at(s, len, 1, &second);
+  if (second != PML__SPACE) return pml__run_end(of[second], s, len, 1, SIZE_MAX);
+  if (first != PML__SPACE) return pml__run_end(of[first], s, len, 0, SIZE_MAX);
+  return pml__spaces(s, len);
+}
+/* @end */
+
+/* Capitals, then small letters, or capitals only, from `at` on; letters beyond ASCII
+   are both.  What a regular expression finds with U*L+|U+L* : if no small letter
+   follows the capitals, it takes them back to the last that may be small. */
+PML__FN size_t pml__cased_word(const pml__cut *cut, const char *s, size_t len, size_t at, bool small) {
+  size_t n, last = 0, to = at;
+  while (to < len && !(s[to] >= 'a' && s[to] <= 'z') && pml__in_set(&cut->letters, s, len, to, &n)) {
+    to += n;
+    if (n > 1) last = to;
+  }
+  size_t capitals = to;
+  while (to < len && !(s[to] >= 'A' && s[to] <= 'Z') && pml__in_set(&cut->letters, s, len, to, &n)) to += n;
+  if (to > capitals) return to - at;
+  return (small ? last ? last : at : capitals) - at;
+}
+
+/* \p{L}\p{M}* one after the other, also with one space between. */
+PML__FN size_t pml__phrase(const pml__cut *cut, const char *s, size_t len, size_t at) {
+  static const pml__set marks = {.classes = PML__M};
+  size_t n, to = at;
+  for (;;) {
+    size_t next = to > at && to < len && s[to] == ' ' ? to + 1 : to;
+    if (next >= len || !pml__in_set(&cut->letters, s, len, next, &n)) return to - at;
+    to = pml__run_end(&marks, s, len, next + n, SIZE_MAX);
+  }
+}
+
+/* The letters at s with one character in front of them, 0 for none. */
+PML__FN size_t pml__letters(const pml__cut *cut, const char *s, size_t len) {
+  size_t n, width, word;
+  bool letter = pml__in_set(&cut->letters, s, len, 0, &n);
+  bool before = !pml__is_newline(s[0]) && !pml__in_set(&cut->not_before, s, len, 0, &width);
+  if (cut->cased) {
+    for (int small = 1; small >= 0; small--) {
+      if (before && (word = pml__cased_word(cut, s, len, n, small))) return n + word;
+      if (letter && (word = pml__cased_word(cut, s, len, 0, small))) return word;
+    }
+    return 0;
+  }
+  if (cut->phrase) {
+    if (before && (word = pml__phrase(cut, s, len, n))) return n + word;
+    return letter ? pml__phrase(cut, s, len, 0) : 0;
+  }
+  if (letter) return pml__run_end(&cut->letters, s, len, 0, SIZE_MAX);
+  word = before ? pml__run_end(&cut->letters, s, len, n, SIZE_MAX) : n;
+  return word > n ? word : 0;
+}
+
+/* ` ?[punct]+[tail]*`, 0 for none. */
+PML__FN size_t pml__puncts(const pml__cut *cut, const char *s, size_t len) {
+  size_t n, at = s[0] == ' ' && len > 1 && pml__in_set(&cut->punct, s, len, 1, &n) ? 1 : 0;
+  size_t end = pml__run_end(&cut->punct, s, len, at, SIZE_MAX);
+  if (end == at) return 0;
+  size_t tail = cut->short_tail && end < len ? end + 1 : len;
+  while (end < tail && cut->tail && s[end] && strchr(cut->tail, s[end])) end++;
+  return end;
+}
+
+/* The word at s, 0 when none begins there. */
+PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
+  static const pml__set numbers = {.classes = PML__N};
+  size_t n = cut->contraction == 'i' ? pml__contraction(s, len, true) : 0;
+  if (n) return n;
+  if (cut->alone.n_ranges && (n = pml__run_end(&cut->alone, s, len, 0, SIZE_MAX))) return n;
+  if (cut->ascii_word && (unsigned char)s[0] < 128 && len > 1 && ((s[1] | 32) >= 'a' && (s[1] | 32) <= 'z') &&
+      (pml__ascii_class[(unsigned char)s[0]] == PML__PUNCT || pml__ascii_class[(unsigned char)s[0]] == PML__SYMBOL)) {
+    for (n = 1; n < len && (s[n] | 32) >= 'a' && (s[n] | 32) <= 'z';) n++;
+    return n;
+  }
+  if ((n = pml__letters(cut, s, len))) return n + (cut->contraction == 'e' ? pml__contraction(s + n, len - n, true) : 0);
+  if (cut->digits && (n = pml__run_end(&numbers, s, len, 0, cut->digits))) return n;
+  if ((n = pml__puncts(cut, s, len))) return n;
+  if (cut->lone_newline && pml__is_newline(s[0])) return 1;
+  if (!cut->lone_newline && (n = pml__line_breaks(s, len))) return n;
+  int first;
+  pml__char_at(s, len, 0, &first);
+  if (first != PML__SPACE) return 0;
+  return cut->steps ? pml__spaces_in_steps(s, len) : pml__spaces(s, len);
+}
+
+PML__FN size_t pml__find_word(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
+  for (int cls; at < end; at += pml__char_at(c->s, end, at, &cls)) {
+    size_t n = pml__word(cut, c->s + at, end - at);
+    *start = at;
+    if (n) return n;
+  }
+  return 0;
+}
+
+/* The sets and cuts that the rules below are made of. */
+/* clang-format off */
+static const uint32_t pml__range_latin[][2] PML__UNUSED = { /* cased letters of Latin, Greek, Cyrillic ... (deepseek-llm) */
+  {0x41,0x5A},{0x61,0x7A},{0xB5,0xB5},{0xC0,0xD6},{0xD8,0xF6},{0xF8,0x1BA},{0x1BC,0x1BF},{0x1C4,0x293},{0x295,0x2AF},
+  {0x370,0x373},{0x376,0x377},{0x37B,0x37D},{0x37F,0x37F},{0x386,0x386},{0x388,0x38A},{0x38C,0x38C},{0x38E,0x3A1},
+  {0x3A3,0x3F5},{0x3F7,0x481},{0x48A,0x52F},{0x531,0x556},{0x10A0,0x10C5},{0x13A0,0x13F5},{0x13F8,0x13FD},
+  {0x1C90,0x1CBA},{0x1CBD,0x1CBF},{0x1D00,0x1D2B},{0x1D6B,0x1D77},{0x1D79,0x1D9A},{0x1E00,0x1F15},{0x1F18,0x1F1D},
+  {0x1F20,0x1F45},{0x1F48,0x1F4D},{0x1F50,0x1F57},{0x1F59,0x1F59},{0x1F5B,0x1F5B},{0x1F5D,0x1F5D},{0x1F5F,0x1F7D},
+  {0x1F80,0x1FB4},{0x1FB6,0x1FBC},{0x1FBE,0x1FBE},{0x1FC2,0x1FC4},{0x1FC6,0x1FCC},{0x1FD0,0x1FD3},{0x1FD6,0x1FDB},
+  {0x1FE0,0x1FEC},{0x1FF2,0x1FF4},{0x1FF6,0x1FFC},{0x2102,0x2102},{0x2107,0x2107},{0x210A,0x2113},{0x2115,0x2115},
+  {0x2119,0x211D},{0x2124,0x2124},{0x2126,0x2126},{0x2128,0x2128},{0x212A,0x212D},{0x212F,0x2134},{0x2139,0x2139},
+  {0x213C,0x213F},{0x2145,0x2149},{0x214E,0x214E},{0x2183,0x2184},{0x2C00,0x2C7B},{0x2C7E,0x2CE4},{0x2CEB,0x2CEE},
+  {0x2CF2,0x2CF3},{0xA640,0xA66D},{0xA680,0xA69B},{0xA722,0xA76F},{0xA771,0xA787},{0xA78B,0xA78E},{0xAB70,0xABBF},
+  {0xFB00,0xFB06},{0xFB13,0xFB17},{0xFF21,0xFF3A},{0xFF41,0xFF5A},{0x10400,0x1044F},{0x104B0,0x104D3},
+  {0x104D8,0x104FB},{0x10C80,0x10CB2},{0x10CC0,0x10CF2},{0x118A0,0x118DF},{0x1E900,0x1E943}};
+static const uint32_t pml__range_signs[][2] PML__UNUSED = {{0x21,0x2F},{0x3A,0x7E},{0x2018,0x201F},{0x3001,0x3002},
+  {0xFF01,0xFF0F},{0xFF1A,0xFF5E}};
+static const uint32_t pml__range_wide[][2] PML__UNUSED = {{0x800,0x9FA5},{0xAC00,0xD7FF}};
+static const uint32_t pml__range_han_kana[][2] PML__UNUSED = {{0x3040,0x30FF},{0x4E00,0x9FA5}};
+static const uint32_t pml__range_han[][2] PML__UNUSED = {{0x3400,0x4DBF},{0x4E00,0x9FFF},{0xF900,0xFAFF},{0x20000,0x2A6DF},
+  {0x2A700,0x2EBEF},{0x2F800,0x2FA1F}};
+static const uint32_t pml__range_stops[][2] PML__UNUSED = {{0x60C,0x60C},{0x6D4,0x6D4},{0x964,0x964},{0x2026,0x2026},
+  {0x3001,0x3002},{0xFF0C,0xFF0C}};
+static const uint32_t pml__range_hangul[][2] PML__UNUSED = {{0x3131,0x318E},{0xAC00,0xD7A3}};
+static const uint32_t pml__range_cjk_signs[][2] PML__UNUSED = {{0x2014,0x2014},{0x2018,0x2019},{0x201C,0x201D},
+  {0x2026,0x2026},{0x3001,0x303F},{0xFE30,0xFE4F},{0xFF01,0xFF01},{0xFF0C,0xFF0C},{0xFF1A,0xFF1B}};
+static const uint32_t pml__range_bopomofo[][2] PML__UNUSED = {{0x3105,0x312F}};
+static const uint32_t pml__range_asian[][2] PML__UNUSED = {{0xE40,0xEFF},{0x1000,0x109F},{0x1100,0x11FF},{0x1780,0x17FF},
+  {0x2F00,0x2FDF},{0x3040,0x30FF},{0x3400,0x4DBF},{0x4E00,0x9FFF},{0xA9E0,0xA9FF},{0xAA60,0xAA7F},{0xAC00,0xD7AF},
+  {0xF900,0xFAFF},{0xFF65,0xFF9F}};
+/* clang-format on */
+
+#define PML__RANGES(list) .range = list, .n_ranges = sizeof list / sizeof list[0]
+#define PML__RUN(max_, ...) {.find = pml__find_run, .min = 1, .max = max_, .set = {__VA_ARGS__}}
+static const pml__cut pml__cut_gpt2 PML__UNUSED = {.find = pml__find_gpt2};
+static const pml__cut pml__cut_number PML__UNUSED = PML__RUN(1, .classes = PML__N);
+static const pml__cut pml__cut_numbers3 PML__UNUSED = PML__RUN(3, .classes = PML__N);
+static const pml__cut pml__cut_numbers PML__UNUSED = PML__RUN(0, .classes = PML__N);
+static const pml__cut pml__cut_three_digits PML__UNUSED = {.find = pml__find_run, .min = 3, .max = 3, .set = {.plus = "0123456789"}};
+static const pml__cut pml__cut_newline PML__UNUSED = PML__RUN(1, .plus = "\r\n");
+static const pml__cut pml__cut_lines PML__UNUSED = PML__RUN(0, .plus = "\n");
+static const pml__cut pml__cut_visible PML__UNUSED = PML__RUN(0, .classes = PML__Z, .not = true);
+static const pml__cut pml__cut_punct PML__UNUSED = PML__RUN(0, .classes = PML__P, .plus = "$+<=>^~|");
+static const pml__cut pml__cut_punct_tick PML__UNUSED = PML__RUN(0, .classes = PML__P, .plus = "$+<=>^~|`");
+static const pml__cut pml__cut_sign PML__UNUSED = PML__RUN(1, .classes = PML__P, .plus = "$+<=>^`|~");
+static const pml__cut pml__cut_wide PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_wide));
+static const pml__cut pml__cut_han_kana PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_han_kana));
+static const pml__cut pml__cut_hangul PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_hangul));
+static const pml__cut pml__cut_cjk_signs PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_cjk_signs));
+static const pml__cut pml__cut_bopomofo PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_bopomofo));
+static const pml__cut pml__cut_asian PML__UNUSED = PML__RUN(0, PML__RANGES(pml__range_asian));
+static const pml__cut pml__cut_latin PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {PML__RANGES(pml__range_latin)}};
+static const pml__cut pml__cut_signs PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {PML__RANGES(pml__range_signs)}};
+static const pml__cut pml__cut_space_letters PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {.classes = PML__L}};
+static const pml__cut pml__cut_space_puncts PML__UNUSED = {
+    .find = pml__find_run, .min = 1, .before = {.classes = PML__Z}, .set = {.classes = PML__P}};
+static const pml__cut pml__cut_no_stops PML__UNUSED = { /* everything but white space and the stops of many scripts */
+    .find = pml__find_run, .min = 1, .before = {.plus = " "},
+    .set = {.not = true, .classes = PML__Z, .plus = "(|.,!?)", PML__RANGES(pml__range_stops)}};
+static const pml__cut pml__cut_last_spaces PML__UNUSED = {.find = pml__find_last_spaces};
+static const pml__cut pml__cut_thousands PML__UNUSED = {.find = pml__find_thousands};
+static const pml__cut pml__cut_bounded_thousands PML__UNUSED = {.find = pml__find_bounded_thousands};
+static const pml__cut pml__cut_afmoe PML__UNUSED = {.find = pml__find_afmoe, .set = {.classes = PML__N}};
+static const pml__cut pml__cut_sentinel PML__UNUSED = {.find = pml__find_sentinel};
+static const pml__cut pml__cut_image PML__UNUSED = {.find = pml__find_image};
+static const pml__cut pml__cut_blanks PML__UNUSED = {.find = pml__find_blanks};
+
+/* Words as in tiktoken's cl100k and after: contractions, letters, numbers, signs, spaces. */
+#define PML__WORDS(digits_, ...) \
+  {.find = pml__find_word, .letters = {.classes = PML__L}, .not_before = {.classes = PML__L | PML__N}, \
+   .digits = digits_, .punct = {.classes = PML__NOT_LNZ}, __VA_ARGS__}
+static const pml__cut pml__words_qwen2 PML__UNUSED = PML__WORDS(1, .contraction = 'i', .tail = "\r\n");
+static const pml__cut pml__words_llama3 PML__UNUSED = PML__WORDS(3, .contraction = 'i', .tail = "\r\n");
+static const pml__cut pml__words_minicpm5 PML__UNUSED = PML__WORDS(SIZE_MAX, .contraction = 'i', .tail = "\r\n");
+static const pml__cut pml__words_jais2 PML__UNUSED = PML__WORDS(3, .contraction = 'i', .tail = "\r\n", .steps = true);
+static const pml__cut pml__words_seed PML__UNUSED = PML__WORDS(1, .contraction = 'i');
+static const pml__cut pml__words_ufakzeka PML__UNUSED = PML__WORDS(1, .tail = "\r\n");
+static const pml__cut pml__words_exaone PML__UNUSED =
+    PML__WORDS(1, .contraction = 'i', .phrase = true, .tail = "\r\n/", .short_tail = true);
+static const pml__cut pml__words_tekken PML__UNUSED = PML__WORDS(1, .cased = true, .tail = "\r\n/");
+static const pml__cut pml__words_gpt4o PML__UNUSED = PML__WORDS(3, .contraction = 'e', .cased = true, .tail = "\r\n/");
+static const pml__cut pml__words_kimi PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .alone = {PML__RANGES(pml__range_han)},
+    .letters = {.classes = PML__L, .drop = true, PML__RANGES(pml__range_han)},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n"};
+static const pml__cut pml__words_qwen35 PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'i', .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 1, .punct = {.classes = PML__P | PML__S | PML__C}, .tail = "\r\n"};
+static const pml__cut pml__words_youtu PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 1, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
+static const pml__cut pml__words_aya PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
+static const pml__cut pml__words_granite PML__UNUSED = {
+    .find = pml__find_word, .contraction = 'e', .cased = true, .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
+/* llama.cpp does not count ~ among the symbols here, and so do we. */
+static const pml__cut pml__words_deepseek3 PML__UNUSED = {
+    .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
+    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .tail = "\r\n"};
+static const pml__cut pml__words_spark PML__UNUSED = {
+    .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
+    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
+    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .lone_newline = true};
+
+/* @pre_rules */
+/* Each cut works on the pieces that the one before it left. */
+static const pml__cut *const pml__rules[PML_PRE_COUNT][PML__MAX_CUTS + 1] PML__UNUSED = {
+    [PML_PRE_GPT2] = {&pml__cut_gpt2},
+    [PML_PRE_QWEN2] = {&pml__words_qwen2},
+    [PML_PRE_LLAMA3] = {&pml__words_llama3},
+    [PML_PRE_STARCODER] = {&pml__cut_number, &pml__cut_gpt2},
+    [PML_PRE_FALCON] = {&pml__cut_punct_tick, &pml__cut_gpt2, &pml__cut_three_digits},
+    [PML_PRE_DEFAULT] = {&pml__cut_punct, &pml__cut_gpt2, &pml__cut_numbers, &pml__cut_three_digits},
+    [PML_PRE_DEEPSEEK_LLM] = {&pml__cut_newline, &pml__cut_latin, &pml__cut_signs, &pml__cut_last_spaces, &pml__cut_wide,
+                              &pml__cut_numbers},
+    [PML_PRE_DEEPSEEK_CODER] = {&pml__cut_newline, &pml__cut_space_letters, &pml__cut_space_puncts, &pml__cut_wide,
+                                &pml__cut_number},
+    [PML_PRE_DEEPSEEK3] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_deepseek3},
+    [PML_PRE_BLOOM] = {&pml__cut_no_stops},
+    [PML_PRE_VIKING] = {&pml__cut_no_stops, &pml__cut_number},
+    [PML_PRE_TEKKEN] = {&pml__words_tekken},
+    [PML_PRE_GPT4O] = {&pml__words_gpt4o},
+    [PML_PRE_QWEN35] = {&pml__words_qwen35},
+    [PML_PRE_CHAMELEON] = {&pml__cut_sentinel, &pml__cut_image, &pml__cut_blanks, &pml__cut_number, &pml__cut_sign,
+                           &pml__cut_gpt2},
+    [PML_PRE_KIMI] = {&pml__words_kimi},
+    [PML_PRE_SUPERBPE] = {&pml__cut_numbers, &pml__cut_thousands},
+    [PML_PRE_SEED_CODER] = {&pml__words_seed},
+    [PML_PRE_EXAONE_MOE] = {&pml__words_exaone},
+    [PML_PRE_MINICPM5] = {&pml__cut_numbers3, &pml__words_minicpm5},
+    [PML_PRE_LAGUNA] = {&pml__cut_lines, &pml__words_qwen2},
+    [PML_PRE_YOUTU] = {&pml__cut_hangul, &pml__cut_cjk_signs, &pml__cut_bopomofo, &pml__cut_han_kana, &pml__words_youtu},
+    [PML_PRE_TINY_AYA] = {&pml__cut_bounded_thousands, &pml__words_aya},
+    [PML_PRE_GRANITE] = {&pml__words_granite},
+    [PML_PRE_JAIS2] = {&pml__words_jais2},
+    [PML_PRE_SPARK] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_spark, &pml__cut_number},
+    [PML_PRE_AFMOE] = {&pml__cut_afmoe, &pml__cut_asian, &pml__words_deepseek3},
+    [PML_PRE_UFAKZEKA] = {&pml__words_ufakzeka},
+    [PML_PRE_GEMMA4] = {&pml__cut_lines},
+    [PML_PRE_WHITESPACE] = {&pml__cut_visible},
+};
+/* @end */
+
+/* The names that tokenizer.ggml.pre takes, a rule's own name first. */
+static const pml_pre_info pml__pre_names[] PML__UNUSED = {
+    {"gpt-2", PML_PRE_GPT2, false, false}, {"gpt2", PML_PRE_GPT2, false, false},
+    {"phi-2", PML_PRE_GPT2, false, false}, {"mpt", PML_PRE_GPT2, false, false},
+    {"olmo", PML_PRE_GPT2, false, false}, {"jais", PML_PRE_GPT2, false, false},
+    {"trillion", PML_PRE_GPT2, false, false}, {"granite-docling", PML_PRE_GPT2, false, false},
+    {"jina-es", PML_PRE_GPT2, false, false}, {"jina-de", PML_PRE_GPT2, false, false},
+    {"jina-v1-en", PML_PRE_GPT2, false, false}, {"jina-v2-es", PML_PRE_GPT2, false, false},
+    {"jina-v2-de", PML_PRE_GPT2, false, false}, {"jina-v2-code", PML_PRE_GPT2, false, false},
+    {"roberta-bpe", PML_PRE_GPT2, false, false}, {"gigachat", PML_PRE_GPT2, false, false},
+    {"a.x-4.0", PML_PRE_GPT2, false, false}, {"mellum", PML_PRE_GPT2, false, false},
+    {"modern-bert", PML_PRE_GPT2, false, false}, {"exaone4", PML_PRE_GPT2, false, false},
+    {"qwen2", PML_PRE_QWEN2, false, false}, {"deepseek-r1-qwen", PML_PRE_QWEN2, false, false},
+    {"stablelm2", PML_PRE_QWEN2, false, false}, {"megrez", PML_PRE_QWEN2, false, false},
+    {"hunyuan", PML_PRE_QWEN2, false, false}, {"bailingmoe", PML_PRE_QWEN2, false, false},
+    {"bailingmoe2", PML_PRE_QWEN2, false, false}, {"llada-moe", PML_PRE_QWEN2, false, false},
+    {"grok-2", PML_PRE_QWEN2, false, false}, {"solar-open", PML_PRE_QWEN2, false, false},
+    {"kormo", PML_PRE_QWEN2, false, false}, {"f2llmv2", PML_PRE_QWEN2, false, false},
+    {"llama-bpe", PML_PRE_LLAMA3, true, true}, {"llama3", PML_PRE_LLAMA3, true, true},
+    {"llama-v3", PML_PRE_LLAMA3, true, true}, {"falcon3", PML_PRE_LLAMA3, true, true},
+    {"falcon-h1", PML_PRE_LLAMA3, true, true}, {"pixtral", PML_PRE_LLAMA3, true, true},
+    {"midm-2.0", PML_PRE_LLAMA3, true, true}, {"lfm2", PML_PRE_LLAMA3, true, true},
+    {"jina-v5-nano", PML_PRE_LLAMA3, true, true}, {"smaug-bpe", PML_PRE_LLAMA3, false, false},
+    {"dbrx", PML_PRE_LLAMA3, false, false}, {"glm4", PML_PRE_LLAMA3, false, false},
+    {"chatglm-bpe", PML_PRE_LLAMA3, false, false},
+    {"starcoder", PML_PRE_STARCODER, false, false}, {"refact", PML_PRE_STARCODER, false, false},
+    {"command-r", PML_PRE_STARCODER, false, false}, {"smollm", PML_PRE_STARCODER, false, false},
+    {"codeshell", PML_PRE_STARCODER, false, false}, {"exaone", PML_PRE_STARCODER, false, false},
+    {"minerva-7b", PML_PRE_STARCODER, false, false}, {"mellum2", PML_PRE_STARCODER, false, false},
+    {"falcon", PML_PRE_FALCON, false, false}, {"default", PML_PRE_DEFAULT, false, false},
+    {"", PML_PRE_DEFAULT, false, false}, {"deepseek-llm", PML_PRE_DEEPSEEK_LLM, false, false},
+    {"deepseek-coder", PML_PRE_DEEPSEEK_CODER, false, false}, {"deepseek-v3", PML_PRE_DEEPSEEK3, false, false},
+    {"hunyuan-dense", PML_PRE_DEEPSEEK3, false, false}, {"joyai-llm", PML_PRE_DEEPSEEK3, false, false},
+    {"hy_v4", PML_PRE_DEEPSEEK3, false, false}, {"bloom", PML_PRE_BLOOM, false, false},
+    {"poro-chat", PML_PRE_BLOOM, false, false}, {"gpt3-finnish", PML_PRE_BLOOM, false, false},
+    {"viking", PML_PRE_VIKING, false, false}, {"tekken", PML_PRE_TEKKEN, true, true},
+    {"gpt-4o", PML_PRE_GPT4O, false, false}, {"llama4", PML_PRE_GPT4O, false, false},
+    {"kanana2", PML_PRE_GPT4O, false, false}, {"talkie", PML_PRE_GPT4O, false, false},
+    {"minimax-m2", PML_PRE_GPT4O, false, false}, {"qwen35", PML_PRE_QWEN35, false, false},
+    {"chameleon", PML_PRE_CHAMELEON, false, true}, {"kimi-k2", PML_PRE_KIMI, false, false},
+    {"superbpe", PML_PRE_SUPERBPE, false, false}, {"seed-coder", PML_PRE_SEED_CODER, false, false},
+    {"exaone-moe", PML_PRE_EXAONE_MOE, false, false}, {"minicpm5", PML_PRE_MINICPM5, true, false},
+    {"laguna", PML_PRE_LAGUNA, false, false}, {"youtu", PML_PRE_YOUTU, true, false},
+    {"tiny_aya", PML_PRE_TINY_AYA, false, false}, {"cohere2moe", PML_PRE_TINY_AYA, false, false},
+    {"granite-embed-multi-97m", PML_PRE_GRANITE, true, false}, {"jais-2", PML_PRE_JAIS2, false, false},
+    {"spark2_5", PML_PRE_SPARK, false, false}, {"afmoe", PML_PRE_AFMOE, false, false},
+    {"ufakzeka", PML_PRE_UFAKZEKA, false, false}, {"gemma4", PML_PRE_GEMMA4, false, false},
+    {"granite-embed-multi-311m", PML_PRE_GEMMA4, false, false}, {"sarvam-moe", PML_PRE_GEMMA4, false, false},
+    {"whitespace", PML_PRE_WHITESPACE, false, false}};
+
+PML_API const pml_pre_info *pml_pre_names(size_t *n) {
+  *n = sizeof pml__pre_names / sizeof pml__pre_names[0];
+  return pml__pre_names;
+}
+
+PML_API const pml_pre_info *pml_pre_find(pml_str name) {
+  size_t n;
+  const pml_pre_info *list = pml_pre_names(&n);
+  for (size_t i = 0; i < n; i++)
+    if (pml_str_eq(name, list[i].name)) return &list[i];
+  return NULL;
+}
+
+PML_API const char *pml_pre_name(pml_pre pre, bool whole_words) {
+  size_t n, i = 0;
+  const pml_pre_info *list = pml_pre_names(&n);
+  while (i < n && !(list[i].pre == pre && list[i].whole_words == whole_words)) i++;
+  return i < n ? list[i].name : NULL;
+}
+
+PML__FN void pml__cutter_start(pml__cutter *c, pml_pre pre, const char *text, size_t len) {
+  memset(c, 0, sizeof *c);
+  c->cut = pml__rules[(unsigned)pre < PML_PRE_COUNT ? pre : PML_PRE_GPT2];
+  c->s = text;
+  c->len = len;
+}
+
+/* @pre_next */
+/* The next word: c->at before and after the call, false at the end.  Piece i lies
+   inside piece i - 1; a cut whose piece is used up looks for its next match, and
+   what lies before the match is a piece as well. */
+PML__FN bool pml__cutter_next(pml__cutter *c) {
+  if (c->at >= c->len) return false;
+  size_t end = c->len;
+  for (int i = 0; c->cut[i]; i++) {
+    if (c->piece[i].end <= c->at) {
+      size_t start = c->at, n;
+      if (c->piece[i].match_end > c->at) c->piece[i].end = c->piece[i].match_end;
+      else if (!(n = c->cut[i]->find(c, c->cut[i], c->at, end, &start))) c->piece[i].end = end;
+      else {
+        c->piece[i].match_end = start + n;
+        c->piece[i].end = start > c->at ? start : start + n;
+      }
+    }
+    end = c->piece[i].end;
+  }
+  c->at = end;
+  return true;
+}
+/* @end */
+
 PML_API size_t pml_pre_token(pml_pre pre, const char *text, size_t len) {
-  if (len == 0) return 0;
-  return pre == PML_PRE_QWEN2 ? pml__word_qwen2(text, len) : pml__word_gpt2(text, len);
+  pml__cutter c;
+  pml__cutter_start(&c, pre, text, len);
+  return pml__cutter_next(&c) ? c.at : 0;
 }
 
 PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, pml_str **words, size_t *n) {
+  pml__cutter c;
   size_t cap = 0;
   *n = 0;
   *words = (pml_str *)pml__grow(NULL, &cap, len / 4 + 1, sizeof **words);
-  for (size_t at = 0; at < len && *words;) {
+  pml__cutter_start(&c, pre, text, len);
+  for (size_t at = 0; *words && pml__cutter_next(&c); at = c.at) {
     pml_str *w = (pml_str *)pml__grow(*words, &cap, *n + 1, sizeof *w);
     if (!w) {
       pml_free(*words);
@@ -5569,9 +8248,7 @@ PML_API pml_status pml_pre_tokenize(pml_pre pre, const char *text, size_t len, p
       return PML_E_MEMORY;
     }
     *words = w;
-    w[*n].ptr = text + at;
-    w[*n].len = pml_pre_token(pre, text + at, len - at);
-    at += w[(*n)++].len;
+    w[(*n)++] = (pml_str){text + at, c.at - at};
   }
   return *words ? PML_OK : PML_E_MEMORY;
 }
@@ -5681,34 +8358,58 @@ PML__FN size_t pml__special_next(const pml__specials *list, const char *s, size_
 
 typedef struct {
   uint64_t pair; /* left id · 2^32 + right id; all ones: empty */
-  int32_t rank;
+  int32_t rank, id; /* of left + right */
 } pml__merge_slot;
+
+/* A tree of all tokens by their bytes, for the longest or the best match.  An edge
+   is found by hashing (node, byte). */
+typedef struct {
+  uint32_t *key, *child; /* [mask + 1] node · 256 + byte, 0: empty; where it leads */
+  size_t mask;
+  int32_t *id; /* [n_nodes] the token that ends here, -1: none */
+  uint32_t n_nodes;
+} pml__trie;
 
 struct pml_tokenizer {
   pml_tokenizer_spec spec; /* points into the arena */
   pml_arena arena;
   pml_str *bytes;      /* [n_vocab] raw */
   pml__strmap by_text; /* from spec.tokens to ids */
-  int32_t byte_id[256];
+  size_t longest;      /* token text in bytes */
+  int32_t byte_id[256];   /* -1: none */
+  bool lacks_bytes;       /* BPE: some are -1 */
   pml__merge_slot *merge; /* [merge_mask + 1] pair to rank */
   size_t merge_mask;
-  int32_t *merged;         /* [n_merges] rank to the id of left + right */
-  pml__specials user, all; /* user-defined tokens; those and control tokens */
+  pml__specials user, all; /* user-defined tokens; those and control and unknown tokens */
+  /* Merging characters instead of bytes: a symbol is a token or, from n_vocab on, a
+     character that only occurs inside of tokens. */
+  bool by_char, spaces_marked, cut_at_spaces;
+  uint32_t *page[0x1100]; /* by code point / 256: [256] (symbol + 1) · 2 + 1 if a longer token holds it; 0: none */
+  pml_str *extra;         /* [n_extra] */
+  size_t n_extra;
+  /* Unigram and WordPiece. */
+  pml__trie trie;
+  uint32_t next_piece; /* node where the pieces inside a word begin */
+  bool marked_words;   /* WordPiece: words begin with U+2581, else pieces inside with ## */
+  double unk_score;
 };
 
-enum { PML__NO_MERGE = INT32_MAX, PML__MAX_SPECIAL = 1024 };
+enum { PML__NO_MERGE = INT32_MAX, PML__MAX_SPECIAL = 1024, PML__MAX_SYMBOLS = 1 << 30 };
+static const char pml__space_mark[] PML__UNUSED = "\xE2\x96\x81"; /* U+2581, a space in SentencePiece */
+enum { PML__SPACE_MARK = 0x2581 };
 
 PML__FN bool pml__is_literal(int32_t type) { return type >= 2 && type <= 5; }
+
+/* May text become this token without being asked for? */
+PML__FN bool pml__is_plain(const pml_tokenizer *t, int32_t id) {
+  return t->spec.types[id] == 1 || t->spec.types[id] == 4;
+}
 
 PML__FN pml__merge_slot *pml__merge_find(const pml_tokenizer *t, int32_t left, int32_t right) {
   uint64_t pair = (uint64_t)(uint32_t)left << 32 | (uint32_t)right;
   size_t i = pml__mix64(pair) & t->merge_mask;
   while (t->merge[i].pair != pair && t->merge[i].pair != UINT64_MAX) i = (i + 1) & t->merge_mask;
   return &t->merge[i];
-}
-
-PML__FN int32_t pml__rank_of(const pml_tokenizer *t, int32_t left, int32_t right) {
-  return pml__merge_find(t, left, right)->rank; /* an empty slot says PML__NO_MERGE */
 }
 
 PML__FN pml_status pml__copy_strs(pml_arena *arena, const pml_str *in, size_t n, const pml_str **out) {
@@ -5728,11 +8429,27 @@ PML__FN pml_status pml__copy_strs(pml_arena *arena, const pml_str *in, size_t n,
   return PML_OK;
 }
 
+PML__FN bool pml__pre_is_raw(pml_pre pre) { return pre == PML_PRE_GEMMA4 || pre == PML_PRE_WHITESPACE; }
+
+PML__FN pml_status pml__spec_check_kind(const pml_tokenizer_spec *s) {
+  if ((unsigned)s->kind > PML_WORDPIECE) return pml_fail(PML_E_USAGE, "tokenizer kind %d is not known", (int)s->kind);
+  if ((unsigned)s->pre >= PML_PRE_COUNT) return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)s->pre);
+  if (s->kind == PML_BPE) return PML_OK;
+  if (s->kind != PML_WORDPIECE && !s->scores)
+    return pml_fail(PML_E_FORMAT, "a tokenizer of this kind needs scores, and there are none");
+  if (s->unk < -1 || s->unk >= s->n_vocab || (s->unk < 0 && s->kind != PML_SPM))
+    return pml_fail(PML_E_USAGE, "the unknown token has id %d, the vocabulary has ids 0 to %d", s->unk, s->n_vocab - 1);
+  if (s->n_vocab >= PML__MAX_SYMBOLS)
+    return pml_fail(PML_E_LIMIT, "%d tokens, at most 2^30 are supported", s->n_vocab);
+  for (int i = 0; i < s->n_vocab && s->scores; i++)
+    if (!(s->scores[i] >= -1e30f && s->scores[i] <= 1e30f))
+      return pml_fail(PML_E_FORMAT, "token %d has the score %g: no finite number", i, (double)s->scores[i]);
+  return PML_OK;
+}
+
 PML__FN pml_status pml__spec_check(const pml_tokenizer_spec *s) {
   if (s->n_vocab < 1 || !s->tokens)
     return pml_fail(PML_E_USAGE, "a tokenizer needs at least one token, %d given", s->n_vocab);
-  if (s->pre != PML_PRE_GPT2 && s->pre != PML_PRE_QWEN2)
-    return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)s->pre);
   if (s->n_merges >= INT32_MAX) return pml_fail(PML_E_LIMIT, "%zu merges are more than 2^31-1", s->n_merges);
   if (s->n_merges && !s->merges) return pml_fail(PML_E_USAGE, "%zu merges, but no list of them", s->n_merges);
   const struct {
@@ -5744,28 +8461,98 @@ PML__FN pml_status pml__spec_check(const pml_tokenizer_spec *s) {
       return pml_fail(PML_E_USAGE, "the %s token has id %d, the vocabulary has ids 0 to %d", ids[i].name,
                       ids[i].id, s->n_vocab - 1);
   if (s->add_bos && s->bos < 0) return pml_fail(PML_E_USAGE, "add_bos is set, but there is no bos token");
-  return PML_OK;
+  return pml__spec_check_kind(s);
 }
 
 PML__FN pml_status pml__spec_copy(pml_tokenizer *t, const pml_tokenizer_spec *s) {
   t->spec = *s;
   pml_status st = pml__copy_strs(&t->arena, s->tokens, (size_t)s->n_vocab, &t->spec.tokens);
   if (st == PML_OK) st = pml__copy_strs(&t->arena, s->merges, s->n_merges, &t->spec.merges);
+  const pml_str *map = NULL;
+  if (st == PML_OK) st = pml__copy_strs(&t->arena, &s->charsmap, 1, &map);
   int32_t *types = (int32_t *)pml_arena_calloc(&t->arena, (size_t)s->n_vocab, sizeof *types);
-  if (st != PML_OK || !types) return PML_E_MEMORY;
+  float *scores = s->scores ? (float *)pml_arena_calloc(&t->arena, (size_t)s->n_vocab, sizeof *scores) : NULL;
+  if (st != PML_OK || !types || (s->scores && !scores)) return PML_E_MEMORY;
+  if (scores) memcpy(scores, s->scores, (size_t)s->n_vocab * sizeof *scores);
   for (int i = 0; i < s->n_vocab; i++) {
     types[i] = s->types ? s->types[i] : 1;
     if (types[i] < 1 || types[i] > 6)
       return pml_fail(PML_E_FORMAT, "token %d has type %d, known are 1 to 6", i, (int)types[i]);
   }
   t->spec.types = types;
+  t->spec.scores = scores;
+  t->spec.charsmap = *map;
+  t->by_char = s->kind == PML_SPM || (s->kind == PML_BPE && pml__pre_is_raw(s->pre));
+  t->spaces_marked = s->kind == PML_SPM || s->kind == PML_UNIGRAM || s->pre == PML_PRE_GEMMA4;
   return PML_OK;
+}
+
+/* "<0x0A>" gives 10, anything else -1. */
+PML__FN int pml__hex_byte(pml_str text) {
+  static const char digits[] = "0123456789ABCDEF";
+  if (text.len != 6 || memcmp(text.ptr, "<0x", 3) != 0 || text.ptr[5] != '>') return -1;
+  const char *high = (const char *)memchr(digits, text.ptr[3], 16), *low = (const char *)memchr(digits, text.ptr[4], 16);
+  return high && low ? (int)(high - digits) * 16 + (int)(low - digits) : -1;
+}
+
+/* text with every U+2581 as a space; out has room for text.len bytes. */
+PML__FN size_t pml__unmark_spaces(pml_str text, char *out) {
+  size_t n = 0;
+  for (size_t at = 0; at < text.len;) {
+    bool mark = text.len - at >= 3 && memcmp(text.ptr + at, pml__space_mark, 3) == 0;
+    out[n++] = mark ? ' ' : text.ptr[at];
+    at += mark ? 3 : 1;
+  }
+  return n;
+}
+
+/* Is there a U+2581 after something else?  Then words cannot be told apart by spaces. */
+PML__FN bool pml__crosses_space(pml_str text) {
+  bool word = false;
+  for (size_t at = 0; at < text.len;) {
+    bool mark = text.len - at >= 3 && memcmp(text.ptr + at, pml__space_mark, 3) == 0;
+    if (mark && word) return true;
+    word |= !mark;
+    at += mark ? 3 : 1;
+  }
+  return false;
+}
+
+/* What the token stands for in a text; SIZE_MAX when a byte-level token is misspelt.
+   out has room for text.len + 1. */
+PML__FN size_t pml__token_raw(const pml_tokenizer *t, size_t i, char *out) {
+  pml_str text = t->spec.tokens[i];
+  if (!pml__is_literal(t->spec.types[i])) {
+    int byte = t->by_char ? pml__hex_byte(text) : -1;
+    if (byte >= 0) {
+      out[0] = (char)byte;
+      return 1;
+    }
+    if (t->spec.kind == PML_BPE && !t->by_char) return pml__from_printable(text, out);
+    if (t->spaces_marked) return pml__unmark_spaces(text, out);
+    if (t->spec.kind == PML_WORDPIECE) {
+      if (t->marked_words) return pml__unmark_spaces(text, out);
+      bool inside = text.len > 2 && memcmp(text.ptr, "##", 2) == 0;
+      out[0] = ' ';
+      memcpy(out + !inside, text.ptr + 2 * inside, text.len - 2 * inside);
+      return text.len - 2 * inside + !inside;
+    }
+  }
+  memcpy(out, text.ptr, text.len);
+  return text.len;
 }
 
 /* Fills bytes, by_text and byte_id. */
 PML__FN pml_status pml__index_tokens(pml_tokenizer *t) {
-  size_t n = (size_t)t->spec.n_vocab, total = 0;
-  for (size_t i = 0; i < n; i++) total += t->spec.tokens[i].len;
+  size_t n = (size_t)t->spec.n_vocab, total = n;
+  t->cut_at_spaces = true;
+  for (size_t i = 0; i < n; i++) {
+    pml_str text = t->spec.tokens[i];
+    total += text.len;
+    if (pml__is_plain(t, (int32_t)i) && pml__crosses_space(text)) t->cut_at_spaces = false;
+    if (text.len > t->longest) t->longest = text.len;
+    t->marked_words |= text.len > 3 && memcmp(text.ptr, pml__space_mark, 3) == 0;
+  }
   t->bytes = (pml_str *)pml_arena_calloc(&t->arena, n, sizeof *t->bytes);
   char *raw = (char *)pml_arena_alloc(&t->arena, total);
   if (!t->bytes || !raw || !pml__strmap_reserve(&t->by_text, t->spec.tokens, n)) return PML_E_MEMORY;
@@ -5778,22 +8565,40 @@ PML__FN pml_status pml__index_tokens(pml_tokenizer *t) {
       return pml_fail(PML_E_FORMAT, "token %zu '%s' is the same as token %" PRId64, i, pml__show(text).text,
                       other);
     if (!pml__strmap_add(&t->by_text, t->spec.tokens, i)) return PML_E_MEMORY;
-    size_t len = text.len;
-    if (pml__is_literal(t->spec.types[i])) memcpy(raw, text.ptr, len);
-    else if ((len = pml__from_printable(text, raw)) == SIZE_MAX)
+    size_t len = pml__token_raw(t, i, raw);
+    if (len == SIZE_MAX)
       return pml_fail(PML_E_FORMAT, "token %zu '%s' has a character that stands for no byte", i,
                       pml__show(text).text);
-    else if (len == 1) t->byte_id[(unsigned char)raw[0]] = (int32_t)i;
+    bool byte = t->by_char ? pml__hex_byte(text) >= 0 : t->spec.kind == PML_BPE && len == 1;
+    if (byte && !pml__is_literal(t->spec.types[i])) t->byte_id[(unsigned char)raw[0]] = (int32_t)i;
     t->bytes[i].ptr = raw;
     t->bytes[i].len = len;
     raw += len;
   }
-  for (int b = 0; b < 256; b++)
-    if (t->byte_id[b] < 0)
-      return pml_fail(PML_E_FORMAT, "no token stands for byte 0x%02X: byte-level BPE needs all 256",
-                      (unsigned)b);
   return PML_OK;
 }
+
+/* A byte-level tokenizer has a token for every byte that text is made of.  Some lack
+   control characters and the bytes that hardly or never begin a character (falcon,
+   starcoder): those are left out in encoding.  Some have, in their place, the printable
+   character as a user-defined token (deepseek): that one must do. */
+PML__FN pml_status pml__index_bytes(pml_tokenizer *t) {
+  for (int b = 0; b < 256; b++) {
+    char text[4];
+    pml_str key = {text, (size_t)pml_utf8_encode(pml__byte_to_cp((unsigned)b), text)};
+    if (t->byte_id[b] >= 0) continue;
+    int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, key);
+    bool rare = (b < 32 && b != '\t' && b != '\n' && b != '\r') || b == 127 || b == 0xC0 || b == 0xC1 || b >= 0xF1;
+    if (!rare)
+      return pml_fail(PML_E_FORMAT, "no token stands for byte 0x%02X: byte-level BPE needs one for every byte of a text",
+                      (unsigned)b);
+    if (id >= 0 && t->spec.types[id] == 4) t->byte_id[b] = (int32_t)id;
+    else t->lacks_bytes = true;
+  }
+  return PML_OK;
+}
+
+/* ── Pairs that merge ───────────────────────────────────────────────────────── */
 
 /* id: of left, of right, and of left + right; joined is scratch. */
 PML__FN pml_status pml__merge_parse(const pml_tokenizer *t, size_t rank, pml_buf *joined, int32_t id[3]) {
@@ -5836,42 +8641,265 @@ PML__FN pml_status pml__merge_check(const pml_tokenizer *t, size_t rank, const i
   return PML_OK;
 }
 
-/* Fills merge and merged.  A pair listed twice keeps its first rank. */
-PML__FN pml_status pml__index_merges(pml_tokenizer *t) {
-  size_t n = t->spec.n_merges, n_slots = 64;
+/* Room for n pairs, all empty. */
+PML__FN bool pml__merge_room(pml_tokenizer *t, size_t n) {
+  size_t n_slots = 64;
   while (n_slots / 2 < n) n_slots *= 2;
   t->merge = (pml__merge_slot *)pml_arena_calloc(&t->arena, n_slots, sizeof *t->merge);
-  t->merged = (int32_t *)pml_arena_calloc(&t->arena, n, sizeof *t->merged);
-  if (!t->merge || !t->merged) return PML_E_MEMORY;
+  if (!t->merge) return false;
   t->merge_mask = n_slots - 1;
-  for (size_t i = 0; i < n_slots; i++) t->merge[i] = (pml__merge_slot){UINT64_MAX, PML__NO_MERGE};
+  for (size_t i = 0; i < n_slots; i++) t->merge[i] = (pml__merge_slot){UINT64_MAX, PML__NO_MERGE, -1};
+  return true;
+}
+
+/* A pair that is there already keeps its first rank. */
+PML__FN void pml__merge_add(pml_tokenizer *t, int32_t left, int32_t right, int32_t rank, int32_t id) {
+  pml__merge_slot *slot = pml__merge_find(t, left, right);
+  if (slot->rank == PML__NO_MERGE)
+    *slot = (pml__merge_slot){(uint64_t)(uint32_t)left << 32 | (uint32_t)right, rank, id};
+}
+
+PML__FN pml_status pml__index_merges(pml_tokenizer *t) {
+  size_t n = t->spec.n_merges;
+  if (!pml__merge_room(t, n)) return PML_E_MEMORY;
   pml_buf joined = {0};
   pml_status st = PML_OK;
   for (size_t rank = 0; rank < n && st == PML_OK; rank++) {
     int32_t id[3] = {0};
     st = pml__merge_parse(t, rank, &joined, id);
     if (st == PML_OK) st = pml__merge_check(t, rank, id);
-    if (st != PML_OK) break;
-    pml__merge_slot *slot = pml__merge_find(t, id[0], id[1]);
-    if (slot->rank == PML__NO_MERGE)
-      *slot = (pml__merge_slot){(uint64_t)(uint32_t)id[0] << 32 | (uint32_t)id[1], (int32_t)rank};
-    t->merged[rank] = id[2];
+    if (st == PML_OK) pml__merge_add(t, id[0], id[1], (int32_t)rank, id[2]);
   }
   pml_buf_free(&joined);
   return st;
 }
 
+/* ── Characters and scores: SentencePiece ───────────────────────────────────── */
+
+/* What the character is to the tokenizer: (symbol + 1) · 2 + 1 if a longer token holds it, 0 if it is unknown. */
+PML__FN uint32_t pml__char_value(const pml_tokenizer *t, uint32_t cp) {
+  const uint32_t *page = cp < 0x110000 ? t->page[cp >> 8] : NULL;
+  return page ? page[cp & 255] : 0;
+}
+
+/* The symbol of a character that is already known as a token or inside of one, else -1. */
+PML__FN int32_t pml__char_symbol(const pml_tokenizer *t, pml_str text) {
+  uint32_t cp;
+  if (pml_utf8_decode(text.ptr, text.len, &cp) != (int)text.len) return -1;
+  return (int32_t)(pml__char_value(t, cp) >> 1) - 1;
+}
+
+/* Notes the character at text[at], part of a token of more than one if `inside`. */
+PML__FN bool pml__char_note(pml_tokenizer *t, pml_str text, size_t at, size_t n, uint32_t cp, bool inside, size_t *cap) {
+  uint32_t **page = &t->page[cp >> 8];
+  if (!*page) *page = (uint32_t *)pml_arena_calloc(&t->arena, 256, sizeof **page);
+  if (!*page) return false;
+  uint32_t *value = &(*page)[cp & 255];
+  if (*value == 0) {
+    pml_str c = {text.ptr + at, n};
+    int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, c);
+    if (id < 0 || !pml__is_plain(t, (int32_t)id)) {
+      pml_str *extra = (pml_str *)pml__grow(t->extra, cap, t->n_extra + 1, sizeof *extra);
+      if (!extra) return false;
+      t->extra = extra;
+      extra[t->n_extra] = c;
+      id = t->spec.n_vocab + (int64_t)t->n_extra++;
+    }
+    *value = ((uint32_t)id + 1) << 1;
+  }
+  *value |= inside;
+  return true;
+}
+
+/* Fills page and extra. */
+PML__FN pml_status pml__index_chars(pml_tokenizer *t) {
+  size_t cap = 0;
+  for (int i = 0; i < t->spec.n_vocab; i++) {
+    pml_str text = t->spec.tokens[i];
+    if (!pml__is_plain(t, i) || !pml_utf8_valid(text.ptr, text.len) || pml__hex_byte(text) >= 0) continue;
+    for (size_t at = 0, n; at < text.len; at += n) {
+      uint32_t cp;
+      n = (size_t)pml_utf8_decode(text.ptr + at, text.len - at, &cp);
+      if (!pml__char_note(t, text, at, n, cp, n < text.len, &cap)) return PML_E_MEMORY;
+    }
+  }
+  return PML_OK;
+}
+
+typedef struct {
+  float score;
+  int32_t id;
+} pml__scored;
+
+PML__FN int pml__scored_order(const void *a, const void *b) {
+  const pml__scored *x = (const pml__scored *)a, *y = (const pml__scored *)b;
+  return x->score != y->score ? (x->score > y->score ? -1 : 1) : (x->id > y->id) - (x->id < y->id);
+}
+
+/* The token or character that these bytes are, -1 for none. */
+PML__FN int32_t pml__part_symbol(const pml_tokenizer *t, const char *s, size_t n) {
+  pml_str part = {s, n};
+  int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, part);
+  if (id >= 0 && pml__is_plain(t, (int32_t)id) && pml__hex_byte(part) < 0) return (int32_t)id;
+  return n <= 4 ? pml__char_symbol(t, part) : -1;
+}
+
+/* @spm_pairs */
+/* A pair merges when left + right is a token, and the best score goes first.  So every
+   token is cut at every place, and both halves, if they can occur, become a pair whose
+   rank is the place of the token among all scores; equal scores have equal ranks.
+   add false: counts only. */
+PML__FN size_t pml__spm_pairs(pml_tokenizer *t, const pml__scored *order, size_t n, bool add) {
+  size_t n_pairs = 0;
+  int32_t rank = 0;
+  for (size_t i = 0; i < n; i++) {
+    pml_str text = t->spec.tokens[order[i].id];
+    if (i && order[i].score != order[i - 1].score) rank = (int32_t)i;
+    for (size_t at = 1; at < text.len; at++) {
+      if ((text.ptr[at] & 0xC0) == 0x80) continue; /* inside of a character */
+      int32_t left = pml__part_symbol(t, text.ptr, at);
+      int32_t right = left < 0 ? -1 : pml__part_symbol(t, text.ptr + at, text.len - at);
+      if (right < 0) continue;
+      n_pairs++;
+      if (add) pml__merge_add(t, left, right, rank, order[i].id);
+    }
+  }
+  return n_pairs;
+}
+/* @end */
+
+PML__FN pml_status pml__index_scores(pml_tokenizer *t) {
+  size_t n = 0;
+  pml__scored *order = (pml__scored *)pml_calloc((size_t)t->spec.n_vocab, sizeof *order);
+  if (!order) return PML_E_MEMORY;
+  for (int i = 0; i < t->spec.n_vocab; i++) {
+    pml_str text = t->spec.tokens[i];
+    if (pml__is_plain(t, i) && pml_utf8_valid(text.ptr, text.len) && pml__hex_byte(text) < 0)
+      order[n++] = (pml__scored){t->spec.scores[i], i};
+  }
+  if (n) qsort(order, n, sizeof *order, pml__scored_order);
+  bool ok = pml__merge_room(t, pml__spm_pairs(t, order, n, false));
+  if (ok) pml__spm_pairs(t, order, n, true);
+  pml_free(order);
+  for (int b = 0; b < 256 && ok; b++)
+    if (t->byte_id[b] < 0 && t->spec.unk < 0)
+      return pml_fail(PML_E_FORMAT, "no token <0x%02X> stands for that byte, and there is no unknown token", (unsigned)b);
+  return ok ? PML_OK : PML_E_MEMORY;
+}
+
+/* ── A tree of tokens: Unigram and WordPiece ────────────────────────────────── */
+
+PML__FN size_t pml__trie_slot(const pml__trie *trie, uint32_t node, unsigned char byte) {
+  uint32_t key = node << 8 | byte;
+  size_t i = (key * 0x9E3779B1u >> 7 ^ key) & trie->mask;
+  while (trie->key[i] && trie->key[i] - 1 != key) i = (i + 1) & trie->mask;
+  return i;
+}
+
+/* The node below, 0 (the root, which is below nothing) for none. */
+PML__FN uint32_t pml__trie_child(const pml__trie *trie, uint32_t node, char byte) {
+  size_t i = pml__trie_slot(trie, node, (unsigned char)byte);
+  return trie->key[i] ? trie->child[i] : 0;
+}
+
+/* text leads to a node; new ones are added on the way. */
+PML__FN uint32_t pml__trie_add(pml__trie *trie, pml_str text) {
+  uint32_t node = 0;
+  for (size_t at = 0; at < text.len; at++) {
+    size_t i = pml__trie_slot(trie, node, (unsigned char)text.ptr[at]);
+    if (!trie->key[i]) {
+      trie->key[i] = (node << 8 | (unsigned char)text.ptr[at]) + 1;
+      trie->child[i] = trie->n_nodes;
+      trie->id[trie->n_nodes++] = -1;
+    }
+    node = trie->child[i];
+  }
+  return node;
+}
+
+PML__FN pml_status pml__index_trie(pml_tokenizer *t) {
+  pml__trie *trie = &t->trie;
+  static const pml_str inside = {"##", 2};
+  size_t nodes = 8, n_slots = 64;
+  for (int i = 0; i < t->spec.n_vocab; i++) nodes += pml__is_plain(t, i) ? t->spec.tokens[i].len : 0;
+  if (nodes >= 1 << 24)
+    return pml_fail(PML_E_LIMIT, "the tokens have %zu bytes together, at most 2^24 are supported", nodes);
+  while (n_slots / 2 < nodes) n_slots *= 2;
+  trie->key = (uint32_t *)pml_arena_calloc(&t->arena, n_slots, sizeof *trie->key);
+  trie->child = (uint32_t *)pml_arena_calloc(&t->arena, n_slots, sizeof *trie->child);
+  trie->id = (int32_t *)pml_arena_calloc(&t->arena, nodes, sizeof *trie->id);
+  if (!trie->key || !trie->child || !trie->id) return PML_E_MEMORY;
+  trie->mask = n_slots - 1;
+  trie->id[trie->n_nodes++] = -1;
+  double lowest = 0;
+  for (int i = 0; i < t->spec.n_vocab; i++) {
+    if (!pml__is_plain(t, i)) continue;
+    trie->id[pml__trie_add(trie, t->spec.tokens[i])] = i;
+    if (t->spec.scores && t->spec.types[i] == 1 && (double)t->spec.scores[i] < lowest) lowest = (double)t->spec.scores[i];
+  }
+  t->unk_score = lowest - 10;
+  if (t->spec.kind == PML_WORDPIECE && !t->marked_words) t->next_piece = pml__trie_add(trie, inside);
+  return PML_OK;
+}
+
+/* ── Normalisation by a table in the file: Unigram ──────────────────────────── */
+
+/* The precompiled map is a double array: from node `at` the byte c leads to at ^ c if
+   that entry names c; replacements are strings after the array. */
+PML__FN uint32_t pml__map_unit(const pml_tokenizer *t, size_t i) {
+  uint32_t unit = 0, bytes;
+  memcpy(&bytes, t->spec.charsmap.ptr, 4);
+  if (i < bytes / 4) memcpy(&unit, t->spec.charsmap.ptr + 4 + 4 * i, 4);
+  return unit;
+}
+
+PML__FN uint32_t pml__map_base(uint32_t unit) { return (unit >> 10) << ((unit & 512) >> 6); }
+
+PML__FN pml_status pml__check_charsmap(const pml_tokenizer *t) {
+  pml_str map = t->spec.charsmap;
+  uint32_t bytes = 0;
+  if (map.len == 0) return PML_OK;
+  if (map.len >= 4) memcpy(&bytes, map.ptr, 4);
+  if (map.len < 5 || bytes % 4 || bytes > map.len - 5 || map.ptr[map.len - 1] != 0)
+    return pml_fail(PML_E_FORMAT, "the tokenizer's character map of %zu bytes is damaged", map.len);
+  return PML_OK;
+}
+
+/* The longest text at s that the map replaces: its length, 0 for none, and by what. */
+PML__FN size_t pml__map_find(const pml_tokenizer *t, const char *s, size_t len, pml_str *by) {
+  size_t found = 0;
+  if (t->spec.charsmap.len == 0) return 0;
+  uint32_t bytes, at = pml__map_base(pml__map_unit(t, 0));
+  memcpy(&bytes, t->spec.charsmap.ptr, 4);
+  size_t text_len = t->spec.charsmap.len - 4 - bytes;
+  const char *text = t->spec.charsmap.ptr + 4 + bytes;
+  for (size_t i = 0; i < len && s[i]; i++) {
+    at ^= (unsigned char)s[i];
+    uint32_t unit = pml__map_unit(t, at);
+    if ((unit & 0x800000FFu) != (unsigned char)s[i]) break;
+    at ^= pml__map_base(unit);
+    size_t offset = pml__map_unit(t, at) & 0x7FFFFFFF;
+    if ((unit & 256) && offset < text_len) {
+      *by = (pml_str){text + offset, strlen(text + offset)}; /* the text ends with a 0 */
+      found = i + 1;
+    }
+  }
+  return found;
+}
+
+/* ── Special tokens and the rest of the index ───────────────────────────────── */
+
 PML__FN pml_status pml__index_specials(pml_tokenizer *t) {
   size_t n_user = 0, n_all = 0;
   for (int i = 0; i < t->spec.n_vocab; i++) {
     n_user += t->spec.types[i] == 4;
-    n_all += t->spec.types[i] == 3 || t->spec.types[i] == 4;
+    n_all += t->spec.types[i] >= 2 && t->spec.types[i] <= 4;
   }
   t->user.at = (pml__special *)pml_arena_calloc(&t->arena, n_user, sizeof *t->user.at);
   t->all.at = (pml__special *)pml_arena_calloc(&t->arena, n_all, sizeof *t->all.at);
   if (!t->user.at || !t->all.at) return PML_E_MEMORY;
   for (int i = 0; i < t->spec.n_vocab; i++) {
-    if (t->spec.types[i] != 3 && t->spec.types[i] != 4) continue;
+    if (t->spec.types[i] < 2 || t->spec.types[i] > 4) continue;
     if (t->bytes[i].len > PML__MAX_SPECIAL)
       return pml_fail(PML_E_LIMIT, "token %d is a special token of %zu bytes, at most %d are supported", i,
                       t->bytes[i].len, (int)PML__MAX_SPECIAL);
@@ -5884,6 +8912,20 @@ PML__FN pml_status pml__index_specials(pml_tokenizer *t) {
   return PML_OK;
 }
 
+PML__FN pml_status pml__index_kind(pml_tokenizer *t) {
+  pml_status st = PML_OK;
+  if (t->by_char) st = pml__index_chars(t);
+  switch (t->spec.kind) {
+    case PML_BPE:
+      if (!t->by_char) st = pml__index_bytes(t);
+      return st == PML_OK ? pml__index_merges(t) : st;
+    case PML_SPM: return st == PML_OK ? pml__index_scores(t) : st;
+    case PML_UNIGRAM: st = pml__check_charsmap(t); break;
+    case PML_WORDPIECE: break;
+  }
+  return st == PML_OK ? pml__index_trie(t) : st;
+}
+
 PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer_spec *spec) {
   *out = NULL;
   pml_status st = pml__spec_check(spec);
@@ -5892,7 +8934,7 @@ PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer
   if (!t) return PML_E_MEMORY;
   st = pml__spec_copy(t, spec);
   if (st == PML_OK) st = pml__index_tokens(t);
-  if (st == PML_OK) st = pml__index_merges(t);
+  if (st == PML_OK) st = pml__index_kind(t);
   if (st == PML_OK) st = pml__index_specials(t);
   if (st == PML_OK) *out = t;
   else pml_tokenizer_free(t);
@@ -5902,6 +8944,7 @@ PML_API pml_status pml_tokenizer_create(pml_tokenizer **out, const pml_tokenizer
 PML_API void pml_tokenizer_free(pml_tokenizer *t) {
   if (!t) return;
   pml_free(t->by_text.slot);
+  pml_free(t->extra);
   pml_arena_free(&t->arena);
   pml_free(t);
 }
@@ -5913,41 +8956,64 @@ PML_API pml_str pml_token_bytes(const pml_tokenizer *t, int32_t id) {
   return id >= 0 && id < t->spec.n_vocab ? t->bytes[id] : none;
 }
 
+/* A text as the tokens of a vocabulary spell it: " the" is Ġthe, ▁the or the. */
+PML__FN void pml__spell(const pml_tokenizer *t, pml_str text, pml_buf *out) {
+  if (t->spec.kind == PML_BPE && !t->by_char) {
+    for (size_t i = 0; i < text.len; i++) {
+      char c[4];
+      pml_buf_add(out, c, (size_t)pml_utf8_encode(pml__byte_to_cp((unsigned char)text.ptr[i]), c));
+    }
+    return;
+  }
+  bool hashes = t->spec.kind == PML_WORDPIECE && !t->marked_words;
+  bool word = hashes && text.len && text.ptr[0] == ' ';
+  if (hashes && !word) pml_buf_add(out, "##", 2);
+  for (size_t i = word; i < text.len; i++)
+    if (text.ptr[i] == ' ' && !hashes && t->spec.pre != PML_PRE_WHITESPACE) pml_buf_add(out, pml__space_mark, 3);
+    else pml_buf_add(out, text.ptr + i, 1);
+}
+
 PML_API int32_t pml_token_find(const pml_tokenizer *t, const char *text) {
   pml_str key = {text, text ? strlen(text) : 0};
   int64_t id = pml__strmap_find(&t->by_text, t->spec.tokens, key);
   if (id >= 0 && pml__is_literal(t->spec.types[id])) return (int32_t)id;
-  char *printable = key.len < SIZE_MAX / 2 ? (char *)pml_alloc(2 * key.len) : NULL;
-  if (!printable) return -1;
-  key.len = pml__to_printable(key, printable);
-  key.ptr = printable;
-  id = pml__strmap_find(&t->by_text, t->spec.tokens, key);
-  pml_free(printable);
+  pml_buf spelt = {0};
+  pml__spell(t, key, &spelt);
+  key = (pml_str){spelt.data, spelt.failed ? 0 : spelt.len};
+  id = key.len ? pml__strmap_find(&t->by_text, t->spec.tokens, key) : -1;
+  if (t->by_char && id < 0 && text && strlen(text) == 1) id = t->byte_id[(unsigned char)text[0]];
+  pml_buf_free(&spelt);
   return id >= 0 && !pml__is_literal(t->spec.types[id]) ? (int32_t)id : -1;
 }
 
 /* ── Encoding ───────────────────────────────────────────────────────────────── */
 
+/* rank · 2^32 + id of left + right; the rank PML__NO_MERGE if they do not merge. */
+PML__FN uint64_t pml__pair_of(const pml_tokenizer *t, int32_t left, int32_t right) {
+  const pml__merge_slot *slot = pml__merge_find(t, left, right);
+  return (uint64_t)(uint32_t)slot->rank << 32 | (uint32_t)slot->id;
+}
+
 /* @bpe_merge */
-/* Merges ids[n] in place and returns how many are left.  ranks[n] is scratch:
-   ranks[i] belongs to the pair (ids[i], ids[i+1]).  The lowest rank goes first,
-   of equal ones the leftmost. */
-PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, int32_t *ranks, size_t n,
+/* Merges ids[n] in place and returns how many are left.  pair[n] is scratch:
+   pair[i] is the rank of (ids[i], ids[i+1]) · 2^32 + the id they become.  The
+   lowest rank goes first, of equal ones the leftmost. */
+PML__FN size_t pml__bpe_short(const pml_tokenizer *t, int32_t *ids, uint64_t *pair, size_t n,
                               pml_merge_fn seen, void *user) {
-  for (size_t i = 0; i + 1 < n; i++) ranks[i] = pml__rank_of(t, ids[i], ids[i + 1]);
+  for (size_t i = 0; i + 1 < n; i++) pair[i] = pml__pair_of(t, ids[i], ids[i + 1]);
   while (n > 1) {
     size_t best = 0;
     for (size_t i = 1; i + 1 < n; i++)
-      if (ranks[i] < ranks[best]) best = i;
-    int32_t rank = ranks[best];
+      if (pair[i] >> 32 < pair[best] >> 32) best = i;
+    int32_t rank = (int32_t)(pair[best] >> 32);
     if (rank == PML__NO_MERGE) break;
-    ids[best] = t->merged[rank];
+    ids[best] = (int32_t)(uint32_t)pair[best];
     size_t after = n - best - 2;
     memmove(ids + best + 1, ids + best + 2, after * sizeof *ids);
-    memmove(ranks + best + 1, ranks + best + 2, after * sizeof *ranks);
+    memmove(pair + best + 1, pair + best + 2, after * sizeof *pair);
     n--;
-    if (best > 0) ranks[best - 1] = pml__rank_of(t, ids[best - 1], ids[best]);
-    if (best + 1 < n) ranks[best] = pml__rank_of(t, ids[best], ids[best + 1]);
+    if (best > 0) pair[best - 1] = pml__pair_of(t, ids[best - 1], ids[best]);
+    if (best + 1 < n) pair[best] = pml__pair_of(t, ids[best], ids[best + 1]);
     if (seen) seen(user, ids, n, rank);
   }
   return n;
@@ -5960,15 +9026,50 @@ PML_API size_t pml_merges_shared(const pml_tokenizer *a, const pml_tokenizer *b)
   return n;
 }
 
+/* A character that is no token: its bytes, or the unknown token where one is missing.  Returns how many. */
+PML__FN size_t pml__unknown_char(const pml_tokenizer *t, const char *s, size_t n, int32_t *out) {
+  for (size_t i = 0; i < n; i++) {
+    out[i] = t->byte_id[(unsigned char)s[i]];
+    if (out[i] >= 0) continue;
+    out[0] = t->spec.unk;
+    return t->spec.unk >= 0;
+  }
+  return n;
+}
+
+/* The symbols that merging a word starts from: its bytes, or its characters, where an
+   unknown one is its bytes or the unknown token.  At most len. */
+PML__FN size_t pml__symbols(const pml_tokenizer *t, const char *word, size_t len, int32_t *out) {
+  size_t n = 0;
+  if (!t->by_char) {
+    for (; n < len; n++) out[n] = t->byte_id[(unsigned char)word[n]];
+    return n;
+  }
+  for (size_t at = 0, width; at < len; at += width) {
+    uint32_t cp;
+    width = (size_t)pml_utf8_decode(word + at, len - at, &cp);
+    uint32_t value = pml__char_value(t, cp == ' ' && t->spaces_marked ? PML__SPACE_MARK : cp);
+    if (value) out[n++] = (int32_t)(value >> 1) - 1;
+    else n += pml__unknown_char(t, word + at, width, out + n);
+  }
+  return n;
+}
+
 PML_API pml_status pml_bpe_steps(const pml_tokenizer *t, const char *word, size_t len, pml_merge_fn seen,
                                  void *user) {
-  int32_t *ids = (int32_t *)pml_calloc(len, 2 * sizeof *ids);
-  if (!ids) return PML_E_MEMORY;
-  for (size_t i = 0; i < len; i++) ids[i] = t->byte_id[(unsigned char)word[i]];
-  seen(user, ids, len, -1);
-  pml__bpe_short(t, ids, ids + len, len, seen, user);
+  if (t->spec.kind != PML_BPE && t->spec.kind != PML_SPM)
+    return pml_fail(PML_E_USAGE, "this tokenizer does not merge: Unigram and WordPiece choose whole pieces");
+  int32_t *ids = (int32_t *)pml_calloc(len, sizeof *ids);
+  uint64_t *pair = (uint64_t *)pml_calloc(len, sizeof *pair);
+  if (ids && pair) {
+    size_t n = pml__symbols(t, word, len, ids);
+    seen(user, ids, n, -1);
+    pml__bpe_short(t, ids, pair, n, seen, user);
+  }
+  bool ok = ids && pair;
   pml_free(ids);
-  return PML_OK;
+  pml_free(pair);
+  return ok ? PML_OK : PML_E_MEMORY;
 }
 
 /* A remembered word of up to 16 bytes and its ids: one cache line. */
@@ -5986,14 +9087,24 @@ typedef struct {
   uint32_t prev, next;
 } pml__bpe_symbol;
 
+/* The best way to the byte `from` + its token. */
+typedef struct {
+  double score;
+  int32_t id;
+  uint32_t from;
+} pml__best;
+
 typedef struct {
   const pml_tokenizer *t;
   int32_t *ids;
-  size_t n, cap;
+  size_t n, cap, n_start;  /* n_start: where the ids of the current piece of text begin */
   pml__known_word *known;  /* [PML__KNOWN_WORDS], NULL for a short text */
   pml__bpe_symbol *symbol; /* scratch of long words */
   uint64_t *heap;
   size_t n_heap, symbol_cap, heap_cap;
+  pml__best *best; /* scratch of Unigram */
+  size_t best_cap;
+  pml_buf text; /* scratch: a text normalised, a word spelt */
   bool failed;
 } pml__encoder;
 
@@ -6015,17 +9126,17 @@ PML__FN uint64_t pml__bpe_pop(pml__encoder *e) {
   return top;
 }
 
-/* Sets the rank of the pair that begins at symbol i and queues it: rank · 2^32 + i,
-   so that the smallest number is the lowest rank and, of equal ones, the leftmost. */
+/* Looks up the pair that begins at symbol i and queues it: rank · 2^32 + i, so that
+   the smallest number is the lowest rank and, of equal ones, the leftmost. */
 PML__FN void pml__bpe_queue(pml__encoder *e, uint32_t i, uint32_t n) {
   pml__bpe_symbol *s = e->symbol;
-  s[i].rank = s[i].next < n ? pml__rank_of(e->t, s[i].id, s[s[i].next].id) : PML__NO_MERGE;
+  s[i].rank = s[i].next < n ? pml__merge_find(e->t, s[i].id, s[s[i].next].id)->rank : PML__NO_MERGE;
   if (s[i].rank != PML__NO_MERGE) pml__bpe_push(e, (uint64_t)(uint32_t)s[i].rank << 32 | i);
 }
 
 /* The same merges as pml__bpe_short in O(n · log n).  A queued pair whose rank is
    no longer that of its symbol was changed by a neighbour and is skipped. */
-PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int32_t *out) {
+PML__FN size_t pml__bpe_long(pml__encoder *e, int32_t *ids, uint32_t n) {
   size_t twice = 2 * (size_t)n; /* each merge takes one from the queue and adds two at most */
   pml__bpe_symbol *s = (pml__bpe_symbol *)pml__grow(e->symbol, &e->symbol_cap, n, sizeof *s);
   if (s) e->symbol = s;
@@ -6036,15 +9147,13 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
   }
   e->heap = heap;
   e->n_heap = 0;
-  for (uint32_t i = 0; i < n; i++)
-    s[i] = (pml__bpe_symbol){e->t->byte_id[(unsigned char)word[i]], 0, i - 1, i + 1};
+  for (uint32_t i = 0; i < n; i++) s[i] = (pml__bpe_symbol){ids[i], 0, i - 1, i + 1};
   for (uint32_t i = 0; i < n; i++) pml__bpe_queue(e, i, n);
   while (e->n_heap) {
     uint64_t top = pml__bpe_pop(e);
     uint32_t i = (uint32_t)top, next = s[i].next;
-    int32_t rank = (int32_t)(top >> 32);
-    if (s[i].rank != rank) continue;
-    s[i].id = e->t->merged[rank];
+    if (s[i].rank != (int32_t)(top >> 32)) continue;
+    s[i].id = pml__merge_find(e->t, s[i].id, s[next].id)->id;
     s[i].next = s[next].next;
     if (s[i].next < n) s[s[i].next].prev = i;
     s[next].rank = PML__NO_MERGE; /* gone */
@@ -6052,38 +9161,51 @@ PML__FN size_t pml__bpe_long(pml__encoder *e, const char *word, uint32_t n, int3
     if (s[i].prev < n) pml__bpe_queue(e, s[i].prev, n);
   }
   size_t n_out = 0;
-  for (uint32_t i = 0; i < n; i = s[i].next) out[n_out++] = s[i].id;
+  for (uint32_t i = 0; i < n; i = s[i].next) ids[n_out++] = s[i].id;
   return n_out;
 }
 
-PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
-  int32_t *ids = (int32_t *)pml__grow(e->ids, &e->cap, e->n + len, sizeof *ids), ranks[PML__SHORT_WORD];
-  if (!ids) {
-    e->failed = true;
-    return;
+/* Characters that were no tokens and found no partner become bytes; ids has room. */
+PML__FN size_t pml__expand_extra(const pml_tokenizer *t, int32_t *ids, size_t n) {
+  size_t total = 0, to;
+  for (size_t i = 0; i < n; i++) {
+    int32_t extra = ids[i] - t->spec.n_vocab, out[4];
+    total += extra < 0 ? 1 : pml__unknown_char(t, t->extra[extra].ptr, t->extra[extra].len, out);
   }
-  e->ids = ids;
-  ids += e->n;
-  pml__known_word *known = NULL;
-  uint64_t key[2] = {0, 0};
-  if (e->known && len > 1 && len <= 16) {
-    memcpy(key, word, len);
-    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
-    if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
-      memcpy(ids, known->ids, known->n * sizeof *ids);
-      e->n += known->n;
-      return;
+  to = total;
+  for (size_t i = n; i-- > 0;) {
+    int32_t extra = ids[i] - t->spec.n_vocab, out[4] = {ids[i]};
+    size_t k = extra < 0 ? 1 : pml__unknown_char(t, t->extra[extra].ptr, t->extra[extra].len, out);
+    to -= k;
+    memcpy(ids + to, out, k * sizeof *ids);
+  }
+  return total;
+}
+
+/* ids[len] at the end of e->ids become the tokens of the word; returns how many. */
+PML__FN size_t pml__merge_word(pml__encoder *e, const char *word, size_t len, int32_t *ids) {
+  const pml_tokenizer *t = e->t;
+  uint64_t pair[PML__SHORT_WORD];
+  bool whole = t->spec.whole_words || (t->spec.pre == PML_PRE_GEMMA4 && t->spec.kind == PML_BPE && word[0] == '\n');
+  if (whole && len <= t->longest) {
+    e->text.len = 0;
+    pml__spell(t, (pml_str){word, len}, &e->text);
+    pml_str key = {e->text.data, e->text.len};
+    int64_t id = e->text.failed ? -1 : pml__strmap_find(&t->by_text, t->spec.tokens, key);
+    if (id >= 0 && !pml__is_literal(t->spec.types[id])) {
+      ids[0] = (int32_t)id;
+      return 1;
     }
   }
-  size_t n = len;
-  if (len <= PML__SHORT_WORD) {
-    for (size_t i = 0; i < len; i++) ids[i] = e->t->byte_id[(unsigned char)word[i]];
-    n = pml__bpe_short(e->t, ids, ranks, len, NULL, NULL);
-  } else n = pml__bpe_long(e, word, (uint32_t)len, ids);
-  e->n += n;
-  if (!known || n > sizeof known->ids / sizeof known->ids[0]) return;
-  *known = (pml__known_word){{key[0], key[1]}, (uint32_t)len, (uint32_t)n, {0}};
-  memcpy(known->ids, ids, n * sizeof *ids);
+  size_t n = pml__symbols(t, word, len, ids);
+  if (n <= PML__SHORT_WORD) n = pml__bpe_short(t, ids, pair, n, NULL, NULL);
+  else n = pml__bpe_long(e, ids, (uint32_t)n);
+  if (t->lacks_bytes) {
+    size_t all = n;
+    for (size_t i = n = 0; i < all; i++)
+      if (ids[i] >= 0) ids[n++] = ids[i];
+  }
+  return t->n_extra ? pml__expand_extra(t, ids, n) : n;
 }
 
 PML__FN void pml__encode_id(pml__encoder *e, int32_t id) {
@@ -6094,6 +9216,243 @@ PML__FN void pml__encode_id(pml__encoder *e, int32_t id) {
   }
   e->ids = ids;
   ids[e->n++] = id;
+}
+
+PML__FN size_t pml__pieces_of_word(pml__encoder *e, const char *word, size_t len, int32_t *ids);
+PML__FN size_t pml__best_pieces(pml__encoder *e, const char *word, size_t len, int32_t *ids);
+
+PML__FN void pml__encode_word(pml__encoder *e, const char *word, size_t len) {
+  int32_t *ids = (int32_t *)pml__grow(e->ids, &e->cap, e->n + len + 1, sizeof *ids);
+  if (!ids) {
+    e->failed = true;
+    return;
+  }
+  e->ids = ids;
+  ids += e->n;
+  pml__known_word *known = NULL;
+  uint64_t key[2] = {0, 0};
+  if (e->known && len <= 16) {
+    memcpy(key, word, len);
+    known = &e->known[pml__mix64(key[0] ^ pml__mix64(key[1])) & (PML__KNOWN_WORDS - 1)];
+    if (known->len == len && known->key[0] == key[0] && known->key[1] == key[1]) {
+      memcpy(ids, known->ids, known->n * sizeof *ids);
+      e->n += known->n;
+      return;
+    }
+  }
+  size_t n;
+  if (e->t->spec.kind == PML_UNIGRAM) n = pml__best_pieces(e, word, len, ids);
+  else if (e->t->spec.kind == PML_WORDPIECE) n = pml__pieces_of_word(e, word, len, ids);
+  else n = pml__merge_word(e, word, len, ids);
+  e->n += n;
+  if (!known || e->failed || n > sizeof known->ids / sizeof known->ids[0]) return;
+  *known = (pml__known_word){{key[0], key[1]}, (uint32_t)len, (uint32_t)n, {0}};
+  memcpy(known->ids, ids, n * sizeof *ids);
+}
+
+/* Words for merging characters: from one space to the next if no token crosses a space,
+   and apart from characters that no longer token holds.  A space in front if `prefix`. */
+PML__FN void pml__encode_chars(pml__encoder *e, const char *s, size_t len, bool prefix) {
+  const pml_tokenizer *t = e->t;
+  for (size_t at = 0; at < len && !e->failed;) {
+    size_t to = at, n = 0;
+    uint32_t cp, value = 1;
+    for (bool word = false; to < len; to += n) {
+      n = (size_t)pml_utf8_decode(s + to, len - to, &cp);
+      if (cp == ' ' && t->spaces_marked) cp = PML__SPACE_MARK;
+      value = pml__char_value(t, cp);
+      if (!(value & 1) || (cp == PML__SPACE_MARK && word && t->cut_at_spaces)) break;
+      word |= cp != PML__SPACE_MARK;
+    }
+    if (prefix) {
+      e->text.len = 0;
+      pml_buf_add(&e->text, " ", 1);
+      pml_buf_add(&e->text, s + at, to - at);
+      e->failed |= e->text.failed;
+      if (!e->failed) pml__encode_word(e, e->text.data, e->text.len);
+    } else if (to > at) pml__encode_word(e, s + at, to - at);
+    prefix = false;
+    if (to < len && !(value & 1) && !e->failed) { /* it stands alone */
+      if (value) pml__encode_id(e, (int32_t)(value >> 1) - 1);
+      else pml__encode_word(e, s + to, n);
+      to += n;
+    }
+    at = to;
+  }
+}
+
+/* ── Encoding with Unigram and WordPiece ──────────────────────────────────────── */
+
+/* @viterbi */
+/* The pieces of a word with the highest sum of scores.  best[i] is the best way to
+   byte i; from there every token that begins at i offers a way to its end, and a
+   character that is no token offers the unknown one.  The first of equal ways stays. */
+PML__FN size_t pml__best_pieces(pml__encoder *e, const char *word, size_t len, int32_t *ids) {
+  const pml_tokenizer *t = e->t;
+  pml__best *best = (pml__best *)pml__grow(e->best, &e->best_cap, len + 1, sizeof *best);
+  if (!best) {
+    e->failed = true;
+    return 0;
+  }
+  e->best = best;
+  for (size_t i = 0; i <= len; i++) best[i] = (pml__best){i ? -1e300 : 0, t->spec.unk, 0};
+  for (size_t at = 0, width; at < len; at += width) {
+    uint32_t cp, node = 0;
+    bool known = false;
+    width = (size_t)pml_utf8_decode(word + at, len - at, &cp);
+    for (size_t to = at; to < len && (node = pml__trie_child(&t->trie, node, word[to++]));) {
+      int32_t id = t->trie.id[node];
+      if (id < 0) continue;
+      known |= to - at == width;
+      double score = best[at].score + (t->spec.types[id] == 4 ? 0 : (double)t->spec.scores[id]);
+      if (score > best[to].score) best[to] = (pml__best){score, id, (uint32_t)at};
+    }
+    double score = best[at].score + t->unk_score;
+    if (!known && score > best[at + width].score) best[at + width] = (pml__best){score, t->spec.unk, (uint32_t)at};
+  }
+  size_t n = 0;
+  for (size_t at = len; at > 0; at = best[at].from) /* backwards; unknown ones in a row are one */
+    if (n == 0 || ids[n - 1] != t->spec.unk || best[at].id != t->spec.unk) ids[n++] = best[at].id;
+  for (size_t i = 0; i < n / 2; i++) {
+    int32_t id = ids[i];
+    ids[i] = ids[n - 1 - i];
+    ids[n - 1 - i] = id;
+  }
+  return n;
+}
+/* @end */
+
+/* text by the map in the file, with spaces marked, into e->text. */
+PML__FN void pml__normalise(pml__encoder *e, const char *s, size_t len) {
+  const pml_tokenizer *t = e->t;
+  bool in_word = false, begun = false, squeeze = t->spec.squeeze_spaces;
+  e->text.len = 0;
+  for (size_t at = 0; at < len;) {
+    pml_str by = {s + at, 1};
+    uint32_t cp;
+    size_t n = pml__map_find(t, s + at, len - at, &by);
+    if (n == 0) {
+      n = by.len = (size_t)pml_utf8_decode(s + at, len - at, &cp);
+      if (cp == 0xFFFFFFFF) by = (pml_str){"\xEF\xBF\xBD", 3};
+    }
+    for (size_t i = 0; i < by.len; i++) {
+      bool space = by.ptr[i] == ' ';
+      bool mark = space ? !squeeze : !in_word && (squeeze || (t->spec.add_space_prefix && !begun));
+      if (mark) pml_buf_add(&e->text, pml__space_mark, 3);
+      if (!space) {
+        begun = true;
+        pml_buf_add(&e->text, by.ptr + i, 1);
+      }
+      in_word = !space;
+    }
+    at += n;
+  }
+  e->failed |= e->text.failed;
+}
+
+/* Unigram: the text from one U+2581 to the next is a word, for no token has one inside
+   (else the whole text is). */
+PML__FN void pml__encode_unigram(pml__encoder *e, const char *text, size_t len) {
+  const pml_tokenizer *t = e->t;
+  pml__normalise(e, text, len);
+  size_t end = e->text.len, start = e->n;
+  for (size_t at = 0, to; at < end && !e->failed; at = to) {
+    const char *s = e->text.data;
+    bool word = false;
+    for (to = at; to < end; to++) {
+      bool mark = end - to >= 3 && memcmp(s + to, pml__space_mark, 3) == 0;
+      if (mark && word && t->cut_at_spaces) break;
+      word |= !mark;
+      to += mark ? 2 : 0;
+    }
+    size_t before = e->n;
+    pml__encode_word(e, s + at, to - at);
+    if (!e->failed && before > start && e->ids[before] == t->spec.unk && e->ids[before - 1] == t->spec.unk)
+      memmove(e->ids + before, e->ids + before + 1, (--e->n - before) * sizeof *e->ids);
+  }
+}
+
+/* The longest token that the word begins with, then the longest that the rest begins
+   with ...; when one part is no token, the whole word is unknown. */
+PML__FN size_t pml__pieces_of_word(pml__encoder *e, const char *word, size_t len, int32_t *ids) {
+  const pml_tokenizer *t = e->t;
+  size_t n = 0;
+  for (size_t at = 0, found; at < len; at = found) {
+    uint32_t node = n ? t->next_piece : 0;
+    found = 0;
+    for (size_t to = at; to < len && (node = pml__trie_child(&t->trie, node, word[to++]));)
+      if (t->trie.id[node] >= 0) {
+        ids[n] = t->trie.id[node];
+        found = to;
+      }
+    if (!found) {
+      ids[0] = t->spec.unk;
+      return 1;
+    }
+    n++;
+  }
+  return n;
+}
+
+/* Chinese characters are words of their own for BERT. */
+PML__FN bool pml__is_chinese(uint32_t cp) {
+  return (cp >= 0x4E00 && cp <= 0x9FFF) || (cp >= 0x3400 && cp <= 0x4DBF) || (cp >= 0xF900 && cp <= 0xFAFF) ||
+         (cp >= 0x20000 && cp <= 0x2A6DF) || (cp >= 0x2A700 && cp <= 0x2B81F) || (cp >= 0x2B920 && cp <= 0x2CEAF) ||
+         (cp >= 0x2F800 && cp <= 0x2FA1F);
+}
+
+/* The word in e->text, if there is one; then a new one begins. */
+PML__FN void pml__end_word(pml__encoder *e) {
+  size_t mark = e->t->marked_words ? 3 : 0;
+  if (e->text.len > mark && !e->failed) pml__encode_word(e, e->text.data, e->text.len);
+  e->text.len = 0;
+  pml_buf_add(&e->text, pml__space_mark, mark);
+  e->failed |= e->text.failed;
+}
+
+PML__FN void pml__encode_wordpiece(pml__encoder *e, const char *s, size_t len) {
+  const pml_tokenizer *t = e->t;
+  e->text.len = 0;
+  pml__end_word(e);
+  for (size_t at = 0; at < len && !e->failed;) {
+    uint32_t cp, part[3];
+    at += (size_t)pml_utf8_decode(s + at, len - at, &cp);
+    int cls = pml__class_of(cp), n = 1;
+    bool alone = cls == PML__PUNCT || (cls == PML__SYMBOL && cp < 128) || pml__is_chinese(cp);
+    if (cls == PML__SPACE || alone) pml__end_word(e);
+    if (cls == PML__SPACE || cls == PML__OTHER || cp == 0xFFFD) continue;
+    part[0] = cp;
+    if (!t->spec.keep_accents) n = pml_strip_accents(cp, part);
+    for (int i = 0; i < n; i++) {
+      char c[4];
+      pml_buf_add(&e->text, c, (size_t)pml_utf8_encode(t->spec.keep_case ? part[i] : pml_lower(part[i]), c));
+    }
+    e->failed |= e->text.failed;
+    if (alone) pml__end_word(e);
+  }
+  pml__end_word(e);
+}
+
+PML__FN void pml__encode_text(pml__encoder *e, const char *text, size_t len) {
+  const pml_tokenizer *t = e->t;
+  pml__cutter c;
+  switch (t->spec.kind) {
+    case PML_SPM: pml__encode_chars(e, text, len, t->spec.add_space_prefix); return;
+    case PML_UNIGRAM: pml__encode_unigram(e, text, len); return;
+    case PML_WORDPIECE: pml__encode_wordpiece(e, text, len); return;
+    case PML_BPE: break;
+  }
+  pml__cutter_start(&c, t->spec.pre, text, len);
+  for (size_t at = 0; !e->failed && pml__cutter_next(&c); at = c.at)
+    if (t->by_char) pml__encode_chars(e, text + at, c.at - at, false);
+    else pml__encode_word(e, text + at, c.at - at);
+}
+
+/* Phi-3: white space after a special token belongs to it, but for three. */
+PML__FN bool pml__strips_after(const pml_tokenizer *t, int32_t id) {
+  pml_str text = t->bytes[id];
+  return t->spec.strip_after && !pml_str_eq(text, "<unk>") && !pml_str_eq(text, "<s>") &&
+         !pml_str_eq(text, "<|endoftext|>");
 }
 
 PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t len, unsigned flags,
@@ -6113,17 +9472,17 @@ PML_API pml_status pml_encode(const pml_tokenizer *t, const char *text, size_t l
   for (size_t at = 0; at < len && !e.failed;) {
     int32_t id = -1;
     size_t found, end = pml__special_next(specials, text, len, at, &found, &id);
-    while (at < end && !e.failed) {
-      size_t word = pml_pre_token(t->spec.pre, text + at, end - at);
-      pml__encode_word(&e, text + at, word);
-      at += word;
-    }
+    if (end > at) pml__encode_text(&e, text + at, end - at);
     if (found && !e.failed) pml__encode_id(&e, id);
-    at += found;
+    at = end + found;
+    if (found && pml__strips_after(t, id))
+      while (at < len && (text[at] == ' ' || (text[at] >= '\t' && text[at] <= '\r'))) at++;
   }
   pml_free(e.known);
   pml_free(e.symbol);
   pml_free(e.heap);
+  pml_free(e.best);
+  pml_buf_free(&e.text);
   if (e.failed) {
     pml_free(e.ids);
     return PML_E_MEMORY;
@@ -6139,10 +9498,15 @@ PML_API pml_status pml_decode(const pml_tokenizer *t, const int32_t *ids, size_t
     if (ids[i] < 0 || ids[i] >= t->spec.n_vocab)
       return pml_fail(PML_E_USAGE, "id %d at position %zu is outside the vocabulary of %d tokens",
                       (int)ids[i], i, t->spec.n_vocab);
+  /* The space that encoding put in front of a text, and WordPiece in front of a word. */
+  bool prefixed = t->spec.kind == PML_WORDPIECE || (t->spec.kind != PML_BPE && t->spec.add_space_prefix);
+  bool first = prefixed && !(flags & PML_DECODE_GOES_ON);
   for (size_t i = 0; i < n; i++) {
     int32_t type = t->spec.types[ids[i]];
-    bool silent = type == 2 || type == 3 || type == 5;
-    if (!silent || (flags & PML_ENCODE_SPECIAL)) pml_buf_add(out, t->bytes[ids[i]].ptr, t->bytes[ids[i]].len);
+    pml_str b = t->bytes[ids[i]];
+    bool silent = type == 2 || type == 3 || type == 5, drop = first && b.len && b.ptr[0] == ' ' && !pml__is_literal(type);
+    if (!silent || (flags & PML_ENCODE_SPECIAL)) pml_buf_add(out, b.ptr + drop, b.len - drop);
+    first = prefixed && pml__is_literal(type) && (first || type != 2);
   }
   return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu tokens", n) : PML_OK;
 }
@@ -6427,8 +9791,8 @@ PML__FN pml_status pml__bpe_train_options(pml__bpe_trainer *r, const pml_bpe_opt
     return pml_fail(PML_E_USAGE,
                     "a vocabulary of %d is too small: 256 bytes and %d special tokens need %" PRId64,
                     o->n_vocab, o->n_specials, (int64_t)o->n_specials + 256);
-  if (o->pre != PML_PRE_GPT2 && o->pre != PML_PRE_QWEN2)
-    return pml_fail(PML_E_USAGE, "pre-tokenizer %d is not known", (int)o->pre);
+  if (o->pre != PML_PRE_GPT2 && o->pre != PML_PRE_QWEN2 && o->pre != PML_PRE_LLAMA3)
+    return pml_fail(PML_E_USAGE, "pre-tokenizer %d: learn with that of GPT-2, Qwen2 or Llama 3", (int)o->pre);
   const char *names[] = {o->bos, o->eos, o->eot, o->pad};
   for (int i = 0; i < 4; i++)
     if (names[i] && pml__special_index(o, names[i]) < 0)
@@ -6561,10 +9925,11 @@ PML__FN bool pml__count_words(pml_pre pre, const pml_str *docs, size_t n_docs, p
   bool ok = true;
   *out = NULL;
   *n = 0;
-  for (size_t d = 0; d < n_docs && ok; d++)
-    for (size_t at = 0, len; at < docs[d].len && ok; at += len) {
-      len = pml_pre_token(pre, docs[d].ptr + at, docs[d].len - at);
-      pml_str word = {docs[d].ptr + at, len};
+  for (size_t d = 0; d < n_docs && ok; d++) {
+    pml__cutter c;
+    pml__cutter_start(&c, pre, docs[d].ptr, docs[d].len);
+    for (size_t at = 0; ok && pml__cutter_next(&c); at = c.at) {
+      pml_str word = {docs[d].ptr + at, c.at - at};
       int64_t i = pml__strmap_find(&map, keys, word);
       if (i >= 0) {
         (*out)[i].count++;
@@ -6580,6 +9945,7 @@ PML__FN bool pml__count_words(pml_pre pre, const pml_str *docs, size_t n_docs, p
       ok = pml__strmap_add(&map, keys, *n);
       ++*n;
     }
+  }
   pml_free(map.slot);
   pml_free(keys);
   return ok;
@@ -6845,6 +10211,9 @@ PML_API void pml_gguf_value_text(const pml_gguf *g, size_t i, pml_buf *out);
    or pre-tokenizer that is not written yet; PML_E_FORMAT: keys are missing, have
    the wrong type, or name a token outside the vocabulary. */
 PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out);
+/* The same with another name for the cutting rule than the file's: pre as in
+   pml_pre_names, NULL for the file's own.  Only byte-level BPE has one. */
+PML_API pml_status pml_gguf_tokenizer_as(const pml_gguf *g, const char *pre, pml_tokenizer **out);
 
 /* Writing, version 3.  Keys and tensors are written in call order, so equal calls
    give equal bytes.  Metadata is copied at once; tensor data is borrowed until
@@ -6866,7 +10235,7 @@ PML_API void pml_gguf_add_value(pml_gguf_writer *w, const char *key, pml_gguf_ty
 PML_API void pml_gguf_add_arr(pml_gguf_writer *w, const char *key, pml_gguf_type type, const void *data,
                               size_t n);
 
-/* All tokenizer.ggml.* keys that llama.cpp needs for a byte-level BPE. */
+/* All tokenizer.ggml.* keys that llama.cpp needs for a tokenizer of this kind. */
 PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t);
 
 /* name: 1 to 63 bytes.  ne[n_dims], ne[0] contiguous and a multiple of the type's
@@ -7155,15 +10524,15 @@ PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
     if (t->ne[d] == 0)
       return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': dimension %d is 0, at least 1 is needed", file,
                       shown, t->name.ptr, d + 1);
-    fits = fits && t->ne[d] <= INT64_MAX && pml_size_mul(n, (size_t)t->ne[d], &n);
+    fits = fits && t->ne[d] <= SIZE_MAX / 2 && pml_size_mul(n, (size_t)t->ne[d], &n);
   }
   if (fits && t->ne[0] % block != 0)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of "
                     "%zu", file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
-  fits = fits && n <= INT64_MAX && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
+  fits = fits && n <= SIZE_MAX / 2 && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
   if (!fits)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit 63 bits",
-                    file, shown, t->name.ptr);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit %d bits",
+                    file, shown, t->name.ptr, (int)sizeof(size_t) * 8 - 1);
   t->size = bytes;
   return PML_OK;
 }
@@ -7453,48 +10822,47 @@ PML_API void pml_gguf_value_text(const pml_gguf *g, size_t i, pml_buf *out) {
 
 /* ── The tokenizer in the file ──────────────────────────────────────────────── */
 
-/* Other tokenizers by the name they have in the file. */
-PML__FN const char *pml__gguf_tokenizer_kind(pml_str model) {
-  if (pml_str_eq(model, "llama")) return "SentencePiece BPE";
-  if (pml_str_eq(model, "bert")) return "WordPiece";
-  if (pml_str_eq(model, "t5")) return "SentencePiece unigram";
-  return "unknown here";
-}
-
-PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_pre *pre) {
-  static const struct { const char *name; pml_pre pre; } known[] = {
-      {"default", PML_PRE_GPT2}, {"", PML_PRE_GPT2}, {"gpt-2", PML_PRE_GPT2}, {"gpt2", PML_PRE_GPT2},
-      {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2}};
-  pml_str model, name = {"", 0};
+/* The kind of tokenizer and its defaults: what the keys of this file need not say. */
+PML__FN pml_status pml__gguf_tokenizer_model(const pml_gguf *g, pml_str pre, pml_tokenizer_spec *spec) {
+  pml_str model;
   if (!pml_gguf_get_str(g, "tokenizer.ggml.model", &model))
     return pml_fail(PML_E_FORMAT, "%s: has no tokenizer: tokenizer.ggml.model is missing", g->name);
-  pml_buf quoted = {0};
   pml_status st = PML_OK;
-  if (!pml_str_eq(model, "gpt2")) {
+  pml_buf quoted = {0};
+  const pml_pre_info *info = NULL;
+  if (pml_str_eq(model, "gemma4")) pre = (pml_str){"gemma4", 6};
+  if (pml_str_eq(model, "llama")) spec->kind = PML_SPM;
+  else if (pml_str_eq(model, "t5")) spec->kind = PML_UNIGRAM;
+  else if (pml_str_eq(model, "bert")) spec->kind = PML_WORDPIECE;
+  else if (!pml_str_eq(model, "gpt2") && !pml_str_eq(model, "gemma4")) {
     pml__gguf_quote(model, 40, &quoted);
-    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s (%s), only byte-level BPE (\"gpt2\") is "
-                  "written yet", g->name, quoted.data ? quoted.data : "?", pml__gguf_tokenizer_kind(model));
-  } else {
-    (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
-    size_t i = 0, n = sizeof known / sizeof known[0];
-    while (i < n && !pml_str_eq(name, known[i].name)) i++;
-    if (i < n) *pre = known[i].pre;
-    else {
-      pml__gguf_quote(name, 40, &quoted);
-      st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not written yet, those of GPT-2 and "
-                    "Qwen2 are", g->name, quoted.data ? quoted.data : "?");
-    }
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its tokenizer is %s: known are gpt2 (byte-level BPE), llama (SentencePiece), t5 "
+                  "(Unigram), bert (WordPiece) and gemma4", g->name, quoted.data ? quoted.data : "?");
+  } else if (!(info = pml_pre_find(pre))) {
+    pml__gguf_quote(pre, 40, &quoted);
+    st = pml_fail(PML_E_UNSUPPORTED, "%s: its pre-tokenizer %s is not known: if it cuts like another model's, give that "
+                  "name instead (--pre llama-bpe)", g->name, quoted.data ? quoted.data : "?");
   }
   pml_buf_free(&quoted);
-  return st;
+  if (st != PML_OK) return st;
+  spec->unk = spec->kind == PML_SPM ? 0 : spec->kind == PML_UNIGRAM ? 2 : spec->kind == PML_WORDPIECE ? 100 : -1;
+  spec->bos = spec->kind == PML_SPM ? 1 : spec->kind == PML_WORDPIECE ? 101 : -1;
+  spec->eos = spec->kind == PML_SPM ? 2 : spec->kind == PML_UNIGRAM ? 1 : spec->kind == PML_WORDPIECE ? 102 : -1;
+  spec->add_bos = info ? info->add_bos : spec->kind != PML_UNIGRAM;
+  spec->add_space_prefix = spec->kind == PML_SPM;
+  if (info) spec->pre = info->pre;
+  if (info) spec->whole_words = info->whole_words;
+  return PML_OK;
 }
 
-/* An optional token id: -1 when the key is absent or holds 2^32 - 1. */
+/* An optional token id: -1 when the key holds 2^32 - 1; when it is absent, *id stays
+   if the vocabulary has it. */
 PML__FN pml_status pml__gguf_token_id(const pml_gguf *g, const char *key, int n_vocab, int *id) {
   const pml__gguf_kv *kv = pml__gguf_find(g, key);
   int64_t v = -1;
-  *id = -1;
+  if (!kv && *id >= n_vocab) *id = -1;
   if (!kv) return PML_OK;
+  *id = -1;
   if (!pml_gguf_get_int(g, key, &v)) return pml_fail(PML_E_FORMAT, "%s: %s is not a number", g->name, key);
   if (v == -1 || v == UINT32_MAX) return PML_OK;
   if (v < 0 || v >= n_vocab)
@@ -7525,10 +10893,69 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   return PML_OK;
 }
 
-PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
-  pml_tokenizer_spec spec = {.bos = -1};
+/* scores as float [n]; *scores stays NULL when the key is absent. */
+PML__FN pml_status pml__gguf_scores(const pml_gguf *g, size_t n, float **scores) {
+  const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.scores");
+  if (!kv) return PML_OK;
+  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
+    return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.scores must be an array of %zu f32, one per token", g->name, n);
+  float *s = (float *)pml_alloc(n * sizeof *s); /* n * 4 bytes were found in the file: no wrap */
+  if (!s) return PML_E_MEMORY;
+  if (n) memcpy(s, kv->data, n * sizeof *s);
+  for (size_t i = 0; i < n && kv->elem == PML_GGUF_I32; i++) {
+    int32_t v;
+    memcpy(&v, &s[i], sizeof v);
+    s[i] = (float)v;
+  }
+  *scores = s;
+  return PML_OK;
+}
+
+PML__FN pml_status pml__gguf_token_ids(const pml_gguf *g, pml_tokenizer_spec *spec) {
+  bool bert = spec->kind == PML_WORDPIECE;
+  const struct { const char *key; int *id; } ids[] = {
+      {"tokenizer.ggml.bos_token_id", &spec->bos}, {"tokenizer.ggml.eos_token_id", &spec->eos},
+      {"tokenizer.ggml.eot_token_id", &spec->eot}, {"tokenizer.ggml.padding_token_id", &spec->pad},
+      {"tokenizer.ggml.unknown_token_id", &spec->unk}, {"tokenizer.ggml.cls_token_id", &spec->bos},
+      {"tokenizer.ggml.seperator_token_id", &spec->eos}};
+  pml_status st = PML_OK;
+  for (size_t i = 0; i < (bert ? 7 : 5) && st == PML_OK; i++)
+    st = pml__gguf_token_id(g, ids[i].key, spec->n_vocab, ids[i].id);
+  if (spec->kind == PML_BPE) spec->unk = -1;
+  return st;
+}
+
+PML__FN void pml__gguf_tokenizer_flags(const pml_gguf *g, pml_tokenizer_spec *spec) {
+  bool lower = true, strip;
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec->add_bos);
+  if (spec->bos < 0) spec->add_bos = false;
+  if (spec->kind == PML_BPE) return;
+  if (spec->kind != PML_WORDPIECE) (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_space_prefix", &spec->add_space_prefix);
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.remove_extra_whitespaces", &spec->squeeze_spaces);
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.normalizer.lowercase", &lower);
+  strip = lower;
+  (void)pml_gguf_get_bool(g, "tokenizer.ggml.normalizer.strip_accents", &strip);
+  spec->keep_case = !lower;
+  spec->keep_accents = !strip;
+  const pml__gguf_kv *map = pml__gguf_find(g, "tokenizer.ggml.precompiled_charsmap");
+  if (spec->kind == PML_UNIGRAM && map && map->type == PML_GGUF_ARR && (map->elem == PML_GGUF_U8 || map->elem == PML_GGUF_I8))
+    spec->charsmap = (pml_str){(const char *)map->data, map->n};
+  pml_str name = {"", 0}; /* which tokens take the white space after them is in no key: the name must tell */
+  (void)pml_gguf_get_str(g, "general.name", &name);
+  for (size_t i = 0; i + 4 <= name.len && spec->kind == PML_SPM; i++) {
+    const char *p = name.ptr + i;
+    bool phi = (p[0] | 32) == 'p' && (p[1] | 32) == 'h' && (p[2] | 32) == 'i';
+    spec->strip_after |= phi && (p[3] == '3' || (p[3] == '-' && i + 5 <= name.len && p[4] == '3'));
+  }
+}
+
+PML_API pml_status pml_gguf_tokenizer_as(const pml_gguf *g, const char *pre, pml_tokenizer **out) {
+  pml_tokenizer_spec spec = {.bos = -1, .eos = -1, .eot = -1, .pad = -1};
+  pml_str name = {"", 0};
   *out = NULL;
-  pml_status st = pml__gguf_tokenizer_model(g, &spec.pre);
+  (void)pml_gguf_get_str(g, "tokenizer.ggml.pre", &name);
+  if (pre) name = (pml_str){pre, strlen(pre)};
+  pml_status st = pml__gguf_tokenizer_model(g, name, &spec);
   if (st != PML_OK) return st;
   const pml__gguf_kv *tokens = pml__gguf_find(g, "tokenizer.ggml.tokens");
   const pml__gguf_kv *merges = pml__gguf_find(g, "tokenizer.ggml.merges");
@@ -7537,23 +10964,28 @@ PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
   if (!tokens_ok || tokens->n == 0 || tokens->n > INT_MAX)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.tokens must be an array of 1 to 2^31 - 1 strings",
                     g->name);
-  if (!merges_ok)
+  if (spec.kind == PML_BPE && !merges_ok)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.merges must be an array of strings", g->name);
   int32_t *types = NULL;
+  float *scores = NULL;
   spec.n_vocab = (int)tokens->n;
   spec.tokens = tokens->strings;
-  spec.n_merges = merges->n;
-  spec.merges = merges->strings;
-  (void)pml_gguf_get_bool(g, "tokenizer.ggml.add_bos_token", &spec.add_bos);
-  st = pml__gguf_token_id(g, "tokenizer.ggml.bos_token_id", spec.n_vocab, &spec.bos);
-  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.eos_token_id", spec.n_vocab, &spec.eos);
-  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.eot_token_id", spec.n_vocab, &spec.eot);
-  if (st == PML_OK) st = pml__gguf_token_id(g, "tokenizer.ggml.padding_token_id", spec.n_vocab, &spec.pad);
+  spec.n_merges = spec.kind == PML_BPE ? merges->n : 0;
+  spec.merges = spec.kind == PML_BPE ? merges->strings : NULL;
+  st = pml__gguf_token_ids(g, &spec);
+  pml__gguf_tokenizer_flags(g, &spec);
   if (st == PML_OK) st = pml__gguf_token_types(g, tokens->n, &types);
+  if (st == PML_OK && (spec.kind == PML_SPM || spec.kind == PML_UNIGRAM)) st = pml__gguf_scores(g, tokens->n, &scores);
   spec.types = types;
+  spec.scores = scores;
   if (st == PML_OK) st = pml_tokenizer_create(out, &spec);
   pml_free(types);
+  pml_free(scores);
   return st;
+}
+
+PML_API pml_status pml_gguf_tokenizer(const pml_gguf *g, pml_tokenizer **out) {
+  return pml_gguf_tokenizer_as(g, NULL, out);
 }
 
 /* ── Writing ────────────────────────────────────────────────────────────────── */
@@ -7668,6 +11100,21 @@ PML_API void pml_gguf_add_arr_i32(pml_gguf_writer *w, const char *key, const int
   pml_gguf_add_arr(w, key, PML_GGUF_I32, v, n);
 }
 
+/* What the kinds other than BPE have besides. */
+PML__FN void pml__gguf_add_tokenizer_rest(pml_gguf_writer *w, const pml_tokenizer_spec *s) {
+  if (s->scores) pml_gguf_add_arr(w, "tokenizer.ggml.scores", PML_GGUF_F32, s->scores, (size_t)s->n_vocab);
+  if (s->unk >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.unknown_token_id", (uint32_t)s->unk);
+  pml_gguf_add_bool(w, "tokenizer.ggml.add_space_prefix", s->add_space_prefix);
+  if (s->kind == PML_UNIGRAM) pml_gguf_add_bool(w, "tokenizer.ggml.remove_extra_whitespaces", s->squeeze_spaces);
+  if (s->charsmap.len)
+    pml_gguf_add_arr(w, "tokenizer.ggml.precompiled_charsmap", PML_GGUF_U8, s->charsmap.ptr, s->charsmap.len);
+  if (s->kind != PML_WORDPIECE) return;
+  pml_gguf_add_bool(w, "tokenizer.ggml.normalizer.lowercase", !s->keep_case);
+  pml_gguf_add_bool(w, "tokenizer.ggml.normalizer.strip_accents", !s->keep_accents);
+  if (s->bos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.cls_token_id", (uint32_t)s->bos);
+  if (s->eos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.seperator_token_id", (uint32_t)s->eos);
+}
+
 PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t) {
   const pml_tokenizer_spec *s = pml_tokenizer_spec_of(t);
   size_t n = (size_t)s->n_vocab;
@@ -7680,11 +11127,14 @@ PML_API void pml_gguf_add_tokenizer(pml_gguf_writer *w, const pml_tokenizer *t) 
     }
     for (size_t i = 0; i < n; i++) normal[i] = 1;
   }
-  pml_gguf_add_str(w, "tokenizer.ggml.model", "gpt2");
-  pml_gguf_add_str(w, "tokenizer.ggml.pre", s->pre == PML_PRE_QWEN2 ? "qwen2" : "gpt-2");
+  static const char *const models[] = {"gpt2", "llama", "t5", "bert"};
+  const char *pre = s->kind == PML_BPE ? pml_pre_name(s->pre, s->whole_words) : NULL;
+  pml_gguf_add_str(w, "tokenizer.ggml.model", models[s->kind]);
+  pml_gguf_add_str(w, "tokenizer.ggml.pre", pre ? pre : "default");
   pml_gguf_add_arr_str(w, "tokenizer.ggml.tokens", s->tokens, n);
   pml_gguf_add_arr_i32(w, "tokenizer.ggml.token_type", s->types ? s->types : normal, n);
-  pml_gguf_add_arr_str(w, "tokenizer.ggml.merges", s->merges, s->n_merges);
+  if (s->kind == PML_BPE) pml_gguf_add_arr_str(w, "tokenizer.ggml.merges", s->merges, s->n_merges);
+  else pml__gguf_add_tokenizer_rest(w, s);
   if (s->bos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.bos_token_id", (uint32_t)s->bos);
   if (s->eos >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.eos_token_id", (uint32_t)s->eos);
   if (s->eot >= 0) pml_gguf_add_u32(w, "tokenizer.ggml.eot_token_id", (uint32_t)s->eot);
@@ -8009,17 +11459,44 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 
      tensor                    shape [out,in]    what it does
      token_embd.weight         [V,d]             row t is the vector of token t
-     blk.i.attn_norm.weight    [d]               scale of the first RMSNorm
+     blk.i.attn_norm.weight    [d]      +bias    scale of the first norm
      blk.i.attn_q.weight       [H·h,d]  +bias    queries
      blk.i.attn_k.weight       [G·h,d]  +bias    keys
      blk.i.attn_v.weight       [G·h,d]  +bias    values
-     blk.i.attn_output.weight  [d,H·h]           heads back to the residual
-     blk.i.ffn_norm.weight     [d]
-     blk.i.ffn_gate.weight     [f,d]
-     blk.i.ffn_up.weight       [f,d]
-     blk.i.ffn_down.weight     [d,f]
-     output_norm.weight        [d]
-     output.weight             [V,d]             the head; absent: token_embd again ("tied")
+     blk.i.attn_q_norm.weight  [h]               a norm for each query head; attn_k_norm for keys
+     blk.i.attn_output.weight  [d,H·h]  +bias    heads back to the residual
+     blk.i.ffn_norm.weight     [d]      +bias
+     blk.i.ffn_gate.weight     [f,d]    +bias
+     blk.i.ffn_up.weight       [f,d]    +bias
+     blk.i.ffn_down.weight     [d,f]    +bias
+     output_norm.weight        [d]      +bias
+     output.weight             [V,d]    +bias    the head; absent: token_embd again ("tied")
+
+   Nobody has all of them.  What the five families share is larger than what parts
+   them, so a family is a row of facts, and § 26 has one forward pass for all:
+
+     arch    norm       RoPE turns pairs    and
+     llama   RMSNorm    (2i, 2i+1)
+     qwen2   RMSNorm    (i, i + r/2)        QKV bias
+     qwen3   RMSNorm    (i, i + r/2)        queries and keys normalised per head; h ≠ d/H
+     phi2    LayerNorm  (i, i + r/2), r < h GELU without gate, biases everywhere, attention
+                                            and FFN side by side on the same norm
+     phi3    RMSNorm    (i, i + r/2)        q, k, v in one matrix, gate and up in one
+
+   Biases, fused matrices and the tied head are read off the file: the tensor is there
+   or not.  A fused matrix is rows of several under each other, so it comes apart by
+   adding to a pointer; nothing is copied.
+
+   Longer than trained.  RoPE turns pair i by φ_i radians per position, φ_i = θ^(-2i/r).
+   Positions never seen in training mean angles never seen, so φ is made smaller:
+
+     linear     φ_i / s               every pair s times slower
+     YaRN       fast pairs stay, slow ones become φ_i / s, a ramp between; q and k grow
+                by 1 + 0.1·ln s.  A pair is fast when it turns more than 32 times within
+                the original context, slow below once.
+     Llama 3.1  φ_i / factor_i, factors in the file (rope_freqs.weight)
+     LongRoPE   φ_i / long_i, or short_i in a context of the original length; q and k
+                grow by attn_factor
 
    Cost: one layer of Qwen2.5-0.5B (d 896, H 14, G 2, h 64, f 4864) holds
    896·(896+128+128+896) + 3·896·4864 = 14.9 million weights; 87 % are the FFN's.
@@ -8028,17 +11505,38 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 
    The trap: a tokenizer from another model fits the types but not the meaning.
    Where the tokenizer has more tokens than the embedding has rows, the file is
-   refused here, at load, and not by a wild read at the first rare token.
-   Source: Qwen Team 2024 (arXiv:2407.10671), Touvron et al. 2023 (arXiv:2302.13971).
+   refused here, at load, and not by a wild read at the first rare token.  And a
+   tensor that nobody asked for is a feature we would leave out: fluent text, slightly
+   wrong.  So every tensor of the file must have been used.
+   Source: Touvron et al. 2023, Llama (arXiv:2302.13971); Jiang et al. 2023, Mistral
+   (arXiv:2310.06825); Qwen Team 2024 and 2025 (arXiv:2407.10671, 2505.09388); Abdin et
+   al. 2024, Phi-3 (arXiv:2404.14219); Chen et al. 2023, linear scaling (arXiv:2306.
+   15595); Peng et al. 2023, YaRN (arXiv:2309.00071); Ding et al. 2024, LongRoPE
+   (arXiv:2402.13753).
    ═════════════════════════════════════════════════════════════════════════════ */
 
+/* How RoPE's angles are changed for contexts longer than the trained one.  The factors of
+   Llama 3.1 (rope_freqs.weight) may come on top of any. */
+typedef enum { PML_ROPE_PLAIN = 0, PML_ROPE_LINEAR, PML_ROPE_YARN, PML_ROPE_LONG } pml_rope_scaling;
+PML_API const char *pml_rope_scaling_name(pml_rope_scaling s); /* "none", "linear", "yarn", "longrope" */
+
 typedef struct {
-  char arch[16];              /* "qwen2", "llama" */
+  char arch[16];              /* "llama", "qwen2", "qwen3", "phi2", "phi3" */
   int n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ffn, n_vocab, n_ctx;
-  int rope_dim;               /* dimensions of a head that rotate, usually head_dim */
-  bool rope_split;            /* true: qwen2's pairs (i, i+rope_dim/2); false: llama's (2i, 2i+1) */
+  int rope_dim;               /* r: dimensions of a head that rotate, usually head_dim */
+  bool rope_split;            /* true: pairs (i, i+rope_dim/2); false: llama's (2i, 2i+1) */
   bool qkv_bias, tied_head;
-  float rope_theta, rms_eps;
+  float rope_theta, rms_eps;  /* rms_eps: ε of the norms, LayerNorm's too */
+  bool layer_norm;            /* LayerNorm with biases instead of RMSNorm */
+  bool parallel;              /* attention and FFN read the same norm of x; no ffn_norm */
+  bool gelu;                  /* FFN is down(gelu(up)) without a gate, instead of SwiGLU */
+  bool qk_norm;               /* RMSNorm of every query and key head before RoPE */
+  bool out_bias, ffn_bias, head_bias; /* of attn_output; of gate, up and down; of the head */
+  int window;                 /* positions that attention sees; 0: all */
+  pml_rope_scaling rope_scaling;
+  float rope_factor;          /* s, 1 without */
+  float rope_gain;            /* what q and k grow by, 1 without */
+  int n_ctx_orig;             /* the context before scaling; n_ctx without */
 } pml_config;
 
 /* Parameters that pml_config describes, counted from the shapes. */
@@ -8050,9 +11548,13 @@ PML_API uint64_t pml_config_ffn_params(const pml_config *c);
    i = 0; further ones have d_model 0.  arch is the name. */
 PML_API pml_config pml_config_shape(int i);
 
+/* What a family does without is NULL, and a matrix of no rows. */
 typedef struct {
-  const float *attn_norm, *ffn_norm; /* [d] */
-  const float *bq, *bk, *bv;         /* [H·h], [G·h], [G·h]; NULL without biases */
+  const float *attn_norm, *ffn_norm;     /* [d] */
+  const float *attn_norm_b, *ffn_norm_b; /* [d] with layer_norm */
+  const float *q_norm, *k_norm;          /* [h] */
+  const float *bq, *bk, *bv, *bo;        /* [H·h], [G·h], [G·h], [d] */
+  const float *b_gate, *b_up, *b_down;   /* [f], [f], [d] */
   pml_mat wq, wk, wv, wo;
   pml_mat w_gate, w_up, w_down;
 } pml_layer;
@@ -8063,22 +11565,28 @@ typedef struct pml_model {
   pml_mat embed;              /* [V,d] */
   pml_mat head;               /* [V,d]; the same bytes as embed when tied */
   const float *final_norm;    /* [d] */
+  const float *final_norm_b;  /* [d], or NULL */
+  const float *head_b;        /* [V], or NULL */
   pml_layer *layers;          /* [n_layers] */
   float *rope_freqs;          /* [rope_dim/2] radians per position */
+  float *rope_freqs_long;     /* the same for contexts over n_ctx_orig; NULL: one is for all */
   pml_tokenizer *tokenizer;   /* NULL when the file has none that we can read */
   char *name;                 /* general.name, or the path */
   char *chat_template;        /* tokenizer.chat_template, or NULL */
+  const char *chat_name;      /* the caller's choice of a chat format (§ 28), or NULL; borrowed */
+  int eom;                    /* tokenizer.ggml.eom_token_id, or -1 */
   pml_gguf *file;
   pml_arena arena;
 } pml_model;
 
 typedef struct {
   bool allow_no_tokenizer;    /* open a file whose tokenizer is missing or unsupported */
+  const char *chat_template;  /* a chat format by name (§ 28), whatever the file says; outlives the model */
 } pml_model_options;
 
 /* Opens a GGUF model.  o may be NULL.  Close with pml_model_close.  PML_E_FORMAT
-   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture or
-   tensor type this version cannot compute. */
+   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture, tensor,
+   or tensor type this version cannot compute. */
 PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o);
 /* The same from bytes that outlive the model; name is for error sentences. */
 PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
@@ -8144,33 +11652,75 @@ PML_API pml_config pml_config_shape(int i) {
   return c;
 }
 
-PML_API uint64_t pml_config_ffn_params(const pml_config *c) { return 3 * (uint64_t)c->d_ffn * (uint64_t)c->d_model; }
+PML_API const char *pml_rope_scaling_name(pml_rope_scaling s) {
+  static const char *const names[] = {"none", "linear", "yarn", "longrope"};
+  return (size_t)s < sizeof names / sizeof names[0] ? names[s] : "unknown";
+}
+
+PML_API uint64_t pml_config_ffn_params(const pml_config *c) {
+  uint64_t n = c->gelu ? 2 : 3, f = (uint64_t)c->d_ffn, d = (uint64_t)c->d_model;
+  return n * f * d + (c->ffn_bias ? (n - 1) * f + d : 0);
+}
 
 PML_API uint64_t pml_config_layer_params(const pml_config *c) {
-  uint64_t d = (uint64_t)c->d_model;
-  uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-  return 2 * d + 2 * q * d + 2 * kv * d + pml_config_ffn_params(c) + (c->qkv_bias ? q + 2 * kv : 0);
+  uint64_t d = (uint64_t)c->d_model, h = (uint64_t)c->head_dim;
+  uint64_t q = (uint64_t)c->n_heads * h, kv = (uint64_t)c->n_kv_heads * h;
+  uint64_t norms = d * (c->parallel ? 1 : 2) * (c->layer_norm ? 2 : 1) + (c->qk_norm ? 2 * h : 0);
+  uint64_t biases = (c->qkv_bias ? q + 2 * kv : 0) + (c->out_bias ? d : 0);
+  return norms + 2 * q * d + 2 * kv * d + biases + pml_config_ffn_params(c);
 }
 
 PML_API uint64_t pml_config_n_params(const pml_config *c) {
   uint64_t d = (uint64_t)c->d_model, v = (uint64_t)c->n_vocab;
-  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d + v * d * (c->tied_head ? 1 : 2);
+  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d * (c->layer_norm ? 2 : 1) +
+         v * d * (c->tied_head ? 1 : 2) + (c->head_bias ? v : 0);
+}
+
+/* ── The configuration ──────────────────────────────────────────────────────── */
+
+/* @families */
+/* What a family's metadata does not say.  all_bias: every matrix has one, else the file decides. */
+typedef struct {
+  const char *name;
+  bool rope_split, layer_norm, parallel, gelu, qk_norm, all_bias, fused_ffn;
+} pml__family;
+
+static const pml__family pml__families[] PML__UNUSED = {
+    {.name = "llama"},
+    {.name = "qwen2", .rope_split = true},
+    {.name = "qwen3", .rope_split = true, .qk_norm = true},
+    {.name = "phi2", .rope_split = true, .layer_norm = true, .parallel = true, .gelu = true, .all_bias = true},
+    {.name = "phi3", .rope_split = true, .fused_ffn = true}};
+/* @end */
+
+PML__FN const pml__family *pml__family_find(pml_str arch) {
+  for (size_t i = 0; i < sizeof pml__families / sizeof pml__families[0]; i++)
+    if (pml_str_eq(arch, pml__families[i].name)) return &pml__families[i];
+  return NULL;
+}
+
+/* "arch.key" in buf; true when the file has it. */
+PML__FN bool pml__cfg_has(const pml_gguf *g, const pml_config *c, const char *key, char name[128]) {
+  snprintf(name, 128, "%s.%s", c->arch, key);
+  return pml__gguf_find(g, name) != NULL;
 }
 
 /* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
    makes the key required. */
-PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char *key, int64_t lo, int64_t hi,
+PML__FN pml_status pml__cfg_int(const pml_gguf *g, const pml_config *c, const char *key, int64_t lo, int64_t hi,
                                 int absent, int *out) {
   char name[128];
   int64_t v;
-  snprintf(name, sizeof name, "%s.%s", arch, key);
-  if (!pml_gguf_get_int(g, name, &v)) {
+  if (!pml__cfg_has(g, c, key, name)) {
     if (absent < 0)
       return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is missing: this is not a complete model file",
                       pml_gguf_path(g), name);
     *out = absent;
     return PML_OK;
   }
+  if (!pml_gguf_get_int(g, name, &v))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is not one whole number: the file is damaged, or this model "
+                    "has layers of different sizes, which cannot be computed", pml_gguf_path(g), name);
   if (v < lo || v > hi)
     return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %" PRId64 ", it must lie between %" PRId64 " and %" PRId64,
                     pml_gguf_path(g), name, v, lo, hi);
@@ -8178,24 +11728,48 @@ PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char 
   return PML_OK;
 }
 
-PML__FN float pml__cfg_float(const pml_gguf *g, const char *arch, const char *key, float absent) {
+/* "arch.key" as a float in [lo,hi]; absent gives `absent`. */
+PML__FN pml_status pml__cfg_float(const pml_gguf *g, const pml_config *c, const char *key, double lo, double hi,
+                                  float absent, float *out) {
   char name[128];
-  double v;
-  snprintf(name, sizeof name, "%s.%s", arch, key);
-  return pml_gguf_get_float(g, name, &v) ? (float)v : absent;
+  double v = 0;
+  *out = absent;
+  if (!pml__cfg_has(g, c, key, name)) return PML_OK;
+  if (!pml_gguf_get_float(g, name, &v))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is not a number", pml_gguf_path(g), name);
+  if (!(v >= lo && v <= hi))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %g, it must lie between %g and %g", pml_gguf_path(g), name, v,
+                    lo, hi);
+  *out = (float)v;
+  return PML_OK;
 }
 
-PML__FN pml_status pml__cfg_arch(const pml_gguf *g, pml_config *c) {
+PML__FN pml_status pml__cfg_family(const pml_gguf *g, pml_config *c, const pml__family **family) {
   pml_str arch;
   if (!pml_gguf_get_str(g, "general.architecture", &arch))
     return pml_fail(PML_E_FORMAT, "%s: metadata 'general.architecture' is missing: this is not a model file",
                     pml_gguf_path(g));
-  if (!pml_str_eq(arch, "qwen2") && !pml_str_eq(arch, "llama"))
-    return pml_fail(PML_E_UNSUPPORTED, "%s: architecture '%.*s' is not supported: qwen2 and llama are",
-                    pml_gguf_path(g), (int)(arch.len < 40 ? arch.len : 40), arch.ptr);
-  snprintf(c->arch, sizeof c->arch, "%.*s", (int)arch.len, arch.ptr);
-  c->rope_split = pml_str_eq(arch, "qwen2");
-  return PML_OK;
+  const pml__family *f = *family = pml__family_find(arch);
+  if (!f) {
+    pml_buf shown = {0};
+    pml__gguf_quote(arch, 40, &shown);
+    pml_status st = pml_fail(PML_E_UNSUPPORTED, "%s: architecture %s is not supported: llama, qwen2, qwen3, phi2 and "
+                             "phi3 are", pml_gguf_path(g), shown.data ? shown.data : "?");
+    pml_buf_free(&shown);
+    return st;
+  }
+  snprintf(c->arch, sizeof c->arch, "%s", f->name);
+  c->rope_split = f->rope_split;
+  c->layer_norm = f->layer_norm;
+  c->parallel = f->parallel;
+  c->gelu = f->gelu;
+  c->qk_norm = f->qk_norm;
+  int experts = 0;
+  pml_status st = pml__cfg_int(g, c, "expert_count", 0, INT_MAX, 0, &experts);
+  if (st == PML_OK && experts > 0)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: a mixture of %d experts, which cannot be computed: take a dense model",
+                    pml_gguf_path(g), experts);
+  return st;
 }
 
 PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
@@ -8209,117 +11783,246 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
               {"feed_forward_length", 1, 1 << 22, offsetof(pml_config, d_ffn)}};
   for (size_t i = 0; i < sizeof need / sizeof need[0]; i++) {
     int *field = (int *)(void *)((char *)c + need[i].field);
-    pml_status st = pml__cfg_int(g, c->arch, need[i].key, need[i].lo, need[i].hi, -1, field);
+    pml_status st = pml__cfg_int(g, c, need[i].key, need[i].lo, need[i].hi, -1, field);
     if (st != PML_OK) return st;
   }
-  int head = c->d_model / c->n_heads;
+  char name[128];
+  int value_dim;
   pml_status st;
-  if ((st = pml__cfg_int(g, c->arch, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
-      (st = pml__cfg_int(g, c->arch, "attention.key_length", 2, 4096, head, &c->head_dim)) ||
-      (st = pml__cfg_int(g, c->arch, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
-      (st = pml__cfg_int(g, c->arch, "context_length", 1, INT_MAX, 2048, &c->n_ctx)))
+  if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head is",
+                    pml_gguf_path(g), c->d_model, c->n_heads, name);
+  if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
+      (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
+      (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
+      (st = pml__cfg_int(g, c, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
+      (st = pml__cfg_int(g, c, "context_length", 1, INT_MAX, 2048, &c->n_ctx)) ||
+      (st = pml__cfg_int(g, c, "attention.sliding_window", 0, INT_MAX, 0, &c->window)))
     return st;
-  int window = 0; /* attention within a window equals full attention up to its length */
-  if ((st = pml__cfg_int(g, c->arch, "attention.sliding_window", 0, INT_MAX, 0, &window)) != PML_OK) return st;
-  if (window > 0 && window < c->n_ctx) c->n_ctx = window;
   if (c->n_heads % c->n_kv_heads || c->head_dim % 2 || c->rope_dim % 2 || c->rope_dim > c->head_dim)
     return pml_fail(PML_E_FORMAT, "%s: %d heads, %d key heads of %d dimensions, %d rotated: these do not fit together",
                     pml_gguf_path(g), c->n_heads, c->n_kv_heads, c->head_dim, c->rope_dim);
+  if (value_dim != c->head_dim)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: keys of %d and values of %d dimensions: only equal ones are computed",
+                    pml_gguf_path(g), c->head_dim, value_dim);
+  const char *eps = c->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+  return pml__cfg_float(g, c, eps, 1e-12, 0.1, 1e-5f, &c->rms_eps);
+}
+
+/* Which scaling, by how much, from which length on. */
+PML__FN pml_status pml__cfg_rope(const pml_gguf *g, pml_config *c) {
+  static const struct { const char *name; pml_rope_scaling scaling; } known[] = {
+      {"none", PML_ROPE_PLAIN}, {"linear", PML_ROPE_LINEAR}, {"yarn", PML_ROPE_YARN}, {"longrope", PML_ROPE_LONG},
+      {"su", PML_ROPE_LONG}};
+  char name[128];
+  float gain;
+  pml_status st;
+  if ((st = pml__cfg_float(g, c, "rope.freq_base", 1.001, 1e12, 10000.0f, &c->rope_theta)) ||
+      (st = pml__cfg_float(g, c, "rope.scaling.factor", 0, 1e6, 0, &c->rope_factor)) ||
+      (st = pml__cfg_float(g, c, "rope.scaling.attn_factor", 0.01, 100, 1, &gain)) ||
+      (st = pml__cfg_int(g, c, "rope.scaling.original_context_length", 0, INT_MAX, 0, &c->n_ctx_orig)))
+    return st;
+  if (c->n_ctx_orig == 0) c->n_ctx_orig = c->n_ctx;
+  if (c->rope_factor == 0) c->rope_factor = 1; /* how old files say "none" */
+  if (c->rope_factor < 1)
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s.rope.scaling.factor' is %g, it must lie between 1 and 1000000",
+                    pml_gguf_path(g), c->arch, (double)c->rope_factor);
+  c->rope_gain = gain;
+  pml_str type = {"", 0};
+  if (!pml__cfg_has(g, c, "rope.scaling.type", name)) {
+    bool two = pml_gguf_tensor(g, "rope_factors_long.weight") != NULL;
+    c->rope_scaling = two ? PML_ROPE_LONG : c->rope_factor > 1 ? PML_ROPE_LINEAR : PML_ROPE_PLAIN;
+  } else {
+    size_t i = 0, n = sizeof known / sizeof known[0];
+    (void)pml_gguf_get_str(g, name, &type);
+    while (i < n && !pml_str_eq(type, known[i].name)) i++;
+    if (i == n) {
+      pml_buf shown = {0};
+      pml__gguf_quote(type, 40, &shown);
+      st = pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling %s is not supported: linear, yarn and longrope are",
+                    pml_gguf_path(g), shown.data ? shown.data : "?");
+      pml_buf_free(&shown);
+      return st;
+    }
+    c->rope_scaling = known[i].scaling;
+  }
+  if (c->rope_scaling == PML_ROPE_PLAIN) c->rope_factor = 1;
+  if (c->rope_scaling == PML_ROPE_YARN) c->rope_gain *= 1 + 0.1f * pml_logf(c->rope_factor);
   return PML_OK;
 }
 
+/* ── The weights ────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_model *m;
+  const pml_gguf *g;
+  const pml__family *family;
+  unsigned char *used;       /* [tensors]: this one was asked for */
+} pml__loader;
+
+PML__FN bool pml__loader_has(const pml__loader *ld, int layer, const char *suffix) {
+  char name[64];
+  snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
+  return pml_gguf_tensor(ld->g, name) != NULL;
+}
+
 /* Finds a matrix and checks its shape [n_out, n_in] and type. */
-PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out, int n_in, pml_mat *w) {
-  const pml_tensor *t = pml_gguf_tensor(g, name);
-  if (!t)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", pml_gguf_path(g),
-                    name);
+PML__FN pml_status pml__model_mat(pml__loader *ld, const char *name, int n_out, int n_in, pml_mat *w) {
+  const pml_tensor *t = pml_gguf_tensor(ld->g, name);
+  const char *path = pml_gguf_path(ld->g);
+  if (!t) return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", path, name);
+  ld->used[(const pml__gguf_info *)(const void *)t - ld->g->info] = 1;
   if (t->ne[0] != (uint64_t)n_in || t->ne[1] != (uint64_t)n_out || t->ne[2] != 1 || t->ne[3] != 1)
     return pml_fail(PML_E_FORMAT,
                     "%s: tensor '%s' is [%" PRIu64 ",%" PRIu64 "] (out,in), the configuration asks for [%d,%d]",
-                    pml_gguf_path(g), name, t->ne[1], t->ne[0], n_out, n_in);
+                    path, name, t->ne[1], t->ne[0], n_out, n_in);
   if (t->type != PML_F32 && t->type != PML_F16 && t->type != PML_BF16) {
     const pml_dtype_info_t *info = pml_dtype_info(t->type);
     return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%s' has type %s (%d), which cannot be computed yet: convert the "
-                    "model to F16", pml_gguf_path(g), name, info ? info->name : "unknown", t->type);
+                    "model to F16", path, name, info ? info->name : "unknown", t->type);
   }
   *w = (pml_mat){(pml_dtype)t->type, n_out, n_in, t->data};
   return PML_OK;
 }
 
 /* A vector as f32: in place when it is stored so, else converted into the arena. */
-PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
-  pml_mat w;
-  pml_status st = pml__model_mat(m->file, name, 1, n, &w);
+PML__FN pml_status pml__model_vec(pml__loader *ld, const char *name, int n, const float **v) {
+  pml_mat w = {PML_F32, 0, 0, NULL};
+  pml_status st = pml__model_mat(ld, name, 1, n, &w);
   if (st != PML_OK) return st;
   if (w.type == PML_F32) {
     *v = (const float *)w.data;
     return PML_OK;
   }
-  float *copy = (float *)pml_arena_alloc(&m->arena, (size_t)n * sizeof(float));
+  float *copy = (float *)pml_arena_alloc(&ld->m->arena, (size_t)n * sizeof(float));
   if (!copy) return PML_E_MEMORY;
   *v = copy;
   return pml_row_to_f32(copy, &w, 0);
 }
 
-PML__FN pml_status pml__model_layer(pml_model *m, int i) {
-  const pml_config *c = &m->cfg;
-  pml_layer *l = &m->layers[i];
-  int q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-  struct {
+/* @unfuse */
+/* Rows [first, first + n) of a matrix are a matrix. */
+PML__FN pml_mat pml__mat_rows(const pml_mat *w, int first, int n) {
+  const pml_dtype_info_t *t = pml_dtype_info((int)w->type);
+  size_t row = (size_t)(w->n_in / t->block) * (size_t)t->bytes;
+  return (pml_mat){w->type, n, w->n_in, (const unsigned char *)w->data + (size_t)first * row};
+}
+/* @end */
+
+PML__FN pml_status pml__model_layer(pml__loader *ld, int i) {
+  const pml_config *c = &ld->m->cfg;
+  pml_layer *l = &ld->m->layers[i];
+  int d = c->d_model, f = c->d_ffn, h = c->head_dim, q = c->n_heads * h, kv = c->n_kv_heads * h;
+  bool fused_qkv = pml__loader_has(ld, i, "attn_qkv.weight");
+  bool fused_ffn = ld->family->fused_ffn && !pml__loader_has(ld, i, "ffn_gate.weight");
+  bool gate = !c->gelu && !fused_ffn, bias = c->qkv_bias;
+  pml_mat qkv = {0}, up = {0};
+  const float *qkv_b = NULL, *up_b = NULL;
+  const struct {
     const char *suffix;
+    bool wanted;
     int n_out, n_in;
     pml_mat *mat;
     const float **vec; /* exactly one of mat and vec is set */
-  } want[] = {{"attn_norm.weight", 1, c->d_model, NULL, &l->attn_norm},
-              {"attn_q.weight", q, c->d_model, &l->wq, NULL},
-              {"attn_k.weight", kv, c->d_model, &l->wk, NULL},
-              {"attn_v.weight", kv, c->d_model, &l->wv, NULL},
-              {"attn_output.weight", c->d_model, q, &l->wo, NULL},
-              {"ffn_norm.weight", 1, c->d_model, NULL, &l->ffn_norm},
-              {"ffn_gate.weight", c->d_ffn, c->d_model, &l->w_gate, NULL},
-              {"ffn_up.weight", c->d_ffn, c->d_model, &l->w_up, NULL},
-              {"ffn_down.weight", c->d_model, c->d_ffn, &l->w_down, NULL},
-              {"attn_q.bias", 1, q, NULL, &l->bq},
-              {"attn_k.bias", 1, kv, NULL, &l->bk},
-              {"attn_v.bias", 1, kv, NULL, &l->bv}};
-  size_t n = sizeof want / sizeof want[0] - (c->qkv_bias ? 0 : 3);
-  for (size_t j = 0; j < n; j++) {
+  } want[] = {{"attn_norm.weight", true, 1, d, NULL, &l->attn_norm},
+              {"attn_norm.bias", c->layer_norm, 1, d, NULL, &l->attn_norm_b},
+              {"attn_qkv.weight", fused_qkv, q + 2 * kv, d, &qkv, NULL},
+              {"attn_q.weight", !fused_qkv, q, d, &l->wq, NULL},
+              {"attn_k.weight", !fused_qkv, kv, d, &l->wk, NULL},
+              {"attn_v.weight", !fused_qkv, kv, d, &l->wv, NULL},
+              {"attn_qkv.bias", fused_qkv && bias, 1, q + 2 * kv, NULL, &qkv_b},
+              {"attn_q.bias", !fused_qkv && bias, 1, q, NULL, &l->bq},
+              {"attn_k.bias", !fused_qkv && bias, 1, kv, NULL, &l->bk},
+              {"attn_v.bias", !fused_qkv && bias, 1, kv, NULL, &l->bv},
+              {"attn_q_norm.weight", c->qk_norm, 1, h, NULL, &l->q_norm},
+              {"attn_k_norm.weight", c->qk_norm, 1, h, NULL, &l->k_norm},
+              {"attn_output.weight", true, d, q, &l->wo, NULL},
+              {"attn_output.bias", c->out_bias, 1, d, NULL, &l->bo},
+              {"ffn_norm.weight", !c->parallel, 1, d, NULL, &l->ffn_norm},
+              {"ffn_norm.bias", !c->parallel && c->layer_norm, 1, d, NULL, &l->ffn_norm_b},
+              {"ffn_gate.weight", gate, f, d, &l->w_gate, NULL},
+              {"ffn_gate.bias", gate && c->ffn_bias, 1, f, NULL, &l->b_gate},
+              {"ffn_up.weight", true, fused_ffn ? 2 * f : f, d, &up, NULL},
+              {"ffn_up.bias", c->ffn_bias, 1, fused_ffn ? 2 * f : f, NULL, &up_b},
+              {"ffn_down.weight", true, d, f, &l->w_down, NULL},
+              {"ffn_down.bias", c->ffn_bias, 1, d, NULL, &l->b_down}};
+  for (size_t j = 0; j < sizeof want / sizeof want[0]; j++) {
     char name[64];
+    if (!want[j].wanted) continue;
     snprintf(name, sizeof name, "blk.%d.%s", i, want[j].suffix);
-    pml_status st = want[j].mat ? pml__model_mat(m->file, name, want[j].n_out, want[j].n_in, want[j].mat)
-                                : pml__model_vec(m, name, want[j].n_in, want[j].vec);
+    pml_status st = want[j].mat ? pml__model_mat(ld, name, want[j].n_out, want[j].n_in, want[j].mat)
+                                : pml__model_vec(ld, name, want[j].n_in, want[j].vec);
     if (st != PML_OK) return st;
   }
+  if (fused_qkv) {
+    l->wq = pml__mat_rows(&qkv, 0, q);
+    l->wk = pml__mat_rows(&qkv, q, kv);
+    l->wv = pml__mat_rows(&qkv, q + kv, kv);
+    if (qkv_b) l->bq = qkv_b, l->bk = qkv_b + q, l->bv = qkv_b + q + kv;
+  }
+  l->w_up = fused_ffn ? pml__mat_rows(&up, f, f) : up;
+  l->b_up = fused_ffn && up_b ? up_b + f : up_b;
+  if (fused_ffn) l->w_gate = pml__mat_rows(&up, 0, f), l->b_gate = up_b;
   return PML_OK;
 }
 
-/* theta^(-2i/rope_dim), divided by the per-pair factors of Llama 3.1 ("rope_freqs")
-   and by a linear context-extension factor. */
-PML__FN pml_status pml__model_rope(pml_model *m) {
-  pml_config *c = &m->cfg;
-  int half = c->rope_dim / 2;
-  m->rope_freqs = (float *)pml_arena_alloc(&m->arena, (size_t)half * sizeof(float));
-  if (!m->rope_freqs) return PML_E_MEMORY;
-  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
-  if (pml_gguf_tensor(m->file, "rope_freqs.weight")) {
-    const float *factor = NULL;
-    pml_status st = pml__model_vec(m, "rope_freqs.weight", half, &factor);
-    if (st != PML_OK) return st;
-    for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor[i];
+/* ── The angles ─────────────────────────────────────────────────────────────── */
+
+/* Divides freqs by a tensor of factors, one per pair. */
+PML__FN pml_status pml__rope_factors(pml__loader *ld, const char *name, float *freqs, int half) {
+  const float *factor = NULL;
+  pml_status st = pml__model_vec(ld, name, half, &factor);
+  for (int i = 0; st == PML_OK && i < half; i++) {
+    if (!(factor[i] > 0 && factor[i] < 1e9f))
+      return pml_fail(PML_E_FORMAT, "%s: factor %d in tensor '%s' is %g, it must lie above 0 and below 1e9",
+                      pml_gguf_path(ld->g), i, name, (double)factor[i]);
+    freqs[i] /= factor[i];
   }
-  char key[64];
-  pml_str type;
-  snprintf(key, sizeof key, "%s.rope.scaling.type", c->arch);
-  if (!pml_gguf_get_str(m->file, key, &type) || pml_str_eq(type, "none")) return PML_OK;
-  if (!pml_str_eq(type, "linear"))
-    return pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported: linear is", pml_gguf_path(m->file),
-                    (int)(type.len < 40 ? type.len : 40), type.ptr);
-  float factor = pml__cfg_float(m->file, c->arch, "rope.scaling.factor", 1.0f);
-  if (!(factor >= 1.0f && factor <= 1e6f))
-    return pml_fail(PML_E_FORMAT, "%s: rope.scaling.factor must lie between 1 and 1000000", pml_gguf_path(m->file));
-  for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor;
-  return PML_OK;
+  return st;
+}
+
+/* @yarn */
+/* Pair i turns n_ctx·φ_i/2π times within the original context.  Pairs that turn more often than
+   beta_fast keep their angle, those below beta_slow are slowed by the factor, a ramp lies between. */
+PML__FN void pml__rope_yarn(float *freqs, const pml_config *c, float beta_fast, float beta_slow) {
+  const double two_pi = 6.283185307179586;
+  double per_pair = 2 * pml_logd((double)c->rope_theta) / c->rope_dim, last = c->rope_dim - 1;
+  double low = floor(pml_logd(c->n_ctx_orig / ((double)beta_fast * two_pi)) / per_pair);
+  double high = ceil(pml_logd(c->n_ctx_orig / ((double)beta_slow * two_pi)) / per_pair);
+  low = low < 0 ? 0 : low;
+  high = high > last ? last : high;
+  double width = high - low > 0.001 ? high - low : 0.001;
+  for (int i = 0; i < c->rope_dim / 2; i++) {
+    double slow = (i - low) / width, freq = (double)freqs[i];
+    slow = slow < 0 ? 0 : slow > 1 ? 1 : slow;
+    freqs[i] = (float)(freq / (double)c->rope_factor * slow + freq * (1 - slow));
+  }
+}
+/* @end */
+
+PML__FN pml_status pml__model_rope(pml__loader *ld) {
+  pml_model *m = ld->m;
+  const pml_config *c = &m->cfg;
+  int half = c->rope_dim / 2;
+  float fast, slow;
+  size_t bytes = (size_t)half * sizeof(float);
+  pml_status st;
+  if (!(m->rope_freqs = (float *)pml_arena_alloc(&m->arena, bytes))) return PML_E_MEMORY;
+  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
+  if (pml_gguf_tensor(ld->g, "rope_freqs.weight") &&
+      (st = pml__rope_factors(ld, "rope_freqs.weight", m->rope_freqs, half)) != PML_OK)
+    return st;
+  if ((st = pml__cfg_float(ld->g, c, "rope.scaling.yarn_beta_fast", 0.001, 1e6, 32, &fast)) ||
+      (st = pml__cfg_float(ld->g, c, "rope.scaling.yarn_beta_slow", 0.001, 1e6, 1, &slow)))
+    return st;
+  if (c->rope_scaling == PML_ROPE_LINEAR)
+    for (int i = 0; i < half; i++) m->rope_freqs[i] /= c->rope_factor;
+  if (c->rope_scaling == PML_ROPE_YARN) pml__rope_yarn(m->rope_freqs, c, fast, slow);
+  if (c->rope_scaling != PML_ROPE_LONG) return PML_OK;
+  if (!(m->rope_freqs_long = (float *)pml_arena_alloc(&m->arena, bytes))) return PML_E_MEMORY;
+  memcpy(m->rope_freqs_long, m->rope_freqs, bytes);
+  st = pml__rope_factors(ld, "rope_factors_long.weight", m->rope_freqs_long, half);
+  return st == PML_OK ? pml__rope_factors(ld, "rope_factors_short.weight", m->rope_freqs, half) : st;
 }
 
 PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
@@ -8330,43 +12033,66 @@ PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
   if (pml_gguf_get_str(m->file, "tokenizer.chat_template", &s) &&
       !(m->chat_template = pml_strndup(s.ptr, s.len)))
     return PML_E_MEMORY;
+  if (o) m->chat_name = o->chat_template;
   pml_status st = pml_gguf_tokenizer(m->file, &m->tokenizer);
   if (st != PML_OK) return o && o->allow_no_tokenizer ? PML_OK : st;
   int n_tokens = pml_tokenizer_spec_of(m->tokenizer)->n_vocab;
   if (n_tokens > m->cfg.n_vocab)
     return pml_fail(PML_E_FORMAT, "%s: the tokenizer has %d tokens but the embedding has %d rows: the tokenizer "
                     "belongs to another model", pml_gguf_path(m->file), n_tokens, m->cfg.n_vocab);
+  return pml__gguf_token_id(m->file, "tokenizer.ggml.eom_token_id", n_tokens, &m->eom);
+}
+
+/* A tensor that no one asked for is a part of the model that would be left out. */
+PML__FN pml_status pml__loader_all_used(const pml__loader *ld) {
+  static const char *const idle[] = {"attn_rot_embd", "rotary_emb.inv_freq"}; /* angles, which we compute */
+  for (size_t i = 0; i < pml_gguf_n_tensors(ld->g); i++) {
+    pml_str name = pml_gguf_tensor_at(ld->g, i)->name;
+    bool known = ld->used[i];
+    for (size_t k = 0; k < sizeof idle / sizeof idle[0]; k++)
+      for (size_t at = 0, n = strlen(idle[k]); !known && at + n <= name.len; at++)
+        known = memcmp(name.ptr + at, idle[k], n) == 0;
+    if (!known)
+      return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%.*s' has no place in a %s model as computed here: leaving it "
+                      "out would change every answer", pml_gguf_path(ld->g), pml__gguf_shown(name), name.ptr,
+                      ld->m->cfg.arch);
+  }
   return PML_OK;
 }
 
 PML__FN pml_status pml__model_load(pml_model *m, const pml_model_options *o) {
   pml_config *c = &m->cfg;
   const pml_gguf *g = m->file;
+  pml__loader ld = {.m = m, .g = g};
   pml_status st;
-  if ((st = pml__cfg_arch(g, c)) != PML_OK) return st;
+  if ((st = pml__cfg_family(g, c, &ld.family)) != PML_OK) return st;
   if (pml_gguf_n_tensors(g) == 0)
     return pml_fail(PML_E_FORMAT, "%s: the file holds a vocabulary but no weights: it can tokenize, not generate",
                     pml_gguf_path(g));
-  if ((st = pml__cfg_sizes(g, c)) != PML_OK) return st;
-  c->rms_eps = pml__cfg_float(g, c->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
-  c->rope_theta = pml__cfg_float(g, c->arch, "rope.freq_base", 10000.0f);
-  if (!(c->rms_eps > 0.0f && c->rms_eps < 1.0f) || !(c->rope_theta > 1.0f && c->rope_theta < 1e12f))
-    return pml_fail(PML_E_FORMAT, "%s: RMSNorm epsilon or RoPE base out of range", pml_gguf_path(g));
+  if ((st = pml__cfg_sizes(g, c)) != PML_OK || (st = pml__cfg_rope(g, c)) != PML_OK) return st;
   const pml_tensor *e = pml_gguf_tensor(g, "token_embd.weight");
-  if (!e || e->ne[1] > INT_MAX)
-    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing or too large", pml_gguf_path(g));
+  if (!e || e->ne[1] < 1 || e->ne[1] > INT_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing, empty or too large", pml_gguf_path(g));
   c->n_vocab = (int)e->ne[1];
   c->tied_head = !pml_gguf_tensor(g, "output.weight");
-  c->qkv_bias = pml_gguf_tensor(g, "blk.0.attn_q.bias") != NULL;
-  if ((st = pml__model_mat(g, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) != PML_OK) return st;
-  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
-  if ((st = pml__model_mat(g, head, c->n_vocab, c->d_model, &m->head)) != PML_OK) return st;
-  if ((st = pml__model_vec(m, "output_norm.weight", c->d_model, &m->final_norm)) != PML_OK) return st;
+  bool all = ld.family->all_bias;
+  c->qkv_bias = all || pml__loader_has(&ld, 0, "attn_q.bias") || pml__loader_has(&ld, 0, "attn_qkv.bias");
+  c->out_bias = all || pml__loader_has(&ld, 0, "attn_output.bias");
+  c->ffn_bias = all || pml__loader_has(&ld, 0, "ffn_up.bias");
+  c->head_bias = all || pml_gguf_tensor(g, "output.bias");
+  ld.used = (unsigned char *)pml_arena_calloc(&m->arena, pml_gguf_n_tensors(g), 1);
   m->layers = (pml_layer *)pml_arena_calloc(&m->arena, (size_t)c->n_layers, sizeof(pml_layer));
-  if (!m->layers) return PML_E_MEMORY;
+  if (!ld.used || !m->layers) return PML_E_MEMORY;
+  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
+  if ((st = pml__model_mat(&ld, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) ||
+      (st = pml__model_mat(&ld, head, c->n_vocab, c->d_model, &m->head)) ||
+      (st = pml__model_vec(&ld, "output_norm.weight", c->d_model, &m->final_norm)) ||
+      (c->layer_norm && (st = pml__model_vec(&ld, "output_norm.bias", c->d_model, &m->final_norm_b))) ||
+      (c->head_bias && (st = pml__model_vec(&ld, "output.bias", c->n_vocab, &m->head_b))))
+    return st;
   for (int i = 0; i < c->n_layers; i++)
-    if ((st = pml__model_layer(m, i)) != PML_OK) return st;
-  if ((st = pml__model_rope(m)) != PML_OK) return st;
+    if ((st = pml__model_layer(&ld, i)) != PML_OK) return st;
+  if ((st = pml__model_rope(&ld)) != PML_OK || (st = pml__loader_all_used(&ld)) != PML_OK) return st;
   return pml__model_texts(m, o);
 }
 
@@ -8377,6 +12103,7 @@ PML__FN pml_status pml__model_from(pml_model **out, pml_gguf *g, const pml_model
     return PML_E_MEMORY;
   }
   m->file = g;
+  m->eom = -1;
   pml_status st = pml__model_load(m, o);
   if (st != PML_OK) {
     pml_model_close(m);
@@ -8436,15 +12163,18 @@ PML__FN size_t pml__mat_bytes(const pml_mat *w) {
 
 PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
   const pml_config *c = &m->cfg;
-  size_t d = (size_t)c->d_model, n = pml__mat_bytes(&m->head) + d * sizeof(float);
+  size_t n = pml__mat_bytes(&m->head), matrices = 0;
   for (int i = 0; i < c->n_layers; i++) {
     const pml_layer *l = &m->layers[i];
     const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) n += pml__mat_bytes(w[j]);
-    n += 2 * d * sizeof(float);
-    if (c->qkv_bias) n += (size_t)(c->n_heads + 2 * c->n_kv_heads) * (size_t)c->head_dim * sizeof(float);
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) {
+      n += pml__mat_bytes(w[j]);
+      matrices += (size_t)w[j]->n_out * (size_t)w[j]->n_in;
+    }
   }
-  return n + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
+  size_t embeddings = (size_t)c->n_vocab * (size_t)c->d_model * (c->tied_head ? 1 : 2);
+  size_t vectors = (size_t)pml_config_n_params(c) - embeddings - matrices; /* norms and biases, f32 */
+  return n + vectors * sizeof(float) + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
 }
 
 #endif /* § 25 */
@@ -8458,14 +12188,19 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
 
      x[T,d]   = embed[token]                              one row per token
      for each layer:
-       n      = rmsnorm(x)
+       n      = norm(x)                                    RMSNorm or LayerNorm
        q,k,v  = n·Wqᵀ + bq,  n·Wkᵀ + bk,  n·Wvᵀ + bv      [T,H·h] [T,G·h] [T,G·h]
+       q,k    = norm of each head                          Qwen3
        q,k    = rope(q,k, position)                        rotate pairs by position
        cache  ← k, v                                       at this position
-       x     += attention(q, cache)·Woᵀ
-       n      = rmsnorm(x)
-       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside
-     logits   = rmsnorm(x)·headᵀ                           [T,V], only where wanted
+       x     += attention(q, cache)·Woᵀ                    over the window, if there is one
+       n      = norm(x)                                    Phi-2: the n from above
+       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside; Phi-2:
+                                                           gelu(n·Wuᵀ)·Wdᵀ
+     logits   = norm(x)·headᵀ                              [T,V], only where wanted
+
+   Biases are added where the file has them.  The families of § 25 differ in these
+   lines only; a missing bias or matrix is NULL and the line falls away.
 
    Cost per token: 2 operations per weight, and one read of every weight per
    *batch*.  A prefill of 512 tokens reads the weights once for 512 rows and is
@@ -8478,7 +12213,10 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
    are.  Each kernel of § 11 and § 14 promises that, so this chapter inherits it.
 
    Trace spans (§ 10), each from the start of its block: embed, per layer queries
-   (rotated), heads, attention, gate (before silu), hidden, ffn, then head.
+   (rotated), heads, attention, gate (before silu or gelu), hidden, ffn, then head.
+
+   LongRoPE's two tables: which one a context uses is decided when it is opened, by its
+   length, since keys turned by one table cannot meet queries turned by the other.
 
    The trap: computing logits for every prompt position.  For V = 151,936 the
    head is 28 % of Qwen2.5-0.5B's arithmetic; a prompt needs it once.
@@ -8572,7 +12310,8 @@ typedef struct {
   int max_rows;
   uint64_t n;
 } pml_probe;
-/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache. */
+/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache, or the model looks
+   through a window shorter than the context. */
 PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows);
 PML_API void pml_probe_close(pml_probe *p);
 /* weights[n] of query row `row` of the latest run, which began at position `first`; n = first + row + 1.
@@ -8608,6 +12347,8 @@ PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq
 
 #ifdef PML__IMPL
 
+#define PML__MAX_POSITIONS 1000000 /* § 8 reduces angles up to 1e6 radians */
+
 /* The CPU backend's buffers, sized once for max_batch rows. */
 typedef struct {
   const pml_model *model;
@@ -8615,7 +12356,9 @@ typedef struct {
   pml_arena arena;
   int max_batch;
   const volatile int *cancel;
-  float *x, *n;              /* [B,d] residual stream, its normalised copy */
+  const float *freqs;        /* the model's RoPE table for this context's length */
+  float *x, *n, *y;          /* [B,d] residual stream, its normalised copy, a block's result */
+  float *cs;                 /* [B,rope_dim] cosines and sines of each row's position */
   float *q, *k, *v, *att;    /* [B,H·h] [B,G·h] [B,G·h] [B,H·h] */
   float *gate, *up;          /* [B,f] */
   int32_t *pos, *visible;    /* [B] position, positions that attention sees */
@@ -8641,14 +12384,16 @@ PML__FN pml_status pml__cpu_open(void **state, const pml_model *m, const pml_con
   s->model = m;
   s->max_batch = o->max_batch;
   s->cancel = o->cancel;
+  s->freqs = m->rope_freqs_long && o->n_ctx > c->n_ctx_orig ? m->rope_freqs_long : m->rope_freqs;
   size_t b = (size_t)o->max_batch, q = (size_t)c->n_heads * (size_t)c->head_dim;
   size_t kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
   struct {
     float **p;
     size_t width;
-  } buf[] = {{&s->x, (size_t)c->d_model}, {&s->n, (size_t)c->d_model}, {&s->q, q},
-             {&s->k, kv},                 {&s->v, kv},                 {&s->att, q},
-             {&s->gate, (size_t)c->d_ffn}, {&s->up, (size_t)c->d_ffn}};
+  } buf[] = {{&s->x, (size_t)c->d_model},  {&s->n, (size_t)c->d_model}, {&s->y, (size_t)c->d_model},
+             {&s->q, q},                   {&s->k, kv},                 {&s->v, kv},
+             {&s->att, q},                 {&s->cs, (size_t)c->rope_dim}, {&s->gate, (size_t)c->d_ffn},
+             {&s->up, (size_t)c->d_ffn}};
   bool ok = true;
   for (size_t i = 0; i < sizeof buf / sizeof buf[0]; i++)
     ok = ok && (*buf[i].p = (float *)pml_arena_alloc(&s->arena, b * buf[i].width * sizeof(float))) != NULL;
@@ -8677,18 +12422,29 @@ typedef struct {
   int layer;
 } pml__cpu_job;
 
+/* The angles of rows [begin,end): the same for every head and layer. */
+PML__FN void pml__cpu_angles(void *ctx, size_t begin, size_t end) {
+  pml__cpu *s = (pml__cpu *)ctx;
+  const pml_config *c = &s->model->cfg;
+  size_t width = (size_t)c->rope_dim;
+  for (size_t r = begin; r < end; r++) {
+    pml_rope_angles(s->cs + r * width, c->rope_dim, s->pos[r], s->freqs);
+    if (c->rope_gain != 1.0f) pml_scale(s->cs + r * width, c->rope_gain, width);
+  }
+}
+
 /* Rotates q and k of rows [begin,end) and stores k and v in the cache. */
 PML__FN void pml__cpu_rope_store(void *ctx, size_t begin, size_t end) {
   const pml__cpu_job *job = (const pml__cpu_job *)ctx;
   pml__cpu *s = job->s;
   const pml_config *c = &s->model->cfg;
-  const float *freqs = s->model->rope_freqs;
   size_t qw = (size_t)c->n_heads * (size_t)c->head_dim, kw = s->kv->stride;
   for (size_t r = begin; r < end; r++) {
     const pml_seq *seq = job->segs[s->row_seg[r]].seq;
+    const float *cs = s->cs + r * (size_t)c->rope_dim;
     float *k = s->k + r * kw;
-    pml_rope(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
-    pml_rope(k, c->n_kv_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    pml_rope_apply(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, cs, c->rope_split);
+    pml_rope_apply(k, c->n_kv_heads, c->head_dim, c->rope_dim, cs, c->rope_split);
     memcpy(pml_kv_k_row(s->kv, seq, job->layer, s->pos[r]), k, kw * sizeof(float));
     memcpy(pml_kv_v_row(s->kv, seq, job->layer, s->pos[r]), s->v + r * kw, kw * sizeof(float));
   }
@@ -8699,50 +12455,68 @@ PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
   pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
 }
 
+/* The norm of the family over rows of d_model. */
+PML__FN void pml__model_norm(const pml_model *m, float *y, const float *x, const float *w, const float *b, int rows) {
+  const pml_config *c = &m->cfg;
+  if (c->layer_norm) pml_layernorm(y, x, w, b, rows, c->d_model, c->rms_eps);
+  else pml_rmsnorm(y, x, w, rows, c->d_model, c->rms_eps);
+}
+
 /* @attention_block */
-/* x += attention(rmsnorm(x))·Woᵀ for T rows. */
+/* x += attention(norm(x))·Woᵀ for T rows; n keeps norm(x). */
 PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
+  int H = c->n_heads, G = c->n_kv_heads, h = c->head_dim;
   pml_status st;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, l->attn_norm, T, c->d_model, c->rms_eps);
+  pml__model_norm(s->model, s->n, s->x, l->attn_norm, l->attn_norm_b, T);
   if ((st = pml_linear(s->q, s->n, T, &l->wq, l->bq)) != PML_OK) return st;
   if ((st = pml_linear(s->k, s->n, T, &l->wk, l->bk)) != PML_OK) return st;
   if ((st = pml_linear(s->v, s->n, T, &l->wv, l->bv)) != PML_OK) return st;
+  if (c->qk_norm) { /* every head is a row of its own */
+    pml_rmsnorm(s->q, s->q, l->q_norm, T * H, h, c->rms_eps);
+    pml_rmsnorm(s->k, s->k, l->k_norm, T * G, h, c->rms_eps);
+  }
   pml__cpu_job job = {.s = s, .segs = segs, .layer = layer};
   pml_parallel((size_t)T, 4, pml__cpu_rope_store, &job);
-  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(c->n_heads * c->head_dim));
+  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(H * h));
   for (int r = 0; r < T; r++) {
     pml_kv_view *view = &s->views[s->row_seg[r]];
     if (r == 0 || s->row_seg[r] != s->row_seg[r - 1]) *view = pml_kv_view_of(s->kv, segs[s->row_seg[r]].seq, layer);
     s->row_view[r] = view;
   }
-  st = pml_attention(s->att, s->q, T, c->n_heads, c->n_kv_heads, c->head_dim, s->row_view, s->visible);
+  st = pml_attention_window(s->att, s->q, T, H, G, h, s->row_view, s->visible, c->window);
   if (st != PML_OK) return st;
-  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(c->n_heads * c->head_dim));
-  if ((st = pml_linear(s->n, s->att, T, &l->wo, NULL)) != PML_OK) return st;
-  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(H * h));
+  if ((st = pml_linear(s->y, s->att, T, &l->wo, l->bo)) != PML_OK) return st;
+  pml_add(s->x, s->y, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "attention", layer, s->x, (size_t)T * (size_t)c->d_model);
   return PML_OK;
 }
 /* @end */
 
 /* @ffn_block */
-/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ, or gelu(n·Wuᵀ)·Wdᵀ.  n = norm(x); in a parallel block the
+   norm that attention has read. */
 PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
+  size_t inside = (size_t)T * (size_t)c->d_ffn;
   pml_status st;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, l->ffn_norm, T, c->d_model, c->rms_eps);
-  if ((st = pml_linear(s->gate, s->n, T, &l->w_gate, NULL)) != PML_OK) return st;
-  pml_trace_end(t0, "gate", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
-  if ((st = pml_linear(s->up, s->n, T, &l->w_up, NULL)) != PML_OK) return st;
-  pml_parallel((size_t)T * (size_t)c->d_ffn, 4096, pml__cpu_swiglu, s);
-  pml_trace_end(t0, "hidden", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
-  if ((st = pml_linear(s->n, s->gate, T, &l->w_down, NULL)) != PML_OK) return st;
-  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
+  st = c->gelu ? pml_linear(s->gate, s->n, T, &l->w_up, l->b_up) : pml_linear(s->gate, s->n, T, &l->w_gate, l->b_gate);
+  if (st != PML_OK) return st;
+  pml_trace_end(t0, "gate", layer, s->gate, inside);
+  if (c->gelu) pml_gelu(s->gate, s->gate, inside);
+  else {
+    if ((st = pml_linear(s->up, s->n, T, &l->w_up, l->b_up)) != PML_OK) return st;
+    pml_parallel(inside, 4096, pml__cpu_swiglu, s);
+  }
+  pml_trace_end(t0, "hidden", layer, s->gate, inside);
+  if ((st = pml_linear(s->y, s->gate, T, &l->w_down, l->b_down)) != PML_OK) return st;
+  pml_add(s->x, s->y, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "ffn", layer, s->x, (size_t)T * (size_t)c->d_model);
   return PML_OK;
 }
@@ -8757,6 +12531,7 @@ PML__FN pml_status pml__cpu_chunk(pml__cpu *s, const pml_segment *segs, int T) {
     if (st != PML_OK) return st;
   }
   pml_trace_end(t0, "embed", -1, s->x, (size_t)T * (size_t)c->d_model);
+  pml_parallel((size_t)T, 4, pml__cpu_angles, s);
   for (int i = 0; i < c->n_layers; i++) {
     if (s->cancel && *s->cancel) return pml_fail(PML_E_CANCELLED, "cancelled in layer %d of %d", i, c->n_layers);
     pml_status st = pml__cpu_attention(s, segs, T, i);
@@ -8780,8 +12555,8 @@ PML__FN pml_status pml__cpu_logits(pml__cpu *s, const pml_segment *segs, int T, 
   *written = rows;
   if (rows == 0) return PML_OK;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, s->model->final_norm, rows, c->d_model, c->rms_eps);
-  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, NULL);
+  pml__model_norm(s->model, s->n, s->x, s->model->final_norm, s->model->final_norm_b, rows);
+  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, s->model->head_b);
   pml_trace_end(t0, "head", -1, logits, (size_t)rows * (size_t)c->n_vocab);
   return st;
 }
@@ -8852,6 +12627,9 @@ PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const
   if (opt.n_ctx > m->cfg.n_ctx)
     return pml_fail(PML_E_LIMIT, "a context of %d positions was asked for, the model was trained for %d", opt.n_ctx,
                     m->cfg.n_ctx);
+  if (opt.n_ctx > PML__MAX_POSITIONS)
+    return pml_fail(PML_E_LIMIT, "a context of %d positions: RoPE's angles are exact up to %d", opt.n_ctx,
+                    PML__MAX_POSITIONS);
   if (opt.block_size == 0) opt.block_size = 16;
   if (opt.max_batch == 0) opt.max_batch = opt.n_ctx < 512 ? opt.n_ctx : 512;
   pml_context *ctx = (pml_context *)pml_calloc(1, sizeof *ctx);
@@ -8927,8 +12705,8 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
 
 /* @lens */
 PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits) {
-  pml_rmsnorm(scratch, row, m->final_norm, 1, m->cfg.d_model, m->cfg.rms_eps);
-  return pml_linear(logits, scratch, 1, &m->head, NULL);
+  pml__model_norm(m, scratch, row, m->final_norm, m->final_norm_b, 1);
+  return pml_linear(logits, scratch, 1, &m->head, m->head_b);
 }
 /* @end */
 
@@ -9168,6 +12946,9 @@ PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const
   *out = NULL;
   if (!pml_context_kv(ctx))
     return pml_fail(PML_E_UNSUPPORTED, "probe: the backend '%s' keeps its cache to itself", ctx->backend->name);
+  if (c->window > 0 && c->window < ctx->options.n_ctx)
+    return pml_fail(PML_E_UNSUPPORTED, "probe: the model looks through a window of %d positions, the context has %d: "
+                    "open one no longer than the window", c->window, ctx->options.n_ctx);
   if (max_rows < 1 || max_rows > ctx->options.n_ctx)
     return pml_fail(PML_E_USAGE, "probe: %d rows: give 1 to %d, the context's positions", max_rows, ctx->options.n_ctx);
   size_t n = (size_t)c->n_layers * (size_t)max_rows * (size_t)c->n_heads * (size_t)c->head_dim;
@@ -9420,14 +13201,29 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    Generation is a loop: run the new tokens, take the last logits, sample one
    token, append it, stop or repeat.  Three things around the loop make it usable.
 
-   Chat template.  A chat model was trained on text with role markers and answers
-   well only in that form.  ChatML, which Qwen2 and our tutor use:
+   Chat format.  A chat model was trained on text with role markers and answers well
+   only in that form.  The same question in four of them:
 
-     <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     chatml   <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     llama2   <s>[INST] What is a KV cache? [/INST]
+     llama3   <|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is a KV
+              cache?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n
+     phi3     <|user|>\nWhat is a KV cache?<|end|>\n<|assistant|>\n
 
-   The markers are single control tokens.  The text between them is encoded with
-   control-token parsing off: a user who types "<|im_end|>" sends seven ordinary
-   tokens, not the end of his turn.
+   A file carries its format as a program in Jinja, a template language.  We do not run
+   programs from model files: the few formats there are stand in a table below, and
+   which one a template means is seen from its markers, "<|start_header_id|>" and so
+   on.  A file without a template is recognised by its control tokens.
+
+   Formats differ most in where a system message goes: a turn of its own, or inside the
+   first question (Llama 2, Gemma, Mistral v1), or the last (Mistral v3).  And spaces
+   count: "[INST] x" and "[INST]x" are other tokens, and a model trained on one answers
+   worse to the other.
+
+   Text between control tokens is encoded as one piece, markers and content together,
+   with control-token parsing off: a user who types "<|im_end|>" sends ordinary tokens,
+   not the end of his turn.  Where a format has no control tokens (llama2's [INST] is
+   plain text, alpaca's ### Instruction: too) nothing can protect it.
 
    Streaming.  A token is bytes, not characters: "é" may arrive as two tokens.
    Text is handed out only in whole UTF-8 characters, and a tail that could be
@@ -9438,7 +13234,11 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    the tenth turn of a chat costs one turn and not ten.
 
    The trap: after a stop, the last sampled token is not in the cache yet.  The
-   session counts only tokens that were run.
+   session counts only tokens that were run.  Another: a model may have several tokens
+   that end a turn (Llama 3: <|end_of_text|>, <|eot_id|>, <|eom_id|>) but one eos in its
+   metadata; who stops only there hears the model talk to itself.
+   Source: the templates published with the models; llama.cpp's src/llama-chat.cpp
+   recognises them by markers too.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef struct {
@@ -9446,18 +13246,31 @@ typedef struct {
   const char *content; /* 0-terminated UTF-8 */
 } pml_message;
 
+/* The formats by name, in the order in which they are tried: "phi4", "chatml", "llama3.1" …; NULL
+   after the last. */
+PML_API const char *pml_chat_format_name(size_t i);
+/* The name of the format that a Jinja template means, seen from its markers; NULL when unknown. */
+PML_API const char *pml_chat_format_detect(const char *jinja);
+/* The format of a model: the caller's choice (pml_model_options), else what its template means, or
+   in a file without one what its control tokens say.  NULL: no chat model, or one we do not know. */
+PML_API const char *pml_chat_format(const pml_model *m);
+/* A text that ends an answer in formats without control tokens ("### Instruction:"), or NULL. */
+PML_API const char *pml_chat_stop(const pml_model *m);
+
 /* Messages as token ids for this model, ending with the opening of an assistant
-   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's template is not
-   ChatML or it has no tokenizer.  A system message that the template itself
-   supplies is added when messages has none. */
+   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's format is unknown
+   or it has no tokenizer; PML_E_USAGE for roles in an order that the format does not
+   have.  A system message that the template itself supplies is added when messages
+   has none.  BOS comes first where the template or the tokenizer asks for it. */
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids);
 /* The same as text, for eyes. */
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
-/* True when the model carries a ChatML template or the ChatML tokens. */
+/* True when pml_chat_format knows the model's format. */
 PML_API bool pml_model_is_chat(const pml_model *m);
 
-/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+/* True for a token that ends an answer: the file's eos, eot or eom, or a control token with the text
+   of one: <|im_end|>, <|eot_id|>, <|end|>, <end_of_turn> … */
 PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
@@ -9511,15 +13324,141 @@ PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n,
 PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
                                       int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock);
 
-/* Opens a session, asks one question, closes it. */
+/* Opens a session, asks one question, closes it.  The format's own stop text (pml_chat_stop) is added
+   to those of o. */
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
 
 #ifdef PML__IMPL
 
-PML_API bool pml_model_is_chat(const pml_model *m) {
-  if (!m->tokenizer || pml_token_find(m->tokenizer, "<|im_start|>") < 0) return false;
-  return pml_token_find(m->tokenizer, "<|im_end|>") >= 0;
+/* ── Chat formats ───────────────────────────────────────────────────────────── */
+
+enum { PML__SYS_TURN, PML__SYS_FIRST, PML__SYS_LAST }; /* a turn of its own; inside the first, the last question */
+enum { PML__TRIM_SYSTEM = 1, PML__TRIM_USER = 2, PML__TRIM_ANSWER = 4, PML__TRIM_ALL = 7, PML__TRIM_JOINED = 8 };
+
+#define PML__BOS "\1" /* in a marker: the text of the tokenizer's bos and eos */
+#define PML__EOS "\2"
+
+/* @chat_formats */
+/* Markers around each role.  A template means the first format whose `has` all occur in it; a file
+   without a template, the first whose `tokens` it has as control tokens. */
+typedef struct {
+  const char *name, *has[2], *tokens[2];
+  const char *begin, *system[2], *user[2], *answer[2], *prompt;
+  int system_place, trim;
+  bool alternate;       /* user and assistant must take turns */
+  bool always_system;   /* a system turn even without a system message */
+  const char *stop;
+} pml__chat_kind;
+
+#define PML__L3_HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+
+static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
+    {.name = "phi4", .has = {"<|im_start|>", "<|im_sep|>"}, .tokens = {"<|im_start|>", "<|im_sep|>"},
+     .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"}, .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
+     .answer = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"}, .prompt = "<|im_start|>assistant<|im_sep|>"},
+    {.name = "chatml", .has = {"<|im_start|>"}, .tokens = {"<|im_start|>", "<|im_end|>"},
+     .system = {"<|im_start|>system\n", "<|im_end|>\n"}, .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+     .answer = {"<|im_start|>assistant\n", "<|im_end|>\n"}, .prompt = "<|im_start|>assistant\n"},
+    {.name = "llama3.1", .has = {"<|start_header_id|>", "Cutting Knowledge Date"}, .begin = PML__BOS,
+     .system = {PML__L3_HEAD("system") "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+                "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
+    {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
+     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+    {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+     .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
+     .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
+    {.name = "mistral-v7", .has = {"[INST]", "[SYSTEM_PROMPT] "}, .begin = PML__BOS,
+     .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS},
+     .alternate = true},
+    {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
+     .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
+     .answer = {"", PML__EOS}, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_LAST,
+     .trim = PML__TRIM_ANSWER, .alternate = true},
+    {.name = "mistral", .has = {"[INST]"}, .begin = PML__BOS, .system = {"", "\n\n"}, .user = {"[INST] ", " [/INST]"},
+     .answer = {"", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "phi4-mini", .has = {"<|end|>", "'|>' + message['content']"}, .system = {"<|system|>", "<|end|>"},
+     .user = {"<|user|>", "<|end|>"}, .answer = {"<|assistant|>", "<|end|>"}, .prompt = "<|assistant|>"},
+    {.name = "phi3", .has = {"<|assistant|>", "<|end|>"}, .tokens = {"<|user|>", "<|end|>"}, .begin = PML__BOS,
+     .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
+     .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
+     .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
+     .system_place = PML__SYS_FIRST, .trim = PML__TRIM_USER | PML__TRIM_ANSWER, .alternate = true},
+    {.name = "alpaca", .has = {"### Instruction:"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"### Instruction:\n", "\n\n"}, .answer = {"### Response:\n", PML__EOS "\n\n"},
+     .prompt = "### Response:\n", .trim = PML__TRIM_ALL, .stop = "### Instruction:"},
+    {.name = "phi2", .has = {"Instruct:", "Output:"}, .system = {"", "\n"}, .user = {"Instruct: ", "\n"},
+     .answer = {"Output: ", "\n"}, .prompt = "Output:", .trim = PML__TRIM_ALL, .stop = "\nInstruct:"}};
+/* @end */
+
+enum { PML__N_CHAT_KINDS = sizeof pml__chat_kinds / sizeof pml__chat_kinds[0] };
+
+PML_API const char *pml_chat_format_name(size_t i) {
+  return i < PML__N_CHAT_KINDS ? pml__chat_kinds[i].name : NULL;
 }
+
+PML__FN const pml__chat_kind *pml__chat_by_name(const char *name) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++)
+    if (strcmp(pml__chat_kinds[i].name, name) == 0) return &pml__chat_kinds[i];
+  return NULL;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_markers(const char *jinja) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const pml__chat_kind *k = &pml__chat_kinds[i];
+    if (strstr(jinja, k->has[0]) && (!k->has[1] || strstr(jinja, k->has[1]))) return k;
+  }
+  return NULL;
+}
+
+PML_API const char *pml_chat_format_detect(const char *jinja) {
+  const pml__chat_kind *k = pml__chat_by_markers(jinja);
+  return k ? k->name : NULL;
+}
+
+PML__FN bool pml__is_control(const pml_tokenizer *t, int32_t id) {
+  return id >= 0 && pml_tokenizer_spec_of(t)->types[id] == 3;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_tokens(const pml_model *m) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const char *const *want = pml__chat_kinds[i].tokens;
+    if (want[0] && pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[0])) &&
+        pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[1])))
+      return &pml__chat_kinds[i];
+  }
+  return strcmp(m->cfg.arch, "phi2") == 0 ? pml__chat_by_name("phi2") : NULL; /* published without a template */
+}
+
+PML__FN const pml__chat_kind *pml__chat_kind_of(const pml_model *m) {
+  if (!m->tokenizer) return NULL;
+  if (m->chat_name) return pml__chat_by_name(m->chat_name);
+  return m->chat_template ? pml__chat_by_markers(m->chat_template) : pml__chat_by_tokens(m);
+}
+
+PML_API const char *pml_chat_format(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->name : NULL;
+}
+
+PML_API const char *pml_chat_stop(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->stop : NULL;
+}
+
+PML_API bool pml_model_is_chat(const pml_model *m) { return pml__chat_kind_of(m) != NULL; }
 
 /* The system text that a ChatML template supplies when the messages have none: in
    the Jinja source it stands as  <|im_start|>system\nTEXT<|im_end|>  with a literal
@@ -9527,7 +13466,7 @@ PML_API bool pml_model_is_chat(const pml_model *m) {
 PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   static const char open[] = "<|im_start|>system\\n";
   pml_str none = {NULL, 0};
-  for (const char *p = m->chat_template; p && (p = strstr(p, open)) != NULL;) {
+  for (const char *p = m->chat_name ? NULL : m->chat_template; p && (p = strstr(p, open)) != NULL;) {
     p += sizeof open - 1;
     const char *end = strstr(p, "<|im_end|>");
     if (!end) return none;
@@ -9538,52 +13477,186 @@ PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   return none;
 }
 
+/* What a chat becomes: its text, or ids of the finished pieces and the plain text since the last
+   control token. */
 typedef struct {
   const pml_model *m;
-  pml_buf ids;   /* int32_t, or text when as_text */
+  const pml__chat_kind *kind;
+  pml_buf ids, run;
   bool as_text;
 } pml__chat_out;
 
-PML__FN pml_status pml__chat_add(pml__chat_out *o, const char *text, size_t len, unsigned flags) {
-  if (o->as_text) {
-    pml_buf_add(&o->ids, text, len);
-    return PML_OK;
-  }
-  int32_t *ids;
-  size_t n;
-  pml_status st = pml_encode(o->m->tokenizer, text, len, flags, &ids, &n);
+/* Encodes the plain text since the last control token, in one piece. */
+PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
+  int32_t *ids = NULL;
+  size_t n = 0;
+  if (o->as_text || o->run.len == 0) return PML_OK;
+  if (o->run.failed) return PML_E_MEMORY;
+  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
+  o->run.len = 0;
   return PML_OK;
 }
 
-PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *role, const char *content, size_t len) {
-  char head[64];
-  int n = snprintf(head, sizeof head, "<|im_start|>%s\n", role);
-  pml_status st = pml__chat_add(o, head, (size_t)n, PML_ENCODE_SPECIAL);
-  if (st == PML_OK) st = pml__chat_add(o, content, len, 0);
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_end|>\n", 11, PML_ENCODE_SPECIAL);
+PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
+  pml_str text = pml_token_bytes(o->m->tokenizer, id);
+  pml_status st = pml__chat_flush(o);
+  if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
+  else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
 }
 
-PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
-  if (!pml_model_is_chat(o->m))
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no ChatML tokens, so it is not a chat model we know: use plain text "
-                    "(apr run)", o->m->name);
-  pml_str system = pml__chat_default_system(o->m);
-  pml_status st = PML_OK;
-  if (system.len && (n == 0 || strcmp(messages[0].role, "system") != 0))
-    st = pml__chat_turn(o, "system", system.ptr, system.len);
-  for (int i = 0; i < n && st == PML_OK; i++) {
-    const char *role = messages[i].role;
-    if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant"))
-      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i, role);
-    st = pml__chat_turn(o, role, messages[i].content, strlen(messages[i].content));
+/* The longest control token at the beginning of text, -1 when there is none. */
+PML__FN int32_t pml__chat_control_at(const pml_tokenizer *t, const char *text, size_t *len) {
+  char name[32];
+  for (size_t n = strnlen(text, sizeof name - 1); n > 1; n--) {
+    memcpy(name, text, n);
+    name[n] = 0;
+    int32_t id = pml_token_find(t, name);
+    if (!pml__is_control(t, id)) continue;
+    *len = n;
+    return id;
   }
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_start|>assistant\n", 22, PML_ENCODE_SPECIAL);
-  if (st == PML_OK && o->ids.failed) st = PML_E_MEMORY;
+  return -1;
+}
+
+/* A marker: control tokens become ids, the rest joins the plain text.  A bos or eos that the
+   tokenizer lacks is left out. */
+PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
+  const pml_tokenizer *t = o->m->tokenizer;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  pml_status st = PML_OK;
+  for (size_t step; text && *text && st == PML_OK; text += step) {
+    step = 1;
+    int32_t id = *text == PML__BOS[0] ? spec->bos : *text == PML__EOS[0] ? spec->eos : -1;
+    if (*text > 2) id = *text == '<' || *text == '[' ? pml__chat_control_at(t, text, &step) : -1;
+    if (id >= 0) st = pml__chat_token(o, id);
+    else if (*text > 2) pml_buf_add(&o->run, text, 1);
+  }
   return st;
+}
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
+
+PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
+  pml_status st = pml__chat_marker(o, around[0]);
+  pml_buf_add(&o->run, content.ptr, content.len);
+  return st == PML_OK ? pml__chat_marker(o, around[1]) : st;
+}
+
+PML__FN pml_status pml__chat_system(pml__chat_out *o, pml_str text) {
+  bool trim = o->kind->trim & PML__TRIM_SYSTEM;
+  return pml__chat_turn(o, o->kind->system, pml__trim(text, trim, trim));
+}
+
+/* A question, with the system text inside when `system` is not empty. */
+PML__FN pml_status pml__chat_question(pml__chat_out *o, pml_str system, pml_str text) {
+  const pml__chat_kind *k = o->kind;
+  bool trim = k->trim & PML__TRIM_USER, joined = system.len && k->trim & PML__TRIM_JOINED;
+  pml_status st = pml__chat_marker(o, k->user[0]);
+  if (st == PML_OK && system.len) st = pml__chat_system(o, system);
+  text = pml__trim(text, trim && !joined, trim); /* joined: the whole is trimmed, and begins with the system text */
+  pml_buf_add(&o->run, text.ptr, text.len);
+  return st == PML_OK ? pml__chat_marker(o, k->user[1]) : st;
+}
+
+/* An answer of an earlier turn.  Templates that know thinking show only what came after it. */
+PML__FN pml_status pml__chat_earlier(pml__chat_out *o, pml_str text) {
+  static const char mark[] = "</think>";
+  if (o->m->chat_template && strstr(o->m->chat_template, mark))
+    for (const char *p = text.ptr; (p = strstr(p, mark)) != NULL;) {
+      p += sizeof mark - 1;
+      text = (pml_str){p, strlen(p)};
+      while (text.len && text.ptr[0] == '\n') text.ptr++, text.len--;
+    }
+  bool trim = o->kind->trim & PML__TRIM_ANSWER;
+  return pml__chat_turn(o, o->kind->answer, pml__trim(text, trim, trim));
+}
+
+enum { PML__ROLE_SYSTEM, PML__ROLE_USER, PML__ROLE_ANSWER };
+
+PML__FN int pml__chat_role(const char *role) {
+  static const char *const names[] = {"system", "user", "assistant"};
+  for (int r = 0; r < 3; r++)
+    if (strcmp(role, names[r]) == 0) return r;
+  return -1;
+}
+
+/* Roles exist, and come in an order that the format can say. */
+PML__FN pml_status pml__chat_check(const pml__chat_kind *k, const pml_message *messages, int n) {
+  int expect = PML__ROLE_USER;
+  for (int i = 0; i < n; i++) {
+    int role = pml__chat_role(messages[i].role);
+    if (role < 0)
+      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i,
+                      messages[i].role);
+    if (role == PML__ROLE_SYSTEM && i > 0 && k->system_place != PML__SYS_TURN)
+      return pml_fail(PML_E_USAGE, "message %d is a system message: the format '%s' has one only at the beginning", i,
+                      k->name);
+    if (role == PML__ROLE_SYSTEM || !k->alternate) continue;
+    if (role != expect)
+      return pml_fail(PML_E_USAGE, "message %d is by the %s: in the format '%s' user and assistant take turns, the "
+                      "user first", i, messages[i].role, k->name);
+    expect = role == PML__ROLE_USER ? PML__ROLE_ANSWER : PML__ROLE_USER;
+  }
+  if (k->system_place != PML__SYS_TURN && n > 0 && pml__chat_role(messages[n - 1].role) == PML__ROLE_SYSTEM)
+    return pml_fail(PML_E_USAGE, "there is only a system message: the format '%s' needs a question with it", k->name);
+  return PML_OK;
+}
+
+/* Which question carries the system text, -1: none. */
+PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *messages, int n) {
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool last = o->kind->system_place == PML__SYS_LAST;
+  if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
+  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
+    if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
+  return -1;
+}
+
+/* The template decides about bos where there is one; ids also get the one that the tokenizer asks for. */
+PML__FN pml_status pml__chat_begin(pml__chat_out *o) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(o->m->tokenizer);
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool in_turn = o->kind->user[0][0] == PML__BOS[0], bos = o->kind->begin != NULL;
+  if (bos && jinja) bos = strstr(jinja, "bos_token") || strstr(jinja, "<|begin_of_text|>");
+  if (!o->as_text && spec->add_bos) bos = true;
+  return bos && !in_turn ? pml__chat_marker(o, PML__BOS) : PML_OK;
+}
+
+PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
+  const pml__chat_kind *k = o->kind = pml__chat_kind_of(o->m);
+  if (!k && o->m->chat_name)
+    return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
+                    "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
+  if (!k)
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
+                    "text (apr run --raw)", o->m->name);
+  pml_status st = pml__chat_check(k, messages, n);
+  if (st == PML_OK) st = pml__chat_begin(o);
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  pml_str none = {"", 0}, system = given ? pml_str_of(messages[0].content) : none;
+  pml_str supplied = strcmp(k->name, "chatml") == 0 ? pml__chat_default_system(o->m) : none;
+  if (st == PML_OK && !given && (supplied.len || k->always_system)) st = pml__chat_system(o, supplied);
+  int carrier = pml__chat_carrier(o, messages, n);
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_str text = pml_str_of(messages[i].content);
+    int role = pml__chat_role(messages[i].role);
+    if (role == PML__ROLE_USER) st = pml__chat_question(o, i == carrier ? system : none, text);
+    else if (role == PML__ROLE_ANSWER) st = pml__chat_earlier(o, text);
+    else if (k->system_place == PML__SYS_TURN) st = pml__chat_system(o, text);
+  }
+  if (st == PML_OK) st = pml__chat_marker(o, k->prompt);
+  if (st == PML_OK) st = pml__chat_flush(o);
+  return st == PML_OK && (o->ids.failed || o->run.failed) ? PML_E_MEMORY : st;
 }
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
@@ -9596,14 +13669,15 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
     *ids = (int32_t *)(void *)o.ids.data;
     *n_ids = o.ids.len / sizeof(int32_t);
   } else pml_buf_free(&o.ids);
+  pml_buf_free(&o.run);
   return st;
 }
 
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out) {
   pml__chat_out o = {.m = m, .as_text = true};
   pml_status st = pml__chat_build(&o, messages, n);
-  if (st == PML_OK) pml_buf_add(out, o.ids.data, o.ids.len);
-  pml_buf_free(&o.ids);
+  if (st == PML_OK) pml_buf_add(out, o.run.data, o.run.len);
+  pml_buf_free(&o.run);
   return st;
 }
 
@@ -9697,16 +13771,19 @@ PML__FN void pml__stream_add(pml__stream *st, pml_str bytes) {
   pml__stream_out(st, st->held.len - (pending > tail ? pending : tail));
 }
 
-PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
-  if (!t) return false;
-  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
-  return token == spec->eos || token == spec->eot ||
-         (spec->types && token < spec->n_vocab && spec->types[token] == 3 &&
-          (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
-           pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) {
+  static const char *const ends[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",     "<|eom_id|>",
+                                     "<|end|>",    "<end_of_turn>", "<|end_of_text|>", "</s>"};
+  if (!m->tokenizer) return false;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(m->tokenizer);
+  if (token < 0 || token >= spec->n_vocab) return false;
+  if (token == spec->eos || token == spec->eot || token == m->eom) return true;
+  if (spec->types[token] != 3 && spec->types[token] != 4) return false;
+  pml_str text = pml_token_bytes(m->tokenizer, token);
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    if (pml_str_eq(text, ends[i])) return true;
+  return false;
 }
-
-PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
 
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
@@ -9736,7 +13813,7 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
     if (st != PML_OK) return st;
     stats->n_generated++;
     if (o->on_token && !o->on_token(o->user, token, s->logits)) out->cancelled = true;
-    bool end = !o->ignore_eos && pml__is_end(tok, token);
+    bool end = !o->ignore_eos && pml_token_is_end(s->ctx->model, token);
     if (tok && !(end && !o->show_special)) {
       const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(tok);
       bool control = spec->types && token < spec->n_vocab && spec->types[token] == 3;
@@ -9825,12 +13902,21 @@ PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n,
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o) {
   pml_message message = {"user", question};
   pml_session *s = NULL;
+  pml_generate_options own = *o;
+  const char *stop = pml_chat_stop(m), **stops = NULL;
   int32_t *ids = NULL;
   size_t n;
   pml_status st = pml_chat_encode(m, &message, 1, &ids, &n);
+  if (st == PML_OK && stop) {
+    if (!(stops = (const char **)pml_calloc((size_t)o->n_stop + 1, sizeof *stops))) st = PML_E_MEMORY;
+    for (int i = 0; stops && i < o->n_stop; i++) stops[i] = o->stop[i];
+    if (stops) stops[own.n_stop++] = stop;
+    own.stop = stops;
+  }
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
-  if (st == PML_OK) st = pml_generate(s, ids, n, o);
+  if (st == PML_OK) st = pml_generate(s, ids, n, &own);
   pml_session_close(s);
+  pml_free(stops);
   pml_free(ids);
   return st;
 }
@@ -10050,9 +14136,10 @@ PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float 
 
 PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
   if (strcmp(c->arch, "qwen2") != 0 || !c->rope_split || !c->qkv_bias || !c->tied_head ||
-      c->rope_dim != c->head_dim)
+      c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
+      c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, QKV bias, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
@@ -11825,7 +15912,7 @@ PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   unsigned char digest[32];
   pml_sha256_done(&hash, digest);
   for (int i = 0; i < 32; i++) snprintf(qa->sha256 + 2 * i, 3, "%02x", digest[i]);
-  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", folder);
+  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", where);
   for (int i = 0; i < qa->n_topics && st == PML_OK; i++)
     if (!qa->topics[i].answer || !qa->topics[i].n_taught)
       st = pml_fail(PML_E_FORMAT, "%s:%d: topic '%s' has no answer or no taught question", qa->topics[i].file,
@@ -11854,7 +15941,8 @@ PML_API int pml_content_words(const pml_qa *qa, const char *text, pml_word *word
       continue;
     }
     const char *key = w.text;
-    if (bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
+    if (qa->n_stopwords > 0 &&
+        bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
     if (len == 1 && !(w.text[0] >= '0' && w.text[0] <= '9')) continue;
     if (len >= 7 && strcmp(w.text + len - 3, "ing") == 0) w.text[len - 3] = 0;
     else if (len >= 6 && strcmp(w.text + len - 2, "ed") == 0) w.text[len - 2] = 0;
@@ -11961,7 +16049,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.7f, .window = 3, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
                    .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
@@ -12587,15 +16675,15 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
     o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1664, 512);
-    o->steps = 12000;
+    o->steps = 16000;
     o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 4, 64, 1024, 1664, 512);
-    o->steps = 7000;
+    o->steps = 12000;
     o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1664, 512);
-    o->steps = 12000;
+    o->steps = 20000;
     o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
@@ -12839,7 +16927,7 @@ PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, d
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW                      needs § 3 § 4 § 5 § 9 § 25 § 26
+   § 48  BENCHMARKS AND ARROW             needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
    A rate alone says little: 50 tokens per second is slow on one machine and
    impossible on another.  So each rate stands beside its limit, measured in the
@@ -12853,14 +16941,30 @@ PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, d
    The bandwidth is that of the model's own pages, read by all threads in the
    order the kernels read them: on virtual machines it depends on where the pages
    happen to lie.  The peak is that of fused multiply-adds in the widest register
-   this processor level has, from a loop in assembly with sixteen independent
+   this processor level has, from a loop in assembly with at least twelve independent
    accumulators: four cycles of latency on two units keep eight in flight, and a
-   compiler's own loop can be half as fast and flatter everyone.
+   compiler's own loop can be half as fast and flatter everyone.  Quantised weights
+   have a peak of their own, that of the 8-bit dot product:
+
+     vpdpbusd    64 multiply-adds in 64 bytes (AVX-512 VNNI), 32 in 32 (AVX-VNNI)
+     vpmaddubsw  with vpmaddwd and vpaddd: 32 in three instructions (AVX2)
+     smmla sdot  32 and 16 in 16 bytes (ARM i8mm, dotprod)
+     smull       with smlal2 and sadalp: 16 in three instructions (NEON alone)
+
+   Bandwidth has a level per cache.  pml_bench_bandwidth reads a set of a given size
+   again and again: while it fits the first cache it is read from there, and the curve
+   over sizes from 16 KiB to 1 GiB is a staircase with one step per cache.
+
+   And a level of kernels has a price.  pml_bench_levels runs one row through a layer
+   of 256 × 2048 weights under each level that can run here.  Before a time counts, the
+   results must agree with plain C: in strict mode bit for bit, else within
+   2·n·2^-24·Σ|w·x|, which is what two orders of adding n products may differ by.
 
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
+   Cost: a peak takes 0.1 to 0.5 s, a bandwidth about 0.1 s.
    The trap: the first pass faults the pages in, so one unmeasured pass goes first.
    And the peak loop must clear its registers: a subnormal left in one makes every
    multiply-add a hundred times slower.
@@ -12896,6 +17000,26 @@ PML_API double pml_bench_read(const void *data, size_t size);
 /* f32 operations per second of all threads: fused multiply-adds where the processor
    level has them, else separate ones. */
 PML_API double pml_bench_peak_f32(void);
+/* The same for 8-bit integers, with the best instruction that level and features allow;
+   its name goes to *how (may be NULL): "vpdpbusd zmm". */
+PML_API double pml_bench_peak_int8(const char **how);
+/* Bytes per second of n_threads threads that each read a set of their own, set_bytes long,
+   again and again for about `seconds`, the best of several rounds.  n_threads 0: all.
+   0 with pml_error when there is no memory for it. */
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds);
+enum { PML_BENCH_SETS = 9, PML_LEVEL_RUNS = 15, PML_LEVEL_OUT = 256, PML_LEVEL_IN = 2048 };
+/* The sizes of the staircase: 16 KiB, 64 KiB … 1 GiB for i = 0 … PML_BENCH_SETS - 1, or 0 where
+   n_threads such sets would take more than a quarter of the memory that is free. */
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw);
+
+typedef struct {
+  bool here;                      /* the level can run */
+  bool equal;                     /* strict mode: the bits of the scalar definition */
+  double worst;                   /* default mode: largest difference / bound; at most 1 */
+  double seconds[PML_LEVEL_RUNS]; /* one row through the layer, default mode, all threads */
+} pml_level_run;
+/* Fills run[PML_CPU_LEVELS].  Level and mode are what they were afterwards. */
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -12930,6 +17054,33 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 }
 #endif
 
+#ifdef PML__X86
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p, size_t n) {
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+  for (; n >= 256; n -= 256, p += 256) {
+    a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
+    b = _mm512_xor_si512(b, _mm512_loadu_si512(p + 64));
+    c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 128));
+    d = _mm512_xor_si512(d, _mm512_loadu_si512(p + 192));
+  }
+  a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+  __m256i x = _mm512_castsi512_si256(a);
+  return (uint64_t)_mm256_extract_epi64(x, 0) ^ (uint64_t)_mm256_extract_epi64(x, 2);
+}
+#elif defined(PML__ARM)
+PML__FN uint64_t pml__walk_neon(const unsigned char *p, size_t n) {
+  uint8x16_t a = vdupq_n_u8(0), b = a, c = a, d = a;
+  for (; n >= 64; n -= 64, p += 64) {
+    a = veorq_u8(a, vld1q_u8(p));
+    b = veorq_u8(b, vld1q_u8(p + 16));
+    c = veorq_u8(c, vld1q_u8(p + 32));
+    d = veorq_u8(d, vld1q_u8(p + 48));
+  }
+  uint64x2_t x = vreinterpretq_u64_u8(veorq_u8(veorq_u8(a, b), veorq_u8(c, d)));
+  return vgetq_lane_u64(x, 0) ^ vgetq_lane_u64(x, 1);
+}
+#endif
+
 PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   uint64_t a = 0, b = 0, x[2];
   for (; n >= 16; n -= 16, p += 16) {
@@ -12940,15 +17091,20 @@ PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   return a ^ b;
 }
 
+/* Reads n bytes with the widest loads of the level; what is returned only says that they were read. */
+PML__FN uint64_t pml__walk_best(const unsigned char *p, size_t n) {
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) return pml__walk_avx512(p, n);
+  if (pml_cpu_level() == PML_CPU_AVX2) return pml__walk_avx2(p, n);
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) return pml__walk_neon(p, n);
+#endif
+  return pml__walk_plain(p, n);
+}
+
 PML__FN void pml__walk_range(void *ctx, size_t begin, size_t end) {
   pml__walk *w = (pml__walk *)ctx;
-  uint64_t x;
-#ifdef PML__X86
-  if (pml_cpu_level() >= PML_CPU_AVX2) x = pml__walk_avx2(w->data + begin, end - begin);
-  else
-#endif
-    x = pml__walk_plain(w->data + begin, end - begin);
-  atomic_fetch_xor(&w->sink, x);
+  atomic_fetch_xor(&w->sink, pml__walk_best(w->data + begin, end - begin));
 }
 
 PML_API double pml_bench_read(const void *data, size_t size) {
@@ -12959,7 +17115,130 @@ PML_API double pml_bench_read(const void *data, size_t size) {
   return t > 0 ? (double)size / t : 0;
 }
 
+typedef struct {
+  unsigned char *data[256];  /* one set per thread */
+  size_t set, passes;
+  atomic_uint_least64_t sink;
+} pml__sets;
+
+PML__FN void pml__sets_range(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  uint64_t x = 0;
+  for (size_t i = begin; i < end; i++)
+    for (size_t pass = 0; pass < s->passes; pass++) x ^= pml__walk_best(s->data[i], s->set);
+  atomic_fetch_xor(&s->sink, x);
+}
+
+/* Each thread writes its set first: the pages then lie near it. */
+PML__FN void pml__sets_fill(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  for (size_t i = begin; i < end; i++) memset(s->data[i], 1, s->set);
+}
+
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds) {
+  pml__sets s = {.set = set_bytes / 256 * 256, .passes = 1};
+  int n = n_threads < 1 || n_threads > pml_threads() ? pml_threads() : n_threads, have = 0;
+  double best = 0, spent = 0;
+  if (s.set == 0) return pml_fail(PML_E_USAGE, "bandwidth of %zu bytes: give at least 256", set_bytes), 0.0;
+  while (have < n && (s.data[have] = (unsigned char *)pml_alloc(s.set))) have++;
+  if (have == n) pml_parallel((size_t)n, 1, pml__sets_fill, &s);
+  for (int round = 0; have == n && (round < 3 || spent < seconds); round++) {
+    double t0 = pml_time();
+    pml_parallel((size_t)n, 1, pml__sets_range, &s);
+    double t = pml_time() - t0;
+    spent += t;
+    if (t > 0) best = fmax(best, (double)n * (double)s.set * (double)s.passes / t);
+    if (t < seconds / 10) s.passes *= 4, round = 0; /* a round of a tenth of the time, or nothing counts */
+  }
+  while (have > 0) pml_free(s.data[--have]);
+  return best;
+}
+
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
+  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
+  if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  return fits ? (size_t)bytes : 0;
+}
+
+/* @levels */
+/* One row through the layer under a level; the pool's threads share its outputs. */
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x, const float *w) {
+  pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
+  pml_status st = pml_cpu_level_set(level);
+  pml_strict_set(strict);
+  return st == PML_OK ? pml_linear(y, x, 1, &m, NULL) : st;
+}
+
+/* want[OUT] is the scalar definition's result, y[OUT] another's: the largest difference as a share of its bound. */
+PML__FN double pml__level_worst(const float *y, const float *want, const float *x, const float *w) {
+  double worst = 0;
+  for (int o = 0; o < PML_LEVEL_OUT; o++) {
+    double size = 0;
+    for (int i = 0; i < PML_LEVEL_IN; i++) size += fabs((double)w[o * PML_LEVEL_IN + i] * (double)x[i]);
+    worst = fmax(worst, fabs((double)y[o] - (double)want[o]) / (2 * PML_LEVEL_IN * 0x1p-24 * size));
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
+  enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN, *y = want + 2 * OUT;
+  pml_cpu_level_t before = pml_cpu_level();
+  bool was_strict = pml_strict();
+  pml_rng rng = pml_rng_seed(seed);
+  pml_status st = w ? PML_OK : PML_E_MEMORY;
+  memset(run, 0, PML_CPU_LEVELS * sizeof *run);
+  for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++) st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    pml_cpu_level_t level = (pml_cpu_level_t)l;
+    if (!(run[l].here = pml_cpu_supports(level))) continue;
+    st = pml__level_layer(level, true, y, x, w);
+    run[l].equal = memcmp(y, want + OUT, OUT * sizeof *y) == 0;
+    if (st == PML_OK) st = pml__level_layer(level, false, y, x, w);
+    run[l].worst = pml__level_worst(y, want, x, w);
+  }
+  for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
+    for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+      double t0 = pml_time();
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++) st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      run[l].seconds[k] = (pml_time() - t0) / 20;
+    }
+  pml_cpu_level_set(before);
+  pml_strict_set(was_strict);
+  pml_free(w);
+  return st;
+}
+/* @end */
+
 enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+
+#ifdef PML__ARM
+/* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
+#define PML__PEAK_ZERO(r) "movi v" r ".16b, #0\n"
+#define PML__PEAK_ZEROS                                                                                          \
+  PML__PEAK_ZERO("0") PML__PEAK_ZERO("1") PML__PEAK_ZERO("2") PML__PEAK_ZERO("3") PML__PEAK_ZERO("4")              \
+  PML__PEAK_ZERO("5") PML__PEAK_ZERO("6") PML__PEAK_ZERO("7") PML__PEAK_ZERO("8") PML__PEAK_ZERO("9")              \
+  PML__PEAK_ZERO("10") PML__PEAK_ZERO("11") PML__PEAK_ZERO("12") PML__PEAK_ZERO("13") PML__PEAK_ZERO("14")         \
+  PML__PEAK_ZERO("15") PML__PEAK_ZERO("16") PML__PEAK_ZERO("17")
+#define PML__PEAK_END "subs %0, %0, #1\n b.ne 1b\n"
+#define PML__FMLA(r) "fmla v" r ".4s, v16.4s, v17.4s\n"
+#define PML__PEAK_FMLA \
+  PML__PEAK_ZEROS "1:\n" PML__FMLA("0") PML__FMLA("1") PML__FMLA("2") PML__FMLA("3") PML__FMLA("4") PML__FMLA("5") \
+  PML__FMLA("6") PML__FMLA("7") PML__FMLA("8") PML__FMLA("9") PML__FMLA("10") PML__FMLA("11") PML__FMLA("12") \
+  PML__FMLA("13") PML__FMLA("14") PML__FMLA("15") PML__PEAK_END
+/* smmla or sdot of v16 and v17 as its number, whose low bits are the accumulator: assemblers
+   refuse the names unless the whole file is compiled for a newer processor. */
+#define PML__INST(code, r) ".inst " code " + " r "\n"
+#define PML__PEAK_ARM_CODE(c) \
+  PML__PEAK_ZEROS "1:\n" PML__INST(c, "0") PML__INST(c, "1") PML__INST(c, "2") PML__INST(c, "3") PML__INST(c, "4") \
+  PML__INST(c, "5") PML__INST(c, "6") PML__INST(c, "7") PML__INST(c, "8") PML__INST(c, "9") PML__INST(c, "10") \
+  PML__INST(c, "11") PML__INST(c, "12") PML__INST(c, "13") PML__INST(c, "14") PML__INST(c, "15") PML__PEAK_END
+#define PML__PEAK_ARM_CLOBBERS                                                                                    \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",     \
+      "v17", "v18", "v19", "v20", "v21"
+#endif
 
 /* One thread's share: returns the operations it did. */
 PML__FN double pml__peak_work(void) {
@@ -13001,6 +17280,11 @@ PML__FN double pml__peak_work(void) {
           "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
   }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    __asm__ volatile(PML__PEAK_FMLA : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 4 * 2;
+  }
 #endif
   volatile float keep;
   float acc[16] = {0}, x = 1.0f + (float)n * 1e-30f, y = 0.5f;
@@ -13017,17 +17301,106 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-PML_API double pml_bench_peak_f32(void) {
+/* The best of five passes on all threads. */
+PML__FN double pml__peak_of(pml_range_fn fn) {
   double ops[256], best = 0;
   size_t n = (size_t)pml_threads();
   for (int pass = 0; pass < 5; pass++) {
     double total = 0, t0 = pml_time();
-    pml_parallel(n, 1, pml__peak_range, ops);
+    pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
     for (size_t i = 0; i < n; i++) total += ops[i];
     if (t > 0 && total / t > best) best = total / t;
   }
   return best;
+}
+
+PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range); }
+
+#ifdef PML__X86
+#define PML__VNNI(a) "vpdpbusd %%zmm14,%%zmm15,%%zmm" a "\n"
+/* The same on ymm registers in its VEX form, byte by byte: assemblers disagree on how to
+   ask for it.  p is 0xC2 for an accumulator below 8, else 0x42; m is 0xC6 + 8 (a mod 8). */
+#define PML__VNNI_VEX(p, m) ".byte 0xC4," p ",0x05,0x50," m "\n"
+#define PML__MADD(a, t)                                                                                          \
+  "vpmaddubsw %%ymm12,%%ymm13,%%ymm" t "\n vpmaddwd %%ymm12,%%ymm" t ",%%ymm" t "\n vpaddd %%ymm" t ",%%ymm" a   \
+  ",%%ymm" a "\n"
+#define PML__PEAK_X86(body)                                                                                      \
+  __asm__ volatile("vzeroall\n 1:\n" body "dec %0\n jnz 1b\n vzeroupper\n"                                     \
+                   : "+r"(n)                                                                                     \
+                   :                                                                                             \
+                   : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",         \
+                     "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+#endif
+
+/* One thread's share of 8-bit multiply-adds: returns the operations it did, two each. */
+PML__FN double pml__peak_int8_work(const char **how) {
+  uint64_t n = PML__PEAK_LOOPS;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512 && pml_cpu_has(PML_FEATURE_AVX512_VNNI)) {
+    *how = "vpdpbusd zmm";
+    PML__PEAK_X86(PML__VNNI("0") PML__VNNI("1") PML__VNNI("2") PML__VNNI("3") PML__VNNI("4") PML__VNNI("5") PML__VNNI("6")
+                  PML__VNNI("7") PML__VNNI("8") PML__VNNI("9") PML__VNNI("10") PML__VNNI("11"));
+    return (double)PML__PEAK_LOOPS * 12 * 64 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR && pml_cpu_has(PML_FEATURE_AVX_VNNI)) {
+    *how = "vpdpbusd ymm";
+    PML__PEAK_X86(PML__VNNI_VEX("0xC2", "0xC6") PML__VNNI_VEX("0xC2", "0xCE") PML__VNNI_VEX("0xC2", "0xD6")
+                  PML__VNNI_VEX("0xC2", "0xDE") PML__VNNI_VEX("0xC2", "0xE6") PML__VNNI_VEX("0xC2", "0xEE")
+                  PML__VNNI_VEX("0xC2", "0xF6") PML__VNNI_VEX("0xC2", "0xFE") PML__VNNI_VEX("0x42", "0xC6")
+                  PML__VNNI_VEX("0x42", "0xCE") PML__VNNI_VEX("0x42", "0xD6") PML__VNNI_VEX("0x42", "0xDE"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR) {
+    *how = "vpmaddubsw ymm";
+    PML__PEAK_X86(PML__MADD("0", "14") PML__MADD("1", "15") PML__MADD("2", "14") PML__MADD("3", "15")
+                  PML__MADD("4", "14") PML__MADD("5", "15") PML__MADD("6", "14") PML__MADD("7", "15")
+                  PML__MADD("8", "14") PML__MADD("9", "15") PML__MADD("10", "14") PML__MADD("11", "15"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_I8MM)) {
+    *how = "smmla";
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E91A600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 32 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_DOTPROD)) {
+    *how = "sdot";
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E919600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    *how = "smull";
+#define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20") PML__SMULL("3", "21")
+                     PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20") PML__SMULL("7", "21")
+                     PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20") PML__SMULL("11", "21")
+                     "subs %0, %0, #1\n b.ne 1b\n" : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
+  }
+#endif
+  *how = "plain C";
+  volatile int32_t keep = 0;
+  int32_t acc[16] = {0};
+  int8_t x[16];
+  for (int j = 0; j < 16; j++) x[j] = (int8_t)((int64_t)n % 7 + j);
+  for (uint64_t i = 0; i < n / 8; i++)
+    for (int j = 0; j < 16; j++) acc[j] = (int32_t)((uint32_t)acc[j] + (uint32_t)(x[j] * (int8_t)i));
+  for (int j = 0; j < 16; j++) keep = acc[j];
+  (void)keep;
+  return (double)(PML__PEAK_LOOPS / 8) * 16 * 2;
+}
+
+PML__FN void pml__peak_int8_range(void *ctx, size_t begin, size_t end) {
+  const char *how;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = pml__peak_int8_work(&how);
+}
+
+PML_API double pml_bench_peak_int8(const char **how) {
+  const char *name;
+  pml__peak_int8_work(&name);
+  if (how) *how = name;
+  return pml__peak_of(pml__peak_int8_range);
 }
 
 /* Reads every matrix of the model once, as a decode step does; seconds. */
@@ -13323,6 +17696,16 @@ typedef struct {
 } pml_bar_options;
 /* Horizontal bars from a common zero. */
 PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, const pml_bar_options *o);
+
+/* One amount inside another, areas to scale. */
+typedef struct {
+  const char *name, *shown;  /* "L2", its amount for people: "2 MiB" */
+  double amount;             /* > 0, at most that of the part before */
+  double value;              /* a second quantity, as a bar below; >= 0 */
+} pml_scale_part;
+/* Column k is a square for part k, with part k+1 as the coloured square in its corner, which the
+   next column shows magnified.  Below: value with its unit, and a bar on a scale common to all. */
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit);
 
 typedef struct {
   const char *const *row_names, *const *col_names; /* NULL: none */
@@ -13969,7 +18352,7 @@ PML__FN bool pml__outline_meets(const pml__item *it, pml_box b) {
     double far2 = 0; /* a text inside the circle is fine: all four corners are in it */
     for (int k = 0; k < 4; k++) {
       double dx = b.x + (k & 1) * b.w - it->xy[0], dy = b.y + (k >> 1) * b.h - it->xy[1];
-      far2 = fmax(far2, dx * dx + dy * dy);
+      if (dx * dx + dy * dy > far2) far2 = dx * dx + dy * dy;
     }
     return far2 > it->radius * it->radius;
   }
@@ -14360,6 +18743,32 @@ PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, con
 }
 
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
+
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit) {
+  if (n < 1) return;
+  double most = 0, side = fmin(b.w / n - 60, b.h - 250), spare = b.h - side - 250;
+  b.y += spare / 2;
+  for (int k = 0; k < n; k++) most = fmax(most, part[k].value);
+  for (int k = 0; k < n; k++) {
+    pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
+    char shown[48];
+    pml_number_text(shown, part[k].value, part[k].value < 10);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE, 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name, part[k].shown);
+    if (k + 1 < n) {
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge, y = sq.y + side - edge;
+      double next = pml_box_column(b, k + 1, n, 60).x;
+      pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
+      pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
+      pml_svg_rect(s, (pml_box){x, y, edge, edge}, 0, PML_TEAL, PML_NO_COLOUR, 0);
+      pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
+    }
+    double y = sq.y + side + 40;
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0, PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
+    pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
+  }
+}
 
 PML__FN void pml__bar_text(char out[96], const pml_bar *b, const pml_bar_options *o) {
   char number[48];
@@ -16080,7 +20489,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS      needs § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -16099,7 +20508,8 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
    it is also kept, and the page's "Run it" shows that text.
 
    Claims are made with pml_expect(ctx, condition, "…measured numbers…").  Exit status:
-   0 every claim held, 1 one failed or the lesson could not run, 2 bad usage.
+   0 every claim held, 1 one failed or the lesson could not run (PML_CPU asks for kernels
+   that this machine lacks, say), 2 bad usage.
 
    Times go through pml_measure.  When a page or a diagram is written, the recorded
    measurement takes the place of the fresh one (see § 50), so the files do not depend
@@ -16300,12 +20710,18 @@ PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) 
 
 /* ── Finding files, Ctrl-C ────────────────────────────────────────────────── */
 
+#if defined(PML__SIGNALS)
 static volatile sig_atomic_t pml__interrupted;
 
 PML__FN void pml__on_interrupt(int sig) {
   pml__interrupted = 1;
   signal(sig, SIG_DFL); /* a second Ctrl-C ends the program */
 }
+PML__FN void pml__catch_interrupt(void) { signal(SIGINT, pml__on_interrupt); }
+#else
+static const int pml__interrupted = 0;
+PML__FN void pml__catch_interrupt(void) {}
+#endif
 
 PML_API bool pml_cancelled(void) { return pml__interrupted != 0; }
 
@@ -17371,10 +21787,12 @@ PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
 /* ── The main function ────────────────────────────────────────────────────── */
 
 PML__FN int pml__terminal_width(void) {
-  struct winsize size;
   const char *env = getenv("COLUMNS");
   int n = env ? atoi(env) : 0;
+#if defined(TIOCGWINSZ)
+  struct winsize size;
   if (n <= 0 && ioctl(1, TIOCGWINSZ, &size) == 0) n = size.ws_col;
+#endif
   return n <= 0 ? 80 : n < 40 ? 40 : n > 120 ? 120 : n;
 }
 
@@ -17444,10 +21862,11 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
   for (int i = 1; i < argc && code == 0; i++) code = pml__parse_one(ctx, argc, argv, &i);
   if (code == 0) code = pml__ctx_settle(ctx);
   if (code == 0) {
-    signal(SIGINT, pml__on_interrupt);
+    pml__catch_interrupt();
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
-    pml_status st = pml__lesson_run(ctx);
+    pml_status st = pml_cpu_level_check(); /* a wrong PML_CPU ends here, with a sentence */
+    if (st == PML_OK) st = pml__lesson_run(ctx);
     if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
     if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
     code = pml__lesson_finish(ctx, st);

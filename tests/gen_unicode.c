@@ -1,4 +1,4 @@
-/* Writes the two tables of prodml.h § 16 from the Unicode Character Database:
+/* Writes the tables of prodml.h § 16 from the Unicode Character Database:
 
      cc -O2 tests/gen_unicode.c -o out/gen_unicode && out/gen_unicode [DIRECTORY]
 
@@ -7,8 +7,12 @@
    output between the two "generated" lines of § 16.  tests/test_unicode.c
    includes this file and compares its output with what stands there.
 
-   Each table lists the code points where a value changes: an entry is
-   code point · 4 + value, and the value holds up to the next entry. */
+   The first two tables list the code points where a value changes: an entry is
+   code point · 8 + value, and the value holds up to the next entry.  The third
+   holds ranges {first, last, step, difference to the lower-case letter}, the
+   last three what is left of a character when its accents are taken off:
+   runs {first code point, place of its value}, the values (0: nothing is left),
+   and the second character of the few that leave two. */
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,8 +21,10 @@
 enum { GEN_CODES = 0x110000 };
 
 typedef struct {
-  uint8_t class_of[GEN_CODES]; /* 0 other, 1 letter, 2 number, 3 white space */
+  uint8_t class_of[GEN_CODES]; /* 0 other, 1 letter, 2 number, 3 white space, 4 punctuation, 5 symbol, 6 mark, 7 Mn */
   uint8_t width[GEN_CODES];    /* 0, 1 or 2 columns */
+  uint32_t lower[GEN_CODES];    /* the simple lower-case mapping, 0: none */
+  uint32_t split[GEN_CODES][2]; /* the canonical decomposition of one step, 0: none */
   char version[16];            /* "15.0.0" */
 } gen_unicode;
 
@@ -61,8 +67,27 @@ static void gen_set_space(gen_unicode *u, unsigned long c) { u->class_of[c] = 3;
 static void gen_set_wide(gen_unicode *u, unsigned long c) { u->width[c] = 2; }
 static void gen_set_one(gen_unicode *u, unsigned long c) { u->width[c] = 1; }
 
-/* General categories: letters L*, numbers N*; marks that add no column Mn, Me,
-   formats Cf and controls Cc. */
+/* Field i of a line of UnicodeData.txt, from 0. */
+static const char *gen_field(const char *line, int i) {
+  for (; i > 0 && line; i--) {
+    line = strchr(line, ';');
+    if (line) line++;
+  }
+  return line ? line : "";
+}
+
+/* The lower-case letter and the decomposition, unless it is one of compatibility, "<...>". */
+static void gen_mappings(gen_unicode *u, unsigned long c, const char *line) {
+  const char *d = gen_field(line, 5);
+  char *end;
+  u->lower[c] = (uint32_t)strtoul(gen_field(line, 13), NULL, 16);
+  if (*d == '<' || *d == ';') return;
+  u->split[c][0] = (uint32_t)strtoul(d, &end, 16);
+  u->split[c][1] = (uint32_t)strtoul(end, NULL, 16);
+}
+
+/* General categories: letters L*, numbers N*, punctuation P*, symbols S*, marks M*;
+   marks that add no column Mn, Me, formats Cf and controls Cc. */
 static int gen_categories(gen_unicode *u, const char *dir) {
   char line[1024];
   FILE *f = gen_open(dir, "UnicodeData.txt");
@@ -76,9 +101,11 @@ static int gen_categories(gen_unicode *u, const char *dir) {
     int is_last = cat - name > 7 && strncmp(cat - 7, ", Last>", 7) == 0;
     if (!is_last) first = c;
     if (is_first) continue;
+    if (!is_last) gen_mappings(u, c, line);
     for (unsigned long i = first; i <= c; i++) {
-      if (cat[1] == 'L') u->class_of[i] = 1;
-      if (cat[1] == 'N') u->class_of[i] = 2;
+      static const char major[] = "CLNZPSM";
+      const char *at = strchr(major, cat[1]);
+      u->class_of[i] = (uint8_t)(!strncmp(cat + 1, "Mn", 2) ? 7 : at && *at != 'Z' ? at - major : 0);
       if (!strncmp(cat + 1, "Mn", 2) || !strncmp(cat + 1, "Me", 2) || !strncmp(cat + 1, "Cf", 2) ||
           !strncmp(cat + 1, "Cc", 2))
         u->width[i] = 0;
@@ -127,7 +154,7 @@ static void gen_table(gen_out *o, const char *name, const uint8_t *value) {
   gen_puts(o, item);
   for (uint32_t c = 0; c < GEN_CODES; c++) {
     if (c && value[c] == value[c - 1]) continue;
-    int n = snprintf(item, sizeof item, "%s0x%X,", column ? "" : "  ", (unsigned)(c * 4 + value[c]));
+    int n = snprintf(item, sizeof item, "%s0x%X,", column ? "" : "  ", (unsigned)(c * 8 + value[c]));
     gen_puts(o, item);
     column += (size_t)n;
     if (column > 101) {
@@ -138,13 +165,93 @@ static void gen_table(gen_out *o, const char *name, const uint8_t *value) {
   gen_puts(o, column ? "\n};\n" : "};\n");
 }
 
-/* The text of both tables, to be freed; NULL when the files are not there. */
+/* A list of numbers, lines of at most 110 columns. */
+static void gen_item(gen_out *o, size_t *column, const char *item) {
+  if (*column + strlen(item) > 108) {
+    gen_puts(o, "\n");
+    *column = 0;
+  }
+  if (*column == 0) {
+    gen_puts(o, "  ");
+    *column = 2;
+  }
+  gen_puts(o, item);
+  *column += strlen(item);
+}
+
+/* Ranges of letters with the same distance to their lower case, every one or every second. */
+static void gen_lower(gen_out *o, const gen_unicode *u) {
+  char item[96];
+  size_t column = 0;
+  gen_puts(o, "static const int32_t pml__lower_table[][4] PML__UNUSED = {\n");
+  for (uint32_t c = 0; c < GEN_CODES; c++) {
+    if (!u->lower[c]) continue;
+    uint32_t first = c, step = u->lower[c + 1] && u->lower[c + 1] - c - 1 == u->lower[c] - c ? 1 : 2;
+    while (c + step < GEN_CODES && u->lower[c + step] && u->lower[c + step] - step - c == u->lower[first] - first &&
+           (step == 1 || !u->lower[c + 1]))
+      c += step;
+    snprintf(item, sizeof item, "{0x%X,0x%X,%d,%d},", (unsigned)first, (unsigned)c, (int)step,
+             (int)(u->lower[first] - first));
+    gen_item(o, &column, item);
+  }
+  gen_puts(o, "\n};\n");
+}
+
+/* The full decomposition of c without non-spacing marks, Mn: out has room for 8. */
+static int gen_parts(const gen_unicode *u, uint32_t c, uint32_t *out) {
+  if (u->split[c][0]) {
+    int n = gen_parts(u, u->split[c][0], out);
+    return n + (u->split[c][1] ? gen_parts(u, u->split[c][1], out + n) : 0);
+  }
+  *out = c;
+  return u->class_of[c] != 7;
+}
+
+/* The tables hold two: nine musical notes of three parts stay whole. */
+static int gen_base(const gen_unicode *u, uint32_t c, uint32_t *out) {
+  int n = gen_parts(u, c, out);
+  if (n <= 2) return n;
+  out[0] = c;
+  return 1;
+}
+
+static void gen_bases(gen_out *o, const gen_unicode *u) {
+  static const char *const head[] = {"static const uint32_t pml__base_run[][2] PML__UNUSED = {\n",
+                                     "static const uint32_t pml__base_value[] PML__UNUSED = {\n",
+                                     "static const uint32_t pml__base_second[][2] PML__UNUSED = {\n"};
+  for (int part = 0; part < 3; part++) {
+    char item[96];
+    size_t column = 0;
+    unsigned index = 0;
+    gen_puts(o, head[part]);
+    for (uint32_t c = 1; c < GEN_CODES; c++) {
+      uint32_t base[8];
+      if (!u->split[c][0]) continue;
+      int n = gen_base(u, c, base);
+      item[0] = 0;
+      if (part == 0 && !u->split[c - 1][0]) snprintf(item, sizeof item, "{0x%X,%u},", (unsigned)c, index);
+      if (part == 1) snprintf(item, sizeof item, "0x%X,", n ? (unsigned)base[0] : 0);
+      if (part == 2 && n == 2) snprintf(item, sizeof item, "{0x%X,0x%X},", (unsigned)c, (unsigned)base[1]);
+      if (item[0]) gen_item(o, &column, item);
+      index++;
+    }
+    if (part == 0) {
+      snprintf(item, sizeof item, "{0x%X,%u},", GEN_CODES, index);
+      gen_item(o, &column, item);
+    }
+    gen_puts(o, "\n};\n");
+  }
+}
+
+/* The text of all tables, to be freed; NULL when the files are not there. */
 static char *gen_tables(const char *dir, char version[16]) {
   gen_unicode *u = malloc(sizeof *u);
   gen_out o = {0};
   if (u && gen_load(u, dir)) {
     gen_table(&o, "pml__class_table", u->class_of);
     gen_table(&o, "pml__width_table", u->width);
+    gen_lower(&o, u);
+    gen_bases(&o, u);
     memcpy(version, u->version, 16);
   }
   free(u);

@@ -37,7 +37,7 @@ static void test_split(void) {
       "\xE4\xBD\xA0\xE5\xA5\xBD|\xEF\xBC\x8C|\xE4\xB8\x96", "x|\xC2\xB2\xE2\x85\xA7|y", "a|\xC2\xA0|b",
       "a|\xC2\xA0\xE3\x80\x80|\xE2\x80\x83|b", "a| \xFF\xFE|b", "\xC3(|a", "e|\xCC\x81!", "...'|s", "don|'t|'t|''"};
   static const char *const qwen2[] = {
-      "", "I|'m| |4|2", "Hello| world", "IT|'S| they|'RE| we|'vE|l", "'\xC5\xBF|o", "1|2|3|a", " |1| ", " | |1", "a|.b|(c|)",
+      "", "I|'m| |4|2", "Hello| world", "IT|'S| they|'RE| we|'vE|l", "'\xC5\xBFo", "1|2|3|a", " |1| ", " | |1", "a|.b|(c|)",
       "x|=|1|;\n\n|y", "\n|a", "a|  \n \n| | b", "a|\n|\tb", "\tb|\t|1", "a|  \r\n", "a|   ", " ,|a", " ,\r\n|a",
       "\xC2\xA0" "a", "a|\xC2\xA0|1", "\r|a", "_a|__|b", "...\n|a", " '|s", "'s|\xC3\xA9", "\xFF" "a|\xFF\xFF|a",
       "a|\xE3\x80\x80\n|\xE3\x80\x80" "b", " |  "};
@@ -173,7 +173,7 @@ static void test_special(void) {
   check_ids(t, "<tool><tool><tool>", 18, 0, "260 259");
   check_ids(t, "<tool><|im_start|>", 18, PML_ENCODE_SPECIAL | PML_ENCODE_BOS, "256 259 256");
   check_ids(t, "", 0, PML_ENCODE_BOS, "256");
-  check_ids(t, "<unk>", 5, PML_ENCODE_SPECIAL, "60 117 110 107 62");
+  check_ids(t, "<unk>", 5, PML_ENCODE_SPECIAL, "262");
   int32_t ids[] = {256, 'a', 257, 259, 261, 262, 'b'}, bad[] = {'a', 263}, worse[] = {-1};
   check_decode(t, ids, 7, 0, "a<tool>b");
   check_decode(t, ids, 7, PML_ENCODE_SPECIAL, "<|im_start|>a<|im_end|><tool>[unused261]<unk>b");
@@ -203,16 +203,16 @@ static void test_refused(void) {
   check_refused(&s.spec, PML_E_USAGE, "at least one token");
   s.spec.n_vocab = -5;
   check_refused(&s.spec, PML_E_USAGE, "at least one token");
-  s.spec.n_vocab = 255;
-  check_refused(&s.spec, PML_E_FORMAT, "byte 0xFF");
+  s.spec.n_vocab = 240;
+  check_refused(&s.spec, PML_E_FORMAT, "byte 0xF0");
   small_init(&s), s.spec.bos = 256;
   check_refused(&s.spec, PML_E_USAGE, "bos");
   small_init(&s), s.spec.pad = -2;
   check_refused(&s.spec, PML_E_USAGE, "pad");
   small_init(&s), s.spec.add_bos = true;
   check_refused(&s.spec, PML_E_USAGE, "add_bos");
-  small_init(&s), s.spec.pre = (pml_pre)7;
-  check_refused(&s.spec, PML_E_USAGE, "pre-tokenizer 7");
+  small_init(&s), s.spec.pre = PML_PRE_COUNT;
+  check_refused(&s.spec, PML_E_USAGE, "pre-tokenizer 30");
   small_init(&s), small_add(&s, "a", 1);
   check_refused(&s.spec, PML_E_FORMAT, "token 256 'a' is the same as token 97");
   small_init(&s), small_add(&s, "a", 3);
@@ -502,7 +502,7 @@ static void test_train_options(void) {
   o.eot = "<|none|>";
   CHECK(pml_bpe_train(&a, docs, 3, &o) == PML_E_USAGE && strstr(pml_error(), "<|none|>"));
   o.eot = NULL;
-  o.pre = (pml_pre)9;
+  o.pre = PML_PRE_FALCON;
   CHECK(pml_bpe_train(&a, docs, 3, &o) == PML_E_USAGE);
   o.pre = PML_PRE_GPT2;
   static const char *const twice[] = {"<|x|>", "<|x|>"}, *const empty[] = {"<|x|>", ""};
