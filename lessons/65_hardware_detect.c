@@ -31,8 +31,10 @@ static pml_status choose(void) {
   return st;
 }
 
-static void detect(pml_ctx *ctx) {
+static pml_status detect(pml_ctx *ctx) {
   pml_buf text = {0};
+  pml_status st = choose();
+  if (st != PML_OK) return st;
   pml_hardware_detect(&hw, NULL);
   pml_hardware_text(&text, &hw);
   pml_heading(ctx, "The machine");
@@ -44,6 +46,7 @@ static void detect(pml_ctx *ctx) {
   pml_expect(ctx, !(hw.features & hw.blocked), "no feature is both usable and withheld by the operating system");
   pml_expect(ctx, hw.threads == sysconf(_SC_NPROCESSORS_ONLN) && hw.ram == pml_ram_bytes(),
              "threads and memory agree with what sysconf says");
+  return PML_OK;
 }
 
 static pml_status levels(pml_ctx *ctx) {
@@ -79,7 +82,7 @@ static const char *label(int i, bool all) {
   return text;
 }
 
-static void memories(pml_ctx *ctx) {
+static pml_status memories(pml_ctx *ctx) {
   double kib[NEAR] = {0, 0, 0, (double)hw.ram / 1024}, x[3];
   for (int i = hw.n_caches - 1; i >= 0; i--)
     if (hw.cache[i].type != 'i' && hw.cache[i].level < NEAR)
@@ -98,9 +101,10 @@ static void memories(pml_ctx *ctx) {
     }
   }
   pml_progress(ctx, 0, 0, "");
+  return PML_OK;
 }
 
-static void peaks(pml_ctx *ctx) {
+static pml_status peaks(pml_ctx *ctx) {
   const char *how = "";
   double f32 = pml_measures(ctx) ? pml_bench_peak_f32() / 1e9 : 0;
   double int8 = pml_measures(ctx) ? pml_bench_peak_int8(&how) / 1e9 : 0;
@@ -108,11 +112,12 @@ static void peaks(pml_ctx *ctx) {
   pml_number f = pml_measure(ctx, "f32 peak", "GFLOP/s", &f32, 1);
   pml_number i = pml_measure(ctx, "8-bit peak", "GOP/s", &int8, 1);
   if (*how) pml_say(ctx, "  8 bits by %s", how);
-  if (!f.n || !r.n) return;
+  if (!f.n || !r.n) return PML_OK;
   double first = r.read[0][0].median, far = r.read[0][r.n - 1].median, bytes = r.read[1][r.n - 1].median;
   pml_expect(ctx, first > far, "one thread reads the smallest set %.0f times as fast as the largest", first / far);
   pml_expect(ctx, f.median > bytes, "per byte from memory there is time for %.0f operations in f32, %.0f on 8 bits",
              f.median / bytes, i.median / bytes);
+  return PML_OK;
 }
 
 /* A token needs each weight once, so tokens per second cannot pass bandwidth / bytes. */
@@ -134,15 +139,6 @@ static pml_status models(pml_ctx *ctx) {
     else pml_say(ctx, "  %s  %5.1f GB: does not fit with a fifth for the cache of keys and values", m[i].name, gb);
   }
   return PML_OK;
-}
-
-static pml_status run(pml_ctx *ctx) {
-  pml_status st = choose();
-  if (st != PML_OK) return st;
-  detect(ctx);
-  st = levels(ctx);
-  if (st == PML_OK) memories(ctx), peaks(ctx), st = models(ctx);
-  return st;
 }
 
 static pml_status draw(pml_ctx *ctx, pml_svg *s) {
@@ -187,51 +183,52 @@ static pml_status draw_scale(pml_ctx *ctx, pml_svg *s) {
   return PML_OK;
 }
 
-static pml_status page(pml_ctx *ctx, pml_page *p) {
-  static const char *const can[] = {
-      "say which three parties must agree before an instruction is used, and check each;",
-      "find out how many cores and how much memory a process may really use, in a container too;",
-      "read a staircase of bandwidths, and bound the tokens per second of a model on a machine."};
-  static const char *const asked[][2] = {
-      {"CPUID announces AVX-512. Why may a program still not use it?",
-       "The operating system must save the 512-bit registers when it switches threads. XCR0, read by XGETBV, says "
-       "whether it does. Without that, the registers of two programs would be mixed, at a random moment."},
-      {"A container reports 64 cores and has a quota of 2. How many threads should a matrix product use?",
-       "Two. 64 threads would use up the time of the period in a thirty-second of it and then all stand still. The "
-       "quota is in the cgroup's files and in those of every directory above; the affinity mask does not show it."},
-      {"Why does the fastest arithmetic not give the fastest token?",
-       "Decoding reads every weight once per token. Per byte that arrives from memory there is time for many "
-       "operations, so memory is the limit: bandwidth divided by the bytes of the weights. A prompt is another case: "
-       "each weight is used for many tokens, and then arithmetic counts."},
-      {"The L3 cache of a virtual machine is 260 MiB. Is all of it ours?",
-       "No. The hypervisor shows the host's processor. Guests share its cache, and a part may not be given to us at "
-       "all. The staircase shows where the speed really falls."}};
-  (void)ctx;
-  for (int i = 0; i < 3; i++) pml_page_item(p, PML_PAGE_CAN, "%s", can[i]);
-  pml_page_quote(p, "detect"), pml_page_quote(p, "xcr0"), pml_page_quote(p, "cgroup"), pml_page_quote(p, "levels");
-  pml_page_text(p, PML_PAGE_BREAK, "Run `PML_CPU=scalar` before any program of the course: it gets slower and says the "
-                "same. `PML_CPU=avx512,-vnni` takes one instruction away. Ask for what is not there (`PML_CPU=neon` on "
-                "x86-64, `PML_CPU=avx2` on ARM64) and the program refuses, with status 1 and a sentence.");
-  pml_page_text(p, PML_PAGE_BREAK, "In `pml__features` (§ 4), leave out the comparison with `xcr0`. Nothing changes "
-                "where the kernel saves every register, and that is the danger; `tests/test_hardware.c` holds the "
-                "record of a machine whose kernel does not, and fails.");
-  for (int i = 0; i < 4; i++) pml_page_question(p, asked[i][0], asked[i][1]);
-  return PML_OK;
-}
-
 static pml_status bench(pml_ctx *ctx) {
   (void)ctx;
   pml_hardware_detect(&hw, NULL);
   return PML_OK;
 }
 
-static const pml_flag flags[] = {
-    {"cpu", "mask the kernels: x86-avx2, x86-avx512, arm-neon, scalar", PML_FLAG_STRING, &cpu},
-    {"gpu", "as if: none, nvidia-rtx30, -rtx40, -a100, -h100, -h200", PML_FLAG_STRING, &gpu},
-    {"ram", "as if there were so many GB", PML_FLAG_FLOAT, &ram},
-    {"require-simd", "refuse to run on scalar kernels", PML_FLAG_BOOL, &require_simd}};
-static const pml_lesson lesson = {.number = "65", .name = "hardware_detect", .title = "What the machine can do",
-  .file = __FILE__, .summary = "Processor, operating system and user must agree before an instruction is used. Then "
-  "measure: the data sheet knows neither the container nor the neighbours.", .sections = {4, 48}, .flags = flags,
-  .n_flags = 4, .run = run, .draw = draw, .page = page, .bench = bench, .pictures = {{"scale", draw_scale}}};
+static const pml_lesson lesson = {
+  .number = "65", .name = "hardware_detect", .title = "What the machine can do", .file = __FILE__, .sections = {4, 48},
+  .summary = "Processor, operating system and user must agree before an instruction is used. Then measure: the data "
+"sheet knows neither the container nor the neighbours.",
+  .flags = {{"cpu", "mask the kernels: x86-avx2, x86-avx512, arm-neon, scalar", PML_FLAG_STRING, &cpu},
+            {"gpu", "as if: none, nvidia-rtx30, -rtx40, -a100, -h100, -h200", PML_FLAG_STRING, &gpu},
+            {"ram", "as if there were so many GB", PML_FLAG_FLOAT, &ram},
+            {"require-simd", "refuse to run on scalar kernels", PML_FLAG_BOOL, &require_simd}},
+  .run = {detect, levels, memories, peaks, models}, .draw = draw, .bench = bench, .pictures = {{"scale", draw_scale}}};
 int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }
+
+/* @page
+## What you will be able to do
+- say which three parties must agree before an instruction is used, and check each;
+- find out how many cores and how much memory a process may really use, in a container too;
+- read a staircase of bandwidths, and bound the tokens per second of a model on a machine.
+## The mechanism
+@quote detect
+@quote xcr0
+@quote cgroup
+@quote levels
+## Break it
+Run `PML_CPU=scalar` before any program of the course: it gets slower and says the same. `PML_CPU=avx512,-vnni` takes
+one instruction away. Ask for what is not there (`PML_CPU=neon` on x86-64, `PML_CPU=avx2` on ARM64) and the program
+refuses, with status 1 and a sentence.
+
+In `pml__features` (§ 4), leave out the comparison with `xcr0`. Nothing changes where the kernel saves every register,
+and that is the danger; `tests/test_hardware.c` holds the record of a machine whose kernel does not, and fails.
+## Check yourself
+### CPUID announces AVX-512. Why may a program still not use it?
+The operating system must save the 512-bit registers when it switches threads. XCR0, read by XGETBV, says whether it
+does. Without that, the registers of two programs would be mixed, at a random moment.
+### A container reports 64 cores and has a quota of 2. How many threads should a matrix product use?
+Two. 64 threads would use up the time of the period in a thirty-second of it and then all stand still. The quota is in
+the cgroup's files and in those of every directory above; the affinity mask does not show it.
+### Why does the fastest arithmetic not give the fastest token?
+Decoding reads every weight once per token. Per byte that arrives from memory there is time for many operations, so
+memory is the limit: bandwidth divided by the bytes of the weights. A prompt is another case: each weight is used for
+many tokens, and then arithmetic counts.
+### The L3 cache of a virtual machine is 260 MiB. Is all of it ours?
+No. The hypervisor shows the host's processor. Guests share its cache, and a part may not be given to us at all. The
+staircase shows where the speed really falls.
+*/
