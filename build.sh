@@ -138,6 +138,7 @@ cat << EOF
 
 All done in $SECONDS s.  Look at
   $OUT/book/index.html       the course as a book (EPUB and PDF beside it)
+  $OUT/book/prodml.h.html    the header as a linked text
   notes/README.md           the reading pages
   $OUT/apr --help            the command line: run, chat, inspect, bench …
   make help                 everything else

@@ -11350,6 +11350,9 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path) 
    positions per sequence are wasted.  A contiguous cache is the same thing with
    one block of the full length.
 
+   A model with a sliding window (§ 14) reads only the last w positions, but all stay
+   here: a turn of the chat may be taken back, and then the window moves back too.
+
    The trap: rows beyond n_tokens hold whatever was there before.  They are never
    read, because attention is told how many positions are visible; truncating a
    sequence therefore only moves a number.
@@ -11807,8 +11810,8 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
   int value_dim;
   pml_status st;
   if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
-    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head is",
-                    pml_gguf_path(g), c->d_model, c->n_heads, name);
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head "
+                    "is", pml_gguf_path(g), c->d_model, c->n_heads, name);
   if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
       (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
       (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
@@ -12505,8 +12508,8 @@ PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   pml_status st;
   uint64_t t0 = pml_trace_begin();
   if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
-  st = c->gelu ? pml_linear(s->gate, s->n, T, &l->w_up, l->b_up) : pml_linear(s->gate, s->n, T, &l->w_gate, l->b_gate);
-  if (st != PML_OK) return st;
+  const pml_mat *first = c->gelu ? &l->w_up : &l->w_gate;
+  if ((st = pml_linear(s->gate, s->n, T, first, c->gelu ? l->b_up : l->b_gate)) != PML_OK) return st;
   pml_trace_end(t0, "gate", layer, s->gate, inside);
   if (c->gelu) pml_gelu(s->gate, s->gate, inside);
   else {
@@ -13299,8 +13302,9 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
      .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
     {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
-     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
-     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
     {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
      .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
      .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
@@ -13310,8 +13314,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
     {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
      .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
      .answer = {"", PML__EOS}, .alternate = true},
-    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
-     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
     {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
      .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
     {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
@@ -13325,7 +13329,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
      .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
     {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
-     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"},
+     .prompt = "<|assistant|>\n"},
     {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
      .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
      .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
@@ -13417,8 +13422,16 @@ typedef struct {
   const pml_model *m;
   const pml__chat_kind *kind;
   pml_buf ids, run;
+  int32_t last; /* the control token before the run, -1: none */
   bool as_text;
 } pml__chat_out;
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
 
 /* Encodes the plain text since the last control token, in one piece. */
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
@@ -13426,7 +13439,9 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   size_t n = 0;
   if (o->as_text || o->run.len == 0) return PML_OK;
   if (o->run.failed) return PML_E_MEMORY;
-  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
+  bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
+  pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
+  pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
@@ -13437,6 +13452,7 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
 PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
   pml_str text = pml_token_bytes(o->m->tokenizer, id);
   pml_status st = pml__chat_flush(o);
+  o->last = id;
   if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
   else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
@@ -13470,13 +13486,6 @@ PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
     else if (*text > 2) pml_buf_add(&o->run, text, 1);
   }
   return st;
-}
-
-PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
-  static const char blank[] = " \t\n\r\v\f";
-  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
-  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
-  return s;
 }
 
 PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
@@ -13550,7 +13559,8 @@ PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *message
   const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
   bool last = o->kind->system_place == PML__SYS_LAST;
   if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
-  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  if (o->kind->system_place == PML__SYS_TURN || !given) return -1;
   for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
     if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
   return -1;
@@ -13572,8 +13582,8 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
     return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
                     "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
   if (!k)
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
-                    "text (apr run --raw)", o->m->name);
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use "
+                    "plain text (apr run --raw)", o->m->name);
   pml_status st = pml__chat_check(k, messages, n);
   if (st == PML_OK) st = pml__chat_begin(o);
   bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
@@ -13595,7 +13605,7 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids) {
-  pml__chat_out o = {.m = m};
+  pml__chat_out o = {.m = m, .last = -1};
   pml_status st = pml__chat_build(&o, messages, n);
   *ids = NULL;
   *n_ids = 0;
@@ -14069,7 +14079,8 @@ PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
       c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
       c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other "
+                    "options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
