@@ -1273,8 +1273,8 @@ PML__FN bool pml__list_has(const char *list, const char *word) {
   size_t n = strlen(word);
   for (const char *s = list;;) {
     if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
-    s = strchr(s, ',');
-    if (!s++) return false;
+    if (!(s = strchr(s, ','))) return false;
+    s++;
   }
 }
 
