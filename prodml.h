@@ -50,8 +50,10 @@
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
        CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
-     The core needs libc, libm and pthread.  Linux and macOS, gcc >= 11,
-     clang >= 14.  From C++ only the declarations are visible.
+     The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
+     ARM64, gcc >= 11, clang >= 14.  From C++ only the declarations are visible.
+     WebAssembly: clang --target=wasm32-wasi -msimd128, one thread, files are
+     read instead of mapped; link with a stack of 1 MB (-Wl,-z,stack-size=…).
 
    CONTENTS
      PART I   GROUND
@@ -1271,8 +1273,8 @@ PML__FN bool pml__list_has(const char *list, const char *word) {
   size_t n = strlen(word);
   for (const char *s = list;;) {
     if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
-    s = strchr(s, ',');
-    if (!s++) return false;
+    if (!(s = strchr(s, ','))) return false;
+    s++;
   }
 }
 

@@ -49,8 +49,8 @@ for v in scalar simd128; do
     try strict-hashes-$v hashes hash-$v.wasm
   try header-$v "$CLANG" "${flags[@]}" "${WARN[@]}" -c tests/prodml_impl.c -o "$DIR/impl-$v.o" || continue
   for t in kernels gemm attention numbers; do
-    try test_$t-$v "$CLANG" "${flags[@]}" "${WARN[@]}" "tests/test_$t.c" "$DIR/impl-$v.o" -o "$DIR/$t-$v.wasm" "$LINK" &&
-      try test_$t-$v-$CASES-cases wasm "$DIR/$t-$v.wasm" "$CASES"
+    try "test_$t-$v" "$CLANG" "${flags[@]}" "${WARN[@]}" "tests/test_$t.c" "$DIR/impl-$v.o" -o "$DIR/$t-$v.wasm" "$LINK" &&
+      try "test_$t-$v-$CASES-cases" wasm "$DIR/$t-$v.wasm" "$CASES"
   done
 done
 exit $failed
