@@ -873,6 +873,8 @@ typedef struct {
    is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
    up to a second where there is one. */
 PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Bytes of the data or unified cache of that level next to a core, 0: there is none. */
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level);
 /* Appends some twenty lines for people, or one JSON object. */
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
@@ -1781,6 +1783,12 @@ PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s)
   hw->usable = pml__cpu_usable_count(hw->allowed, hw->quota);
   if (s) snprintf(hw->gpu_state, sizeof hw->gpu_state, "not asked");
   else pml__gpus(hw);
+}
+
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level) {
+  for (int i = 0; i < hw->n_caches; i++)
+    if (hw->cache[i].level == level && hw->cache[i].type != 'i') return hw->cache[i].bytes;
+  return 0;
 }
 
 PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
@@ -20539,7 +20547,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 48 – § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -20751,6 +20759,10 @@ PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, 
 /* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
+
+/* The staircase of § 48, in GB/s: read[0] by one thread, read[1] by all, at x = 0, 1 … for sets of
+   16 KiB, 64 KiB … as far as memory (or the record) goes. */
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_curve read[2]);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -21355,6 +21367,25 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   ctx->machine_said = true;
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
+}
+
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_curve read[2]) {
+  static const char *const who[] = {"one thread", "all threads"};
+  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++) {
+    size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
+    char size[32], name[48];
+    double gb_s[3];
+    pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+    for (int all = 0; all < 2; all++) {
+      snprintf(name, sizeof name, "%s, %s", size, who[all]);
+      if (pml_measures(ctx) ? !bytes : !ctx->recorded || !pml_record_find(&ctx->old, name)) return;
+      pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
+      for (size_t k = 0; k < n && pml_measures(ctx); k++) gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+      pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
+      pml_curve_number(&read[all], i, &y);
+    }
+  }
+  pml_progress(ctx, 0, 0, "");
 }
 
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
