@@ -50,8 +50,10 @@
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
        CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
-     The core needs libc, libm and pthread.  Linux and macOS, gcc >= 11,
-     clang >= 14.  From C++ only the declarations are visible.
+     The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
+     ARM64, gcc >= 11, clang >= 14.  From C++ only the declarations are visible.
+     WebAssembly: clang --target=wasm32-wasi -msimd128, one thread, files are
+     read instead of mapped; link with a stack of 1 MB (-Wl,-z,stack-size=…).
 
    CONTENTS
      PART I   GROUND
@@ -2976,7 +2978,9 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
    The other trap: a compiler may fuse a·b + c into one rounding where the
    machine can.  The pragma at the head of the implementation forbids it; the
    test hashes a million results and holds one constant for every compiler,
-   optimisation level and machine.
+   optimisation level and machine: x86-64, ARM64 (tests/test_arm64.sh) and
+   WebAssembly (tests/test_wasm.sh), where 20 training steps and a model's logits
+   also give the committed SHA-256.
    Source: Muller et al. 2018, Handbook of Floating-Point Arithmetic; Cody and
    Waite 1980, Software Manual for the Elementary Functions.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -3582,10 +3586,10 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
    A transformer is a few operations repeated: a dot product, and some arithmetic
-   on each element.  This chapter has each of them twice or three times: once as a
-   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
-   floats.  A table per processor level holds the versions; the caller never sees
-   which one ran, because all give the same bits.
+   on each element.  This chapter has each of them several times: once as a
+   definition in plain C, and again for registers of 4 (NEON, WASM SIMD128), 8
+   (AVX2) and 16 floats (AVX-512).  A table per processor level holds the versions;
+   the caller never sees which one ran, because all give the same bits.
 
    How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
    1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
@@ -3595,15 +3599,32 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
      lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
 
-   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
-   What is missing at the end of a row counts as 0·0.
+   AVX-512 keeps the lanes in one register, AVX2 in two, NEON and SIMD128 in four,
+   plain C in an array.  What is missing at the end of a row counts as 0·0.
 
    Strict and default differ in one place: how a product joins its lane.
      strict    lane = round(lane + round(a·b))    the same on every processor
      default   lane = round(lane + a·b)           fused, one instruction instead of two
-   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
-   two roundings, since a fused multiply-add without the instruction costs twenty
-   times as much.  All else (norms, softmax, activations) has one definition.
+   Default is for AVX2, AVX-512 and NEON, which agree with each other; plain C stays
+   with two roundings, since a fused multiply-add without the instruction costs
+   twenty times as much, and WASM has no such instruction.  All else (norms, softmax,
+   activations) has one definition.
+
+   The registers.
+     x86-64   AVX2      16 of 8 floats    F16C converts f16
+              AVX-512   32 of 16          a mask reads a row's end, scalef is 2^n
+     ARM64    NEON      32 of 4           every ARM64 has it; converts f16 itself
+     WASM     SIMD128   4 floats          f16 by shifts and one multiplication
+   NEON and SIMD128 are one source: compilers let +, · and < work on a vector type
+   and find the instruction.  A dot product alone keeps four sums in flight on NEON
+   and one on AVX-512, where a core wants eight or more to be busy: that is the price
+   of the fixed lanes, and why matrices are read several rows at a time.
+   Not worth it here.  SVE: its registers are 128 or 256 bits on today's cores, and
+   sixteen lanes gain nothing from a width that is known only when the program runs.
+   The bf16 instructions: AVX-512's conversion takes a subnormal for 0 and the dot
+   products of both architectures add with a rounding of their own; a shift and an
+   addition of integers are exact.  WASM's relaxed SIMD: whether its multiply-add is
+   fused is left to the browser.
 
    Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
      One row (decoding): every weight is read once and used once: 2·o·i bytes of
@@ -4572,7 +4593,8 @@ PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
 }
 
 /* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
-   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+   place and multiplied by 2^112, are the number, subnormals too; infinity and NaN become 65536 and more, and get their
+   exponent, NaN also the bit that makes it quiet. */
 /* @f16_4 */
 PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F32) return pml__load4((const float *)p);
@@ -4581,12 +4603,11 @@ PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
   return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
 #else
-  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p);
   if (type == PML_BF16) return (pml__f4)(h << 16);
-  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
-  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
-  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
-  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+  pml__f4 f = (pml__f4)((h & 0x7FFF) << 13) * 0x1p112f;
+  pml__u4 other = (pml__u4)(f >= 65536.0f) & 0x7F800000, quiet = (pml__u4)(f > 65536.0f) & 0x400000;
+  return (pml__f4)((pml__u4)f | other | quiet | (h & 0x8000) << 16);
 #endif
 }
 /* @end */
@@ -5285,8 +5306,11 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
-   into 4-wide vectors, has 4 × 8.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  NEON has 32 of 4: 8 × 12, 24
+   registers of sums; a multiply-add takes one factor from a lane of a register, so
+   5 loads serve 24 of them.  WASM does not know how many registers the machine under
+   it has: 4 × 8 in 8 registers leaves room on 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8 as well.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -5300,13 +5324,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
        pack the panel of B                                         (in parallel)
        for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
 
-   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
-   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
-   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 = NEON bit
+   for bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; all levels of all machines bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere it is a function call per product, so there the scalar
-   default equals strict.
+   ARM64); elsewhere it is a function call per product, so there, and in WASM at
+   every level, the default equals strict.
+
+   OpenBLAS.  With PRODML_USE_OPENBLAS the default mode calls its sgemm, on as many
+   threads as pml_threads() says.  It is here for training and as the baseline that
+   these kernels are measured against (tests/bench_gemm.c).  Its sums have an order
+   that depends on its version, the processor and the shape, so a row may change
+   with the rows beside it: that is why strict mode and everything that serves
+   (pml_linear, § 11) never come here.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -5335,7 +5366,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
    negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
    With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
-   of summation is its own.  Source: Goto and van de Geijn 2008. */
+   of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
 
@@ -5348,6 +5379,13 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 #endif
 #endif
 #include <cblas.h>
+
+/* Its own count is one thread per core, and --threads 1 would not hold for it. */
+PML__FN void pml__blas_threads(void) {
+  static atomic_int last;
+  int n = pml_threads();
+  if (atomic_exchange(&last, n) != n) openblas_set_num_threads(n);
+}
 #endif
 
 #define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
@@ -5732,6 +5770,7 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
+    pml__blas_threads();
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
                 A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
@@ -11341,6 +11380,9 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path) 
    positions per sequence are wasted.  A contiguous cache is the same thing with
    one block of the full length.
 
+   A model with a sliding window (§ 14) reads only the last w positions, but all stay
+   here: a turn of the chat may be taken back, and then the window moves back too.
+
    The trap: rows beyond n_tokens hold whatever was there before.  They are never
    read, because attention is told how many positions are visible; truncating a
    sequence therefore only moves a number.
@@ -11574,6 +11616,9 @@ PML_API uint64_t pml_config_n_params(const pml_config *c);
 /* Those of one layer, and of these the feed-forward network's: gate, up and down. */
 PML_API uint64_t pml_config_layer_params(const pml_config *c);
 PML_API uint64_t pml_config_ffn_params(const pml_config *c);
+/* The published shapes that lessons calculate with: "Qwen2.5 0.5B", "1.5B", "7B", "32B", in this order from
+   i = 0; further ones have d_model 0.  arch is the name. */
+PML_API pml_config pml_config_shape(int i);
 
 /* What a family does without is NULL, and a matrix of no rows. */
 typedef struct {
@@ -11659,6 +11704,25 @@ typedef struct pml_backend {
 } pml_backend;
 
 #ifdef PML__IMPL
+
+PML_API pml_config pml_config_shape(int i) {
+  static const struct {
+    const char *name;
+    int d, layers, heads, kv_heads, f, vocab;
+    bool tied;
+  } all[] = {{"Qwen2.5 0.5B", 896, 24, 14, 2, 4864, 151936, true},
+             {"Qwen2.5 1.5B", 1536, 28, 12, 2, 8960, 151936, true},
+             {"Qwen2.5 7B", 3584, 28, 28, 4, 18944, 152064, false},
+             {"Qwen2.5 32B", 5120, 64, 40, 8, 27648, 152064, false}};
+  pml_config c;
+  memset(&c, 0, sizeof c);
+  if (i < 0 || i >= (int)(sizeof all / sizeof all[0])) return c;
+  snprintf(c.arch, sizeof c.arch, "%s", all[i].name);
+  c.d_model = all[i].d, c.n_layers = all[i].layers, c.n_heads = all[i].heads, c.n_kv_heads = all[i].kv_heads;
+  c.d_ffn = all[i].f, c.n_vocab = all[i].vocab, c.tied_head = all[i].tied;
+  c.head_dim = c.d_model / c.n_heads, c.qkv_bias = true;
+  return c;
+}
 
 PML_API const char *pml_rope_scaling_name(pml_rope_scaling s) {
   static const char *const names[] = {"none", "linear", "yarn", "longrope"};
@@ -11798,8 +11862,8 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
   int value_dim;
   pml_status st;
   if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
-    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head is",
-                    pml_gguf_path(g), c->d_model, c->n_heads, name);
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head "
+                    "is", pml_gguf_path(g), c->d_model, c->n_heads, name);
   if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
       (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
       (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
@@ -12138,14 +12202,14 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
 
 PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
   char *bytes;
-  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
-  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  size_t n, at = 8, name = strlen(tensor), end = name + 4 + 8 * ((size_t)dim + 1);
+  uint64_t len = name; /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
   uint32_t dims = 0;
   pml_model *m = NULL;
   pml_status st = pml_file_read(path, &bytes, &n);
   if (st != PML_OK) return st;
-  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
-  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, name) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + name, 4);
   if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
   else memcpy(bytes + at + end - 8, &size, 8);
   if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
@@ -12332,8 +12396,26 @@ typedef struct {
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+  double sum_error;            /* the worst |Σ weights − 1| of a row */
+  double other_kv;             /* Σ|change| / Σ|output| of the last row if it read the next kv head; 1 of 1: 0 */
 } pml_head_facts;
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
+/* All heads of the latest run, which began with an empty sequence; PML_E_LIMIT when they do not fit. */
+enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
+typedef struct {
+  int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
+  pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
+  double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
+  int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
+  double even;                             /* `previous` of a head with even attention */
+} pml_head_survey;
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
+   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
+   may). */
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before);
 
 #ifdef PML__IMPL
 
@@ -12496,8 +12578,8 @@ PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   pml_status st;
   uint64_t t0 = pml_trace_begin();
   if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
-  st = c->gelu ? pml_linear(s->gate, s->n, T, &l->w_up, l->b_up) : pml_linear(s->gate, s->n, T, &l->w_gate, l->b_gate);
-  if (st != PML_OK) return st;
+  const pml_mat *first = c->gelu ? &l->w_up : &l->w_gate;
+  if ((st = pml_linear(s->gate, s->n, T, first, c->gelu ? l->b_up : l->b_gate)) != PML_OK) return st;
   pml_trace_end(t0, "gate", layer, s->gate, inside);
   if (c->gelu) pml_gelu(s->gate, s->gate, inside);
   else {
@@ -12813,20 +12895,85 @@ PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
   return all > 0 ? differ / all : 0;
 }
 
+/* How much the last row's output changes when the head reads its neighbour's keys and values. */
+PML__FN pml_status pml__probe_other(const pml_probe *p, int layer, int head, double *relative) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int G = c->n_kv_heads, kv = head * G / c->n_heads, h = c->head_dim, T = p->rows;
+  double *unused = (double *)pml_alloc((size_t)T * sizeof *unused), differ = 0, size = 0;
+  float *own = (float *)pml_alloc(2 * (size_t)h * sizeof *own);
+  pml_status st = unused && own ? pml_probe_row(p, layer, head, kv, 0, T - 1, unused, own) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_probe_row(p, layer, head, (kv + 1) % G, 0, T - 1, unused, own + h);
+  for (int i = 0; i < h && st == PML_OK; i++) differ += fabs((double)(own[i] - own[h + i])), size += fabs((double)own[i]);
+  *relative = size > 0 ? differ / size : 0;
+  pml_free(unused);
+  pml_free(own);
+  return st;
+}
+
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before) {
+  size_t row = (size_t)(ctx->model->cfg.n_heads * ctx->model->cfg.head_dim), layer = (size_t)n * row;
+  size_t all = layer * (size_t)ctx->model->cfg.n_layers;
+  float *first = (float *)pml_alloc(all * sizeof *first);
+  int32_t *other = (int32_t *)pml_alloc((size_t)n * sizeof *other);
+  *last = *before = 0;
+  pml_status st = first && other ? PML_OK : PML_E_MEMORY;
+  for (int run = 0; run < 2 && st == PML_OK; run++) {
+    memcpy(other, tokens, (size_t)n * sizeof *other);
+    other[n - 1] ^= run;
+    pml_context_truncate(ctx, seq, 0);
+    st = pml_forward_one(ctx, seq, other, n, NULL);
+    if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
+  }
+  for (size_t i = 0; i < all && st == PML_OK; i++) *(i % layer < layer - row ? before : last) += first[i] != p->heads[i];
+  pml_free(first);
+  pml_free(other);
+  return st;
+}
+
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
   pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
+  if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
     double *w = weights + (size_t)t * (size_t)T, entropy = 0;
     pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
     if (st != PML_OK) return st;
-    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    double sum = 0;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0, sum += w[j];
     for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    f.sum_error = fmax(f.sum_error, fabs(sum - 1));
     if (t == 0) continue;
     f.previous += w[t - 1] / (T - 1);
     f.used += pml_expd(entropy) / (t + 1) / (T - 1);
   }
   *facts = f;
+  return PML_OK;
+}
+
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *s) {
+  const pml_config *c = &p->ctx->model->cfg;
+  memset(s, 0, sizeof *s);
+  s->rows = p->rows, s->n_heads = c->n_heads, s->n = c->n_layers * c->n_heads;
+  s->worst.asymmetry = s->worst.other_kv = HUGE_VAL;
+  if (s->n > PML_SURVEY_HEADS || s->rows > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_LIMIT, "a survey has room for %d heads and %d positions, not for %d and %d", PML_SURVEY_HEADS,
+                    PML_SURVEY_ROWS, s->n, s->rows);
+  for (int i = 0; i < s->n; i++) {
+    pml_head_facts *f = &s->of[i];
+    pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
+    if (st != PML_OK) return st;
+    const double *last = s->weights[i] + (s->rows - 1) * s->rows;
+    for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
+    s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
+    s->worst.other_kv = fmin(s->worst.other_kv, f->other_kv);
+    s->worst.sum_error = fmax(s->worst.sum_error, f->sum_error);
+    if (f->previous > s->of[s->local].previous) s->local = i;
+    if (f->used > s->of[s->spread].used) s->spread = i;
+    if (s->share[i] > s->share[s->aimed]) s->aimed = i;
+  }
+  for (int t = 1; t < s->rows; t++) s->even += 1.0 / (t + 1) / (s->rows - 1);
   return PML_OK;
 }
 
@@ -13290,8 +13437,9 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
      .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
     {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
-     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
-     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
     {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
      .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
      .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
@@ -13301,8 +13449,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
     {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
      .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
      .answer = {"", PML__EOS}, .alternate = true},
-    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
-     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
     {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
      .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
     {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
@@ -13316,7 +13464,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
      .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
     {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
-     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"},
+     .prompt = "<|assistant|>\n"},
     {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
      .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
      .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
@@ -13408,8 +13557,16 @@ typedef struct {
   const pml_model *m;
   const pml__chat_kind *kind;
   pml_buf ids, run;
+  int32_t last; /* the control token before the run, -1: none */
   bool as_text;
 } pml__chat_out;
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
 
 /* Encodes the plain text since the last control token, in one piece. */
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
@@ -13417,7 +13574,9 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   size_t n = 0;
   if (o->as_text || o->run.len == 0) return PML_OK;
   if (o->run.failed) return PML_E_MEMORY;
-  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
+  bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
+  pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
+  pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
@@ -13428,6 +13587,7 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
 PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
   pml_str text = pml_token_bytes(o->m->tokenizer, id);
   pml_status st = pml__chat_flush(o);
+  o->last = id;
   if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
   else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
@@ -13461,13 +13621,6 @@ PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
     else if (*text > 2) pml_buf_add(&o->run, text, 1);
   }
   return st;
-}
-
-PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
-  static const char blank[] = " \t\n\r\v\f";
-  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
-  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
-  return s;
 }
 
 PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
@@ -13541,7 +13694,8 @@ PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *message
   const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
   bool last = o->kind->system_place == PML__SYS_LAST;
   if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
-  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  if (o->kind->system_place == PML__SYS_TURN || !given) return -1;
   for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
     if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
   return -1;
@@ -13563,8 +13717,8 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
     return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
                     "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
   if (!k)
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
-                    "text (apr run --raw)", o->m->name);
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use "
+                    "plain text (apr run --raw)", o->m->name);
   pml_status st = pml__chat_check(k, messages, n);
   if (st == PML_OK) st = pml__chat_begin(o);
   bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
@@ -13586,7 +13740,7 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids) {
-  pml__chat_out o = {.m = m};
+  pml__chat_out o = {.m = m, .last = -1};
   pml_status st = pml__chat_build(&o, messages, n);
   *ids = NULL;
   *n_ids = 0;
@@ -13983,6 +14137,10 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
 
+/* The same for pml_attention_backward on T random rows of 4 query heads over 2 key-value heads; *n says how
+   many derivatives were compared. */
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n);
+
 /* A feed-forward network on its own, small enough to train in a second:
      a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
      h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
@@ -14060,7 +14218,8 @@ PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
       c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
       c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other "
+                    "options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
@@ -14139,6 +14298,40 @@ PML__FN void pml__parallel_columns(int cols, pml_range_fn fn, pml__op *op) {
 PML__FN void pml__column_range(const pml__op *op, size_t begin, size_t end, int *from, int *to) {
   *from = (int)begin * PML__COLUMNS;
   *to = (int)end * PML__COLUMNS < op->cols ? (int)end * PML__COLUMNS : op->cols;
+}
+
+typedef struct {
+  const pml_config *config;
+  const int32_t *starts;
+  float *out, *probs, *qkv, *dout;
+} pml__attention_check;
+
+PML__FN double pml__attention_check_loss(void *user) { /* Σ out·dout */
+  const pml__attention_check *x = (const pml__attention_check *)user;
+  int n = x->starts[1] * x->config->n_heads * x->config->head_dim;
+  double sum = 0;
+  pml_attention_forward(x->out, x->probs, x->qkv, x->config, 1, x->starts);
+  for (int i = 0; i < n; i++) sum += (double)x->out[i] * (double)x->dout[i];
+  return sum;
+}
+
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n) {
+  const pml_config c = {.n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
+  const int32_t starts[] = {0, T};
+  int out = T * c.n_heads * c.head_dim, qkv = T * (c.n_heads + 2 * c.n_kv_heads) * c.head_dim, probs = c.n_heads * T * T;
+  float *all = (float *)pml_alloc((size_t)(2 * out + 2 * qkv + 2 * probs) * sizeof *all);
+  if (!all) return PML_E_MEMORY;
+  float *dqkv = all + 2 * out + qkv + 2 * probs, *dprobs = all + 2 * out + qkv + probs;
+  pml__attention_check x = {&c, starts, all, all + 2 * out + qkv, all + 2 * out, all + out};
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < qkv; i++) x.qkv[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < out; i++) x.dout[i] = pml_rng_normal(&rng);
+  pml__attention_check_loss(&x);
+  pml_status st = pml_attention_backward(dqkv, dprobs, x.dout, x.probs, x.qkv, &c, 1, starts);
+  if (st == PML_OK) *error = pml_gradient_error(pml__attention_check_loss, &x, x.qkv, dqkv, (size_t)qkv, 1e-2f);
+  *n = qkv;
+  pml_free(all);
+  return st;
 }
 
 /* ── embedding ── */
@@ -14953,7 +15146,7 @@ PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scal
 #endif /* § 31 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 32  OPTIMISER                                           needs § 5 § 8 § 11 § 31
+   § 32  OPTIMISER                                       needs § 3 § 5 § 8 § 11 § 31
    ─────────────────────────────────────────────────────────────────────────────
    The gradient says which way is down, not how far to go.  AdamW keeps two
    running averages for every weight: m of the gradient (which way, on average)
@@ -14999,6 +15192,19 @@ PML_API double pml_clip_norm(float *g, size_t n, double max_norm);
 /* The learning rate of step 0 … steps-1: linear over `warmup` steps up to lr, then half a
    cosine down to min_lr. */
 PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr, double min_lr);
+
+/* Trains a small network (§ 31) to tell n_out classes apart: x[n,n_in], label[n], `steps` batches in order,
+   at most 4096 values of logits a batch; n is a multiple of the batch.  The rate falls from lr to lr / 20. */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr);
+
+/* A problem in the plane that no straight line solves: n points on a board of cells × cells squares of side 1
+   around 0, none within 0.1 of an edge; the label is the colour of the square.  2 × 2 is XOR. */
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed);
+/* How a network with two inputs and two classes sees the plane.  Points: the share that it gets right, and
+   wrong[n] (may be NULL) says which it does not.  Surface: p[grid,grid] of class 1 over the square of side
+   `side` around 0. */
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong);
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side);
 
 #ifdef PML__IMPL
 
@@ -15066,6 +15272,69 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
   if (steps <= warmup + 1) return lr;
   double done = (double)(step - warmup) / (double)(steps - 1 - warmup);
   return min_lr + (lr - min_lr) * 0.5 * (1.0 + pml_cosd(3.14159265358979323846 * (done < 1.0 ? done : 1.0)));
+}
+
+/* @ffn_fit */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr) {
+  enum { MAX = 4096 };
+  float logits[MAX], loss[MAX], one[MAX], *moments = NULL;
+  pml_adamw o = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .beta1_t = 1, .beta2_t = 1};
+  if (batch < 1 || batch > MAX / m->n_out || batch > m->max_rows || n < batch || n % batch)
+    return pml_fail(PML_E_USAGE, "training: batches of %d rows of %d do not fit", batch, n);
+  if (!(moments = (float *)pml_calloc(2 * m->n, sizeof *moments))) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (int i = 0; i < batch; i++) one[i] = 1;
+  for (int step = 0; step < steps && st == PML_OK; step++) {
+    int at = (int)((int64_t)step * batch % n);
+    const float *rows = x + (size_t)at * (size_t)m->n_in;
+    memset(m->grads, 0, m->n * sizeof(float));
+    st = pml_ffn_forward(m, logits, rows, batch);
+    pml_cross_entropy_forward(loss, logits, label + at, batch, m->n_out);
+    pml_cross_entropy_backward(logits, label + at, one, 1.0f / (float)batch, batch, m->n_out);
+    if (st == PML_OK) st = pml_ffn_backward(m, logits, rows, batch);
+    o.beta1_t *= (double)o.beta1, o.beta2_t *= (double)o.beta2, o.lr = (float)pml_lr_at(step, steps, 10, lr, lr / 20);
+    pml_adamw_update(m->params, moments, moments + m->n, m->grads, m->n, &o);
+  }
+  pml_free(moments);
+  return st;
+}
+/* @end */
+
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed) {
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < n; i++) {
+    int col = (int)pml_rng_below(&rng, (uint32_t)cells), row = (int)pml_rng_below(&rng, (uint32_t)cells);
+    xy[2 * i] = (float)col + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    xy[2 * i + 1] = (float)row + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    label[i] = (col + row) & 1;
+  }
+}
+
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong) {
+  int good = 0;
+  for (int i = 0; i < n; i++) {
+    float y[2];
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, xy + 2 * i, 1);
+    if (st != PML_OK) return st;
+    bool is = (y[1] > y[0]) == (label[i] != 0);
+    good += is;
+    if (wrong) wrong[i] = !is;
+  }
+  *right = (double)good / n;
+  return PML_OK;
+}
+
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side) {
+  for (int i = 0; i < grid * grid; i++) {
+    float y[2], at[2] = {(float)side * (((float)(i % grid) + 0.5f) / (float)grid - 0.5f),
+                         (float)side * (((float)(i / grid) + 0.5f) / (float)grid - 0.5f)};
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, at, 1);
+    if (st != PML_OK) return st;
+    p[i] = (double)pml_sigmoidf(y[1] - y[0]);
+  }
+  return PML_OK;
 }
 
 #endif /* § 32 */
@@ -16186,6 +16455,10 @@ PML_API pml_status pml_qa_evaluate(const pml_qa *qa, pml_answer_fn answer, void 
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r);
 
+/* The control of a classifier in the plane: the largest share of n labelled points (label 0 or 1) that a straight
+   line gets right, over 180 directions at any offset.  No network without activation does better. */
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share);
+
 /* ── the tutor's family ── */
 
 /* "tutor", "teacher", "draft" and, for tests, "tiny". */
@@ -16577,6 +16850,38 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
   pml_qa_free(qa);
   pml_strict_set(strict);
   return st;
+}
+
+typedef struct {
+  float at;
+  int32_t label;
+} pml__projected;
+
+PML__FN int pml__by_place(const void *a, const void *b) {
+  float x = ((const pml__projected *)a)->at, y = ((const pml__projected *)b)->at;
+  return (x > y) - (x < y);
+}
+
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share) {
+  pml__projected *p = n > 0 ? (pml__projected *)pml_alloc((size_t)n * sizeof *p) : NULL;
+  int best = 0;
+  if (!p) return n > 0 ? PML_E_MEMORY : pml_fail(PML_E_USAGE, "a line needs points to separate");
+  for (int a = 0; a < 180; a++) {
+    float c = (float)pml_cosd(a * 3.141592653589793 / 180), s = (float)pml_sind(a * 3.141592653589793 / 180);
+    int right = 0; /* everything is called 1; then the line moves over one point after the other */
+    for (int i = 0; i < n; i++) {
+      p[i] = (pml__projected){c * xy[2 * i] + s * xy[2 * i + 1], label[i]};
+      right += label[i];
+    }
+    qsort(p, (size_t)n, sizeof *p, pml__by_place);
+    for (int i = 0; i <= n; i++) {
+      best = right > best ? right : n - right > best ? n - right : best;
+      if (i < n) right += p[i].label ? -1 : 1;
+    }
+  }
+  *share = (double)best / n;
+  pml_free(p);
+  return PML_OK;
 }
 
 #endif /* § 34 */
@@ -17490,6 +17795,14 @@ typedef struct {
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
 } pml_heat_options;
+/* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
+   xy[n,2] of the square of side `side` around 0, red where wrong. */
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side);
+/* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
+   sentence. */
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
+                               const char *fmt, ...) PML__PRINTF(6, 7);
 /* values[rows,cols]; NaN is an empty cell (a mask).  Values stand in the cells where
    they fit.  Returns the box of the cells. */
 PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int rows, int cols,
@@ -18688,6 +19001,32 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
   return c;
+}
+
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side) {
+  double w = b.w / grid, h = b.h / grid;
+  for (int i = 0; i < grid * grid; i++)
+    pml_svg_rect(s, (pml_box){b.x + i % grid * w, b.y + i / grid * h, w + 0.5, h + 0.5}, 0,
+                 pml_rgb_mix(0x16233F, 0xB26F08, p[i]), PML_NO_COLOUR, 0);
+  for (int i = 0; i < n; i++)
+    pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
+                   wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+}
+
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
+  double cell = floor(b.h / n), x = b.x + cell * n + 30;
+  char note[256];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  for (int i = 0; i < n * n; i++) {
+    pml_box at = {b.x + i % n * cell, b.y + i / n * cell, cell - 1, cell - 1};
+    if (w[i] == w[i]) pml_svg_rect(s, at, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, fmax(0, w[i]))), PML_NO_COLOUR, 0);
+  }
+  pml_svg_text(s, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, heading);
+  pml_svg_text_in(s, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, note);
 }
 
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
@@ -20339,6 +20678,15 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
+/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
+/* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
+   facts[PML_GATE_LAYERS]. */
+enum { PML_GATE_LAYERS = 64 };
+typedef struct {
+  double n, negative, small; /* gates; of them g < 0; |silu(g)| < 0.1 */
+} pml_gate_facts;
+PML_API void pml_gates_see(void *facts, const pml_span *span);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
@@ -20349,6 +20697,7 @@ typedef struct pml_tutor {
   int n;                     /* tokens of the prompt */
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  const char **names;        /* [n] the same, as the tables and pictures of § 49 want them */
   pml_buf text;              /* the prompt as text */
   pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
@@ -20366,6 +20715,8 @@ PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float
 /* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
    the end token included, say how it came about; both may be NULL. */
 PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The longest word of the question, cut at 63 bytes, and in[t->n]: which tokens of the prompt spell it. */
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in);
 /* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
    Returns the height used; svg NULL only asks for it. */
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
@@ -20396,6 +20747,8 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
                              int decimals, const char *const *row_names, const char *const *col_names);
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names); /* the same; at most 256 */
 /* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
 
@@ -20512,6 +20865,42 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   return pml_qa_load(out, folder);
 }
 
+PML_API void pml_gates_see(void *facts, const pml_span *s) {
+  if (strcmp(s->name, "gate") != 0 || s->layer < 0 || s->layer >= PML_GATE_LAYERS) return;
+  pml_gate_facts *f = (pml_gate_facts *)facts + s->layer;
+  for (size_t i = 0; i < s->n; i++) {
+    float g = s->data[i];
+    f->negative += g < 0;
+    f->small += fabsf(g * pml_sigmoidf(g)) < 0.1f;
+  }
+  f->n += (double)s->n;
+}
+
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
+  pml_qa *qa = NULL;
+  pml_context *c = NULL;
+  pml_seq seq = {0};
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
+  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
+  pml_trace_set(see, user);
+  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
+    const char *text = qa->topics[i].taught[0];
+    int32_t *ids = NULL;
+    size_t n;
+    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
+    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
+    pml_context_truncate(c, &seq, 0);
+    pml_free(ids);
+  }
+  pml_trace_set(NULL, NULL);
+  if (c) pml_context_seq_free(c, &seq);
+  pml_context_close(c);
+  pml_qa_free(qa);
+  pml_free(logits);
+  return st;
+}
+
 /* ── The tutor ────────────────────────────────────────────────────────────── */
 
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
@@ -20539,13 +20928,17 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
                   t->session->ctx->options.n_ctx);
   if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st == PML_OK && !(t->names = (const char **)pml_alloc(n * sizeof *t->names))) st = PML_E_MEMORY;
   if (st != PML_OK) {
     pml_tutor_close(t);
     return st;
   }
   t->n = (int)n;
   t->sampler = pml_generate_defaults().sampler;
-  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  for (int i = 0; i < t->n; i++) {
+    pml_token_name(t->model, t->ids[i], t->name[i]);
+    t->names[i] = t->name[i];
+  }
   *out = t;
   return PML_OK;
 }
@@ -20556,6 +20949,7 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_model_close(t->model);
   pml_free(t->ids);
   pml_free(t->name);
+  pml_free((void *)t->names);
   pml_buf_free(&t->text);
   pml_free(t);
 }
@@ -20611,6 +21005,24 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
   if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in) {
+  const char *start = strstr(t->text.data, question), *best = start, *end = start ? start + strlen(question) : NULL;
+  size_t len = 0, at = 0;
+  for (const char *s = start; s < end;) {
+    size_t n = strcspn(s, " ?!.,;:");
+    if (s + n > end) n = (size_t)(end - s);
+    if (n > len) best = s, len = n;
+    s += n ? n : 1;
+  }
+  size_t from = best ? (size_t)(best - t->text.data) : 0;
+  snprintf(word, 64, "%.*s", (int)(len < 63 ? len : 63), best ? best : "");
+  for (int i = 0; i < t->n; i++) {
+    size_t n = pml_token_bytes(t->model->tokenizer, t->ids[i]).len;
+    in[i] = at < from + len && at + n > from;
+    at += n;
+  }
 }
 
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
@@ -20859,6 +21271,13 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   }
   pml_say(ctx, "  %s%s%s", label ? label : "", label ? "  " : "", line.data ? line.data : "");
   pml_buf_free(&line);
+}
+
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  double v[256];
+  for (int i = 0; i < rows * cols && i < 256; i++) v[i] = (double)values[i];
+  if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
 }
 
 typedef struct {
