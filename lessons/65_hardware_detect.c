@@ -35,8 +35,7 @@ static pml_status detect(pml_ctx *ctx) {
   if (pml_measures(ctx) && !text.failed) pml_emit(ctx, text.data, text.len);
   else pml_say(ctx, "  (yours stands here when you run it; the numbers below are recorded)");
   pml_buf_free(&text);
-  bool nested = hw.usable >= 1 && hw.usable <= hw.allowed && hw.allowed <= hw.threads;
-  pml_expect(ctx, nested, "threads: usable <= allowed by the affinity mask <= online");
+  pml_expect(ctx, hw.usable <= hw.allowed && hw.allowed <= hw.threads, "threads: usable <= allowed <= online");
   pml_expect(ctx, !(hw.features & hw.blocked), "no feature is both usable and withheld by the operating system");
   return PML_OK;
 }
