@@ -987,7 +987,8 @@ PML__FN uint64_t pml__xcr0(const pml_hardware_source *s) {
   mask = (uint64_t)hi << 32 | lo;
 #if defined(__linux__) && defined(SYS_arch_prctl)
   uint64_t permitted = 0; /* ARCH_GET_XCOMP_SUPP */
-  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1)) mask &= ~(uint64_t)PML__XCR0_AMX;
+  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1))
+    mask &= ~(uint64_t)PML__XCR0_AMX;
 #elif defined(__APPLE__)
   int wide = 0; /* macOS turns the 512-bit registers on when they are first used */
   size_t size = sizeof wide;
@@ -1052,7 +1053,9 @@ PML__FN uint64_t pml__features(const pml_hardware_source *s, uint64_t *blocked) 
       if ((xcr0 & pml__feature[f].xcr0) == pml__feature[f].xcr0) usable |= bit;
       else *blocked |= bit;
     }
-    if (arm && pml__feature[f].arch == 'a' && (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1)) usable |= bit;
+    if (arm && pml__feature[f].arch == 'a' &&
+        (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1))
+      usable |= bit;
   }
 #ifdef __wasm_simd128__
   if (!s) usable |= (uint64_t)1 << PML_FEATURE_SIMD128;
@@ -1078,10 +1081,12 @@ PML__FN uint64_t pml__cpu_features(void) {
 }
 
 PML__FN bool pml__level_in(pml_cpu_level_t level, uint64_t features) {
-  static const uint64_t avx2 = (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
+  static const uint64_t avx2 =
+      (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
   static const uint64_t avx512 = (uint64_t)1 << PML_FEATURE_AVX512F | (uint64_t)1 << PML_FEATURE_AVX512BW |
                                  (uint64_t)1 << PML_FEATURE_AVX512DQ | (uint64_t)1 << PML_FEATURE_AVX512VL;
-  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON, (uint64_t)1 << PML_FEATURE_SIMD128};
+  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON,
+                                   (uint64_t)1 << PML_FEATURE_SIMD128};
   return (size_t)level < PML_CPU_LEVELS && (features & need[level]) == need[level];
 }
 
@@ -1121,14 +1126,18 @@ PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_le
     int named = -1;
     uint64_t bits = pml__features_named(w + skip, len - (skip && len));
     for (int i = 0; i < PML_CPU_LEVELS && !skip; i++)
-      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len && !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len)) named = i;
+      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len &&
+          !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len))
+        named = i;
     if (named >= 0) asked = named;
     else if (len && *w == '-' && bits) *masked |= bits;
     else if (len && bits && n_wanted < 8) wanted[n_wanted++] = bits;
     else if (len && st == PML_OK) {
       st = PML_E_USAGE;
-      snprintf(why, 256, "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or simd128, "
-               "then perhaps -NAME", text, w);
+      snprintf(why, 256,
+               "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or "
+               "simd128, then perhaps -NAME",
+               text, w);
     }
     w += len + (w[len] != 0);
   }
@@ -1138,13 +1147,16 @@ PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_le
       int f = 0;
       while (!(wanted[i] >> f & 1)) f++;
       st = PML_E_UNSUPPORTED;
-      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text, pml__feature[f].name, pml__feature[f].about);
+      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text,
+               pml__feature[f].name, pml__feature[f].about);
     }
   if (asked >= 0 && pml__level_in((pml_cpu_level_t)asked, has & ~*masked)) *level = (pml_cpu_level_t)asked;
   else if (asked >= 0 && st == PML_OK) {
     st = PML_E_UNSUPPORTED;
-    snprintf(why, 256, "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less", text,
-             pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "", pml_cpu_level_name(*level));
+    snprintf(why, 256,
+             "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less",
+             text, pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "",
+             pml_cpu_level_name(*level));
   }
   return st;
 }
@@ -1186,7 +1198,9 @@ PML__FN uint64_t pml__cpu_usable(void) {
   return pml__cpu_features() & ~atomic_load_explicit(&pml__cpu_masked, memory_order_relaxed);
 }
 
-PML_API bool pml_cpu_has(pml_cpu_feature f) { return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1); }
+PML_API bool pml_cpu_has(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1);
+}
 PML_API bool pml_cpu_supports(pml_cpu_level_t level) { return pml__level_in(level, pml__cpu_usable()); }
 PML_API pml_cpu_level_t pml_cpu_best(void) { return pml__level_best(pml__cpu_usable()); }
 
@@ -1286,7 +1300,8 @@ PML__FN bool pml__list_has(const char *list, const char *word) {
 /* Where a hierarchy is mounted, and which of its directories is visible there.
    controller "" is version 2.  A line of mountinfo:
      36 35 98:0 /root /mount/point rw,… shared:1 - cgroup source rw,cpu,cpuacct */
-PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top, size_t size) {
+PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top,
+                               size_t size) {
   FILE *f = pml__sys_open(s, "/proc/self/mountinfo");
   char line[PML__SYS_LINE], root[512], point[512], type[32], source[128], options[512];
   bool found = false;
@@ -1294,7 +1309,8 @@ PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *control
     const char *dash = strstr(line, " - ");
     if (!dash || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2) continue;
     if (sscanf(dash + 3, "%31s %127s %511s", type, source, options) != 3) continue;
-    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller) : !strcmp(type, "cgroup2");
+    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller)
+                        : !strcmp(type, "cgroup2");
   }
   if (f) fclose(f);
   else { /* no mountinfo: the usual places */
@@ -1302,7 +1318,8 @@ PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *control
     strcpy(root, "/");
     snprintf(point, sizeof point, "/sys/fs/cgroup%s%s", *controller ? "/" : "", controller);
   }
-  return found && snprintf(mount, size, "%s", point) < (int)size && snprintf(top, size, "%s", root) < (int)size;
+  return found && snprintf(mount, size, "%s", point) < (int)size &&
+         snprintf(top, size, "%s", root) < (int)size;
 }
 
 /* The two numbers of "150000 100000" or of two files: cores' worth of time, 0: none. */
@@ -1310,7 +1327,8 @@ PML__FN double pml__cgroup_quota(const pml_hardware_source *s, const char *dir, 
   char line[64];
   double quota = 0, period = 0;
   if (v2) {
-    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) && sscanf(line, "%lf %lf", &quota, &period) != 2)
+    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) &&
+        sscanf(line, "%lf %lf", &quota, &period) != 2)
       return 0; /* "max 100000" */
   } else {
     quota = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_quota_us", dir)); /* -1 reads as 0 */
@@ -1326,7 +1344,8 @@ typedef struct {
 } pml__cgroup;
 
 /* One hierarchy: from this process's directory up to the mount point, the tightest wins. */
-PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path, bool cpu, bool memory, pml__cgroup *c) {
+PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path,
+                              bool cpu, bool memory, pml__cgroup *c) {
   char mount[512], top[512], dir[PML__SYS_PATH];
   bool v2 = !*controller, first = true;
   if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
@@ -1339,9 +1358,14 @@ PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controll
     while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
     double quota = cpu ? pml__cgroup_quota(s, dir, v2) : 0;
     if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
-    uint64_t limit = memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes")) : 0;
+    uint64_t limit =
+        memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes"))
+               : 0;
     if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
-    uint64_t used = memory && first ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes")) : 0;
+    uint64_t used =
+        memory && first
+            ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes"))
+            : 0;
     if (used) c->used = used; /* a hierarchy without this controller has no such file */
     first = false;
     char *slash = strrchr(dir, '/');
@@ -1355,7 +1379,7 @@ PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
   pml__cgroup c = {0};
   char line[PML__SYS_LINE];
   FILE *f = pml__sys_open(s, "/proc/self/cgroup");
-  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…", or "0::/user.slice" in version 2 */
+  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…"; version 2 "0::/user.slice" */
     char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
     if (!path) continue;
     *list++ = 0;
@@ -1372,7 +1396,8 @@ PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
 /* ── Cores ────────────────────────────────────────────────────────────────── */
 
 /* The value behind "key :" in a file like /proc/cpuinfo or /proc/meminfo. */
-PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out, size_t size) {
+PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out,
+                            size_t size) {
   FILE *f = pml__sys_open(s, "%s", path);
   char line[PML__SYS_LINE];
   bool found = false;
@@ -1430,10 +1455,13 @@ PML__FN void pml__topology(pml_hardware *hw, const pml_hardware_source *s) {
   hw->threads = pml__cpulist_count(online, &first);
   for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
     for (int c = lo; c <= hi; c++) {
-      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c), list, sizeof list)) continue;
+      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c),
+                          list, sizeof list))
+        continue;
       seen++;
       cores += pml__cpulist_count(list, &first) > 0 && first == c;
-      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list, sizeof list);
+      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list,
+                     sizeof list);
       packages += pml__cpulist_count(list, &first) > 0 && first == c;
     }
   if (hw->threads < 1) { /* no /sys: count the processors that /proc lists */
@@ -1464,12 +1492,15 @@ PML__FN void pml__cache_add(pml_hardware *hw, const pml_cache *c) {
   int n = hw->n_caches, i = 0;
   for (i = 0; i < n; i++) {
     pml_cache *x = &hw->cache[i];
-    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads) continue;
+    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads)
+      continue;
     x->instances += c->instances;
     return;
   }
   if (n == (int)(sizeof hw->cache / sizeof hw->cache[0])) return;
-  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level || (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type)); i--)
+  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level ||
+                        (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type));
+       i--)
     hw->cache[i] = hw->cache[i - 1];
   hw->cache[i] = *c;
   hw->n_caches++;
@@ -1483,16 +1514,23 @@ PML__FN void pml__caches_sysfs(pml_hardware *hw, const pml_hardware_source *s) {
     for (int cpu = lo; cpu <= hi; cpu++)
       for (int i = 0; i < 10; i++) {
         pml_cache c = {.instances = 1};
-        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i), type, sizeof type)) break;
-        pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list, sizeof list);
+        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i),
+                            type, sizeof type))
+          break;
+        pml__sys_first(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list,
+            sizeof list);
         c.threads = pml__cpulist_count(list, &first);
         if (c.threads > 0 && first != cpu) continue; /* counted at its first thread */
         if (c.threads < 1) c.threads = 1;
         c.type = *type == 'D' ? 'd' : *type == 'I' ? 'i' : 'u';
         c.level = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i));
-        c.bytes = pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
-        c.line = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
-        c.ways = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
+        c.bytes =
+            pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
+        c.line = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
+        c.ways = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
         if (c.level >= 1 && c.level <= 9 && c.bytes) pml__cache_add(hw, &c);
       }
 }
@@ -1507,7 +1545,8 @@ PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
       pml__cpuid(s, leaf, i, r);
       if ((kind = r[PML__EAX] & 31) == 0 || kind > 3) break;
       pml_cache c = {.level = (int)(r[PML__EAX] >> 5 & 7), .type = kind == 1 ? 'd' : kind == 2 ? 'i' : 'u'};
-      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1, line = (r[PML__EBX] & 0xFFF) + 1;
+      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1,
+               line = (r[PML__EBX] & 0xFFF) + 1;
       c.bytes = ways * parts * line * ((uint64_t)r[PML__ECX] + 1);
       c.line = (int)line;
       c.ways = (int)ways;
@@ -1521,9 +1560,17 @@ PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
 
 #if defined(__APPLE__)
 PML__FN void pml__caches_sysctl(pml_hardware *hw) {
-  static const struct { const char *name; int level; char type; } row[] = {
-      {"hw.perflevel0.l1dcachesize", 1, 'd'}, {"hw.perflevel0.l1icachesize", 1, 'i'}, {"hw.perflevel0.l2cachesize", 2, 'u'},
-      {"hw.l1dcachesize", 1, 'd'}, {"hw.l1icachesize", 1, 'i'}, {"hw.l2cachesize", 2, 'u'}, {"hw.l3cachesize", 3, 'u'}};
+  static const struct {
+    const char *name;
+    int level;
+    char type;
+  } row[] = {{"hw.perflevel0.l1dcachesize", 1, 'd'},
+             {"hw.perflevel0.l1icachesize", 1, 'i'},
+             {"hw.perflevel0.l2cachesize", 2, 'u'},
+             {"hw.l1dcachesize", 1, 'd'},
+             {"hw.l1icachesize", 1, 'i'},
+             {"hw.l2cachesize", 2, 'u'},
+             {"hw.l3cachesize", 3, 'u'}};
   for (int i = 0; i < 7 && (i != 3 || hw->n_caches == 0); i++) {
     pml_cache c = {.level = row[i].level, .type = row[i].type, .threads = 1, .instances = 1};
     c.bytes = (uint64_t)pml__sysctl(row[i].name);
@@ -1565,9 +1612,10 @@ PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
   pml__tidy(hw->model);
   pml__cpuid(s, 1, 0, r);
   if (!(r[PML__ECX] >> 31)) return; /* no hypervisor says that it is one */
-  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"},
-                                         {"XenVMMXenVMM", "Xen"}, {"TCGTCGTCGTCG", "QEMU"}, {"VBoxVBoxVBox", "VirtualBox"},
-                                         {"bhyve bhyve ", "bhyve"}, {"ACRNACRNACRN", "ACRN"}};
+  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"},       {"Microsoft Hv", "Hyper-V"},
+                                         {"VMwareVMware", "VMware"}, {"XenVMMXenVMM", "Xen"},
+                                         {"TCGTCGTCGTCG", "QEMU"},   {"VBoxVBoxVBox", "VirtualBox"},
+                                         {"bhyve bhyve ", "bhyve"},  {"ACRNACRNACRN", "ACRN"}};
   char id[16] = "";
   pml__cpuid(s, 0x40000000u, 0, r);
   memcpy(id, &r[PML__EBX], 12);
@@ -1580,7 +1628,8 @@ PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
 PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
   char text[64];
   if (s && s->midr) return s->midr;
-  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text, sizeof text))
+  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text,
+                     sizeof text))
     return (uint32_t)strtoul(text, NULL, 16);
   uint32_t midr = 0;
 #ifdef PML__ARM
@@ -1590,8 +1639,10 @@ PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
     return (uint32_t)value;
   }
 #endif
-  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
-  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
   return midr;
 }
 
@@ -1615,8 +1666,11 @@ PML__FN void pml__names_arm(pml_hardware *hw, const pml_hardware_source *s) {
   for (size_t i = 0; i < sizeof maker / sizeof maker[0]; i++)
     if (maker[i].id == hw->family) snprintf(hw->vendor, sizeof hw->vendor, "%s", maker[i].name);
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
-    if (part[i].maker == hw->family && part[i].part == hw->model_id) snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
-  if (!*hw->model && midr) snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown", (unsigned)hw->model_id);
+    if (part[i].maker == hw->family && part[i].part == hw->model_id)
+      snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
+  if (!*hw->model && midr)
+    snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown",
+             (unsigned)hw->model_id);
 }
 
 PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
@@ -1632,15 +1686,19 @@ PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
   if (!s && sysctlbyname("machdep.cpu.brand_string", hw->model, &size, NULL, 0) != 0) *hw->model = 0;
   if (!s && !*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "Apple");
 #endif
-  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line)) snprintf(hw->model, sizeof hw->model, "%.127s", line);
+  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line))
+    snprintf(hw->model, sizeof hw->model, "%.127s", line);
   pml__tidy(hw->model);
   if (!*hw->model) snprintf(hw->model, sizeof hw->model, "%s", "unknown");
   if (!*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "unknown");
-  if (!*hw->hypervisor && pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
-    static const char *const virtual_[][2] = {{"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"}, {"innotek GmbH", "VirtualBox"},
-                                              {"Xen", "Xen"}, {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
+  if (!*hw->hypervisor &&
+      pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
+    static const char *const virtual_[][2] = {
+        {"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"},   {"innotek GmbH", "VirtualBox"},
+        {"Xen", "Xen"},   {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
     for (size_t i = 0; i < sizeof virtual_ / sizeof virtual_[0]; i++)
-      if (!strcmp(line, virtual_[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
+      if (!strcmp(line, virtual_[i][0]))
+        snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
   }
   FILE *mark[] = {pml__sys_open(s, "/.dockerenv"), pml__sys_open(s, "/run/.containerenv")};
   for (int i = 0; i < 2; i++)
@@ -1689,8 +1747,10 @@ PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
   hw->page = page > 0 ? (uint64_t)page : 4096;
   snprintf(hw->thp, sizeof hw->thp, "%s", "unknown");
   pml__sys_first(pml__sys_open(s, "/sys/kernel/mm/transparent_hugepage/enabled"), line, sizeof line);
-  const char *open = strchr(line, '['), *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
-  if (close && close - open > 1 && close - open < 16) snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
+  const char *open = strchr(line, '['),
+             *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
+  if (close && close - open > 1 && close - open < 16)
+    snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
   pml__cgroup c = pml__cgroup_limits(s);
   hw->quota = c.quota;
   hw->memory_used = c.used;
@@ -1712,8 +1772,9 @@ typedef struct {
 } pml__cuda;
 
 PML__FN bool pml__cuda_load(void *lib, pml__cuda *api) {
-  static const char *const names[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
-                                      "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+  static const char *const names[] = {
+      "cuInit",          "cuDriverGetVersion",   "cuDeviceGetCount",   "cuDeviceGet",
+      "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
   void *fn[7];
   for (int i = 0; i < 7; i++)
     if (!(fn[i] = dlsym(lib, names[i]))) return false;
@@ -1733,10 +1794,13 @@ PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
   int device, khz = 0, bits = 0;
   size_t bytes = 0;
   memset(g, 0, sizeof *g);
-  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) || api->memory(&bytes, device)) return false;
+  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) ||
+      api->memory(&bytes, device))
+    return false;
   if (api->attribute(&g->major, MAJOR, device) || api->attribute(&g->minor, MINOR, device)) return false;
   api->attribute(&g->multiprocessors, MULTIPROCESSORS, device);
-  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 && bits > 0)
+  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 &&
+      bits > 0)
     g->bandwidth = 2e3 * khz * bits / 8; /* two transfers per clock */
   pml__tidy(g->name);
   g->memory = bytes;
@@ -1753,18 +1817,23 @@ PML__FN void pml__gpus(pml_hardware *hw) {
   if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
   else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
-  else if (!pml__cuda_load(lib, &api)) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
+  else if (!pml__cuda_load(lib, &api))
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
   else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
     snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
   else {
     api.version(&hw->cuda);
-    for (int i = 0; i < n && hw->n_gpus < 16; i++) hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
-    if (hw->n_gpus) snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
+    for (int i = 0; i < n && hw->n_gpus < 16; i++)
+      hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
+    if (hw->n_gpus)
+      snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
     else snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver has no device");
   }
 }
 #else
-PML__FN void pml__gpus(pml_hardware *hw) { snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system"); }
+PML__FN void pml__gpus(pml_hardware *hw) {
+  snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system");
+}
 #endif
 
 PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word) {
@@ -1814,7 +1883,8 @@ PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level) {
 }
 
 PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
-  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"}, *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
+  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  static const char *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
   int b = 0, d = 0;
   uint64_t whole = bytes;
   double x = (double)bytes;
@@ -1826,28 +1896,32 @@ PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
 
 PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
   for (int f = 0, n = 0; f < PML_CPU_FEATURES; f++)
-    if (bits >> f & 1) pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
+    if (bits >> f & 1)
+      pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
 }
 
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   char a[32], b[32];
   pml_buf_printf(out, "processor   %s (%s, %s %d, model 0x%x, stepping %d), %s\n", hw->model, hw->vendor,
-                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id, hw->stepping, hw->arch);
+                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id,
+                 hw->stepping, hw->arch);
   pml_buf_printf(out, "kernels     %s\nfeatures    ", pml_cpu_level_name(hw->level));
   pml__feature_list(out, hw->features, "", " ");
   if (hw->blocked) {
     pml_buf_puts(out, "\n            withheld by the operating system: ");
     pml__feature_list(out, hw->blocked, "", " ");
   }
-  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores, hw->cores == 1 ? "" : "s",
-                 hw->threads, hw->threads == 1 ? "" : "s", hw->packages, hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
+  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores,
+                 hw->cores == 1 ? "" : "s", hw->threads, hw->threads == 1 ? "" : "s", hw->packages,
+                 hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
   pml_buf_printf(out, "            this process may use %d: %d by affinity, ", hw->usable, hw->allowed);
   if (hw->quota > 0) pml_buf_printf(out, "a quota of %.2f\n", hw->quota);
   else pml_buf_puts(out, "no quota\n");
   for (int i = 0; i < hw->n_caches; i++) {
     const pml_cache *c = &hw->cache[i];
     pml_bytes_text(a, c->bytes);
-    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level, c->type == 'u' ? ' ' : c->type, a, c->instances);
+    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level,
+                   c->type == 'u' ? ' ' : c->type, a, c->instances);
     if (c->line) pml_buf_printf(out, ", lines of %d bytes", c->line);
     if (c->ways) pml_buf_printf(out, ", %d ways", c->ways);
     pml_buf_printf(out, ", for %d thread%s\n", c->threads, c->threads == 1 ? "" : "s");
@@ -1855,7 +1929,8 @@ PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   if (!hw->n_caches) pml_buf_puts(out, "caches      unknown\n");
   pml_bytes_text(a, hw->ram);
   pml_bytes_text(b, hw->ram_available);
-  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown", hw->ram_available ? b : "unknown");
+  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown",
+                 hw->ram_available ? b : "unknown");
   pml_bytes_text(a, hw->memory_limit);
   pml_bytes_text(b, hw->memory_used);
   if (hw->memory_limit) pml_buf_printf(out, "; this cgroup: %s of %s used\n", b, a);
@@ -1867,16 +1942,20 @@ PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   pml_bytes_text(a, hw->page);
   pml_bytes_text(b, hw->huge_page);
   pml_buf_printf(out, "pages       %s; transparent huge pages: %s; ", a, hw->thp);
-  if (hw->huge_page) pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free, hw->huge_pages, b);
+  if (hw->huge_page)
+    pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free,
+                   hw->huge_pages, b);
   else pml_buf_puts(out, "no huge pages\n");
-  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen", hw->container ? ", in a container" : "");
+  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen",
+                 hw->container ? ", in a container" : "");
   pml_buf_printf(out, "GPU         %s", hw->gpu_state);
   if (hw->cuda) pml_buf_printf(out, ", CUDA %d.%d", hw->cuda / 1000, hw->cuda % 1000 / 10);
   pml_buf_puts(out, "\n");
   for (int i = 0; i < hw->n_gpus; i++) {
     const pml_gpu *g = &hw->gpu[i];
     pml_bytes_text(a, g->memory);
-    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major, g->minor, a, g->multiprocessors);
+    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major,
+                   g->minor, a, g->multiprocessors);
     if (g->bandwidth > 0) pml_buf_printf(out, ", %.0f GB/s by its data sheet", g->bandwidth / 1e9);
     pml_buf_puts(out, "\n");
   }
@@ -1895,38 +1974,68 @@ PML__FN void pml__json_ascii(pml_buf *out, const char *key, const char *value) {
 }
 
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
-  const char *text[][2] = {{"arch", hw->arch}, {"vendor", hw->vendor}, {"model", hw->model}, {"level", pml_cpu_level_name(hw->level)},
-                           {"thp", hw->thp}, {"hypervisor", hw->hypervisor}, {"gpu_state", hw->gpu_state}};
-  const struct { const char *key; uint64_t value; } number[] = {
-      {"family", (uint64_t)hw->family}, {"model_id", (uint64_t)hw->model_id}, {"stepping", (uint64_t)hw->stepping},
-      {"packages", (uint64_t)hw->packages}, {"cores", (uint64_t)hw->cores}, {"threads", (uint64_t)hw->threads},
-      {"numa_nodes", (uint64_t)hw->nodes}, {"allowed", (uint64_t)hw->allowed}, {"usable", (uint64_t)hw->usable},
-      {"ram", hw->ram}, {"ram_available", hw->ram_available}, {"swap", hw->swap}, {"swap_free", hw->swap_free},
-      {"memory_limit", hw->memory_limit}, {"memory_used", hw->memory_used}, {"page", hw->page}, {"huge_page", hw->huge_page},
-      {"huge_pages", hw->huge_pages}, {"huge_pages_free", hw->huge_pages_free}, {"cuda", (uint64_t)hw->cuda}};
+  const char *text[][2] = {{"arch", hw->arch},
+                           {"vendor", hw->vendor},
+                           {"model", hw->model},
+                           {"level", pml_cpu_level_name(hw->level)},
+                           {"thp", hw->thp},
+                           {"hypervisor", hw->hypervisor},
+                           {"gpu_state", hw->gpu_state}};
+  const struct {
+    const char *key;
+    uint64_t value;
+  } number[] = {{"family", (uint64_t)hw->family},
+                {"model_id", (uint64_t)hw->model_id},
+                {"stepping", (uint64_t)hw->stepping},
+                {"packages", (uint64_t)hw->packages},
+                {"cores", (uint64_t)hw->cores},
+                {"threads", (uint64_t)hw->threads},
+                {"numa_nodes", (uint64_t)hw->nodes},
+                {"allowed", (uint64_t)hw->allowed},
+                {"usable", (uint64_t)hw->usable},
+                {"ram", hw->ram},
+                {"ram_available", hw->ram_available},
+                {"swap", hw->swap},
+                {"swap_free", hw->swap_free},
+                {"memory_limit", hw->memory_limit},
+                {"memory_used", hw->memory_used},
+                {"page", hw->page},
+                {"huge_page", hw->huge_page},
+                {"huge_pages", hw->huge_pages},
+                {"huge_pages_free", hw->huge_pages_free},
+                {"cuda", (uint64_t)hw->cuda}};
   for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
     pml_buf_puts(out, i ? "," : "{");
     pml__json_ascii(out, text[i][0], text[i][1]);
   }
-  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
-  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota, hw->container ? "true" : "false");
+  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+    pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
+  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota,
+                 hw->container ? "true" : "false");
   pml__feature_list(out, hw->features, "\"", ",");
   pml_buf_puts(out, "],\"withheld\":[");
   pml__feature_list(out, hw->blocked, "\"", ",");
   pml_buf_puts(out, "],\"caches\":[");
   for (int i = 0; i < hw->n_caches; i++) {
     const pml_cache *c = &hw->cache[i];
-    pml_buf_printf(out, "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64 ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
-                   i ? "," : "", c->level, c->type == 'd' ? "data" : c->type == 'i' ? "instruction" : "unified", c->bytes, c->line, c->ways,
-                   c->threads, c->instances);
+    pml_buf_printf(out,
+                   "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64
+                   ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
+                   i ? "," : "", c->level,
+                   c->type == 'd'   ? "data"
+                   : c->type == 'i' ? "instruction"
+                                    : "unified",
+                   c->bytes, c->line, c->ways, c->threads, c->instances);
   }
   pml_buf_puts(out, "],\"gpus\":[");
   for (int i = 0; i < hw->n_gpus; i++) {
     const pml_gpu *g = &hw->gpu[i];
     pml_buf_puts(out, i ? ",{" : "{");
     pml__json_ascii(out, "name", g->name);
-    pml_buf_printf(out, ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64 ",\"multiprocessors\":%d,\"bandwidth\":%.0f}", g->major,
-                   g->minor, g->memory, g->multiprocessors, g->bandwidth);
+    pml_buf_printf(out,
+                   ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64
+                   ",\"multiprocessors\":%d,\"bandwidth\":%.0f}",
+                   g->major, g->minor, g->memory, g->multiprocessors, g->bandwidth);
   }
   pml_buf_puts(out, "]}");
 }
@@ -17135,7 +17244,8 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 #endif
 
 #ifdef PML__X86
-__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p, size_t n) {
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p,
+                                                                              size_t n) {
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
   for (; n >= 256; n -= 256, p += 256) {
     a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
@@ -17235,15 +17345,18 @@ PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double secon
 }
 
 PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
-  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
+  uint64_t room = hw->ram_available, used = hw->memory_used,
+           bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
   if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
-  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX &&
+              bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
   return fits ? (size_t)bytes : 0;
 }
 
 /* @levels */
 /* One row through the layer under a level; the pool's threads share its outputs. */
-PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x, const float *w) {
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x,
+                                    const float *w) {
   pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
   pml_status st = pml_cpu_level_set(level);
   pml_strict_set(strict);
@@ -17263,14 +17376,16 @@ PML__FN double pml__level_worst(const float *y, const float *want, const float *
 
 PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
   enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
-  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN, *y = want + 2 * OUT;
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN,
+        *y = want + 2 * OUT;
   pml_cpu_level_t before = pml_cpu_level();
   bool was_strict = pml_strict();
   pml_rng rng = pml_rng_seed(seed);
   pml_status st = w ? PML_OK : PML_E_MEMORY;
   memset(run, 0, PML_CPU_LEVELS * sizeof *run);
   for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
-  for (int strict = 0; strict < 2 && st == PML_OK; strict++) st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++)
+    st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
   for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
     pml_cpu_level_t level = (pml_cpu_level_t)l;
     if (!(run[l].here = pml_cpu_supports(level))) continue;
@@ -17282,7 +17397,8 @@ PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
   for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
     for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
       double t0 = pml_time();
-      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++) st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++)
+        st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
       run[l].seconds[k] = (pml_time() - t0) / 20;
     }
   pml_cpu_level_set(before);
@@ -17339,8 +17455,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
@@ -17356,8 +17472,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
   }
 #elif defined(PML__ARM)
@@ -17452,10 +17568,11 @@ PML__FN double pml__peak_int8_work(const char **how) {
   if (pml_cpu_level() == PML_CPU_NEON) {
     *how = "smull";
 #define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
-    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20") PML__SMULL("3", "21")
-                     PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20") PML__SMULL("7", "21")
-                     PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20") PML__SMULL("11", "21")
-                     "subs %0, %0, #1\n b.ne 1b\n" : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20")
+                     PML__SMULL("3", "21") PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20")
+                     PML__SMULL("7", "21") PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20")
+                     PML__SMULL("11", "21") PML__PEAK_END
+                     : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
     return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
   }
 #endif
@@ -17503,8 +17620,8 @@ PML__FN double pml__bench_prefill_ops(const pml_config *c, double T) {
   return 2 * weights * T + 2 * head + attention;
 }
 
-PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens, float *logits,
-                                   double *pp, double *tg) {
+PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens,
+                                   float *logits, double *pp, double *tg) {
   pml_seq seq = {0};
   pml_status st = PML_OK;
   double t0 = pml_time();
@@ -17512,7 +17629,8 @@ PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o,
   *pp = o->n_prompt / (pml_time() - t0);
   pml_context_truncate(ctx, &seq, 0);
   t0 = pml_time();
-  for (int i = 0; i < o->n_decode && st == PML_OK; i++) st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
+  for (int i = 0; i < o->n_decode && st == PML_OK; i++)
+    st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
   *tg = o->n_decode / (pml_time() - t0);
   pml_context_seq_free(ctx, &seq);
   return st;
@@ -17522,7 +17640,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
   int longest = o->n_prompt > o->n_decode ? o->n_prompt : o->n_decode;
   memset(r, 0, sizeof *r);
   if (o->n_prompt < 0 || o->n_decode < 0 || longest < 1 || o->repetitions < 1 || o->repetitions > 1000)
-    return pml_fail(PML_E_USAGE, "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
+    return pml_fail(PML_E_USAGE,
+                    "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
   pml_context *ctx = NULL;
   pml_context_options co = {.n_ctx = longest, .cancel = o->cancel};
   pml_status st = pml_context_open(&ctx, m, NULL, &co);
@@ -17548,7 +17667,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
     r->read_gb_s = pml_figure_of(x + 2 * reps, reps);
     r->peak_gflop_s = pml_bench_peak_f32() / 1e9;
     r->tg_limit = r->read_gb_s.median * 1e9 / (double)r->bytes_per_token;
-    r->pp_limit = o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
+    r->pp_limit =
+        o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
     r->pp_share = o->n_prompt ? r->pp_tok_s.median / r->pp_limit : 0;
     r->tg_share = o->n_decode ? r->tg_tok_s.median / r->tg_limit : 0;
     r->memory_peak = pml_memory_peak();
@@ -18833,10 +18953,13 @@ PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, in
     pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
     char shown[48];
     pml_number_text(shown, part[k].value, part[k].value < 10);
-    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE, 2);
-    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name, part[k].shown);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE,
+                 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name,
+                  part[k].shown);
     if (k + 1 < n) {
-      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge, y = sq.y + side - edge;
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge,
+             y = sq.y + side - edge;
       double next = pml_box_column(b, k + 1, n, 60).x;
       pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
       pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
@@ -18844,7 +18967,8 @@ PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, in
       pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
     }
     double y = sq.y + side + 40;
-    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0, PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0,
+                 PML_YELLOW, PML_NO_COLOUR, 0);
     pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
     pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
   }
@@ -21420,7 +21544,8 @@ PML__FN bool pml__measure_set(pml_ctx *ctx, const pml_hardware *hw, int i, pml_c
     snprintf(name, sizeof name, "%s, %s", size, who[all]);
     if (!pml__measurable(ctx, name, bytes > 0)) return false;
     pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
-    for (size_t k = 0; k < n && pml_measures(ctx); k++) gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+    for (size_t k = 0; k < n && pml_measures(ctx); k++)
+      gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
     pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
     pml_curve_number(&read[all], i, &y);
   }
@@ -21431,7 +21556,8 @@ PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_sta
   memset(out, 0, sizeof *out);
   for (int i = 0; i < PML_NEAR; i++) {
     double kib = (double)(i < PML_NEAR - 1 ? pml_hardware_cache(hw, i + 1) : hw->ram) / 1024;
-    if (pml__measurable(ctx, pml__near[i], kib > 0)) out->size[i] = pml_measure(ctx, pml__near[i], "KiB", &kib, 1);
+    if (pml__measurable(ctx, pml__near[i], kib > 0))
+      out->size[i] = pml_measure(ctx, pml__near[i], "KiB", &kib, 1);
   }
   for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++)
     if (!pml__measure_set(ctx, hw, i, out->read)) break;
@@ -21446,7 +21572,8 @@ PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m) 
     pml_bytes_text(name[i], (uint64_t)16384 << 2 * i);
     names[i] = name[i];
   }
-  pml_axis sets = {.label = "set that each thread reads again and again", .names = names, .n_names = m->read[0].n};
+  pml_axis sets = {
+      .label = "set that each thread reads again and again", .names = names, .n_names = m->read[0].n};
   pml_axis rate = {.label = "read (GB/s)", .log = true};
   pml_plot p = pml_svg_pair(svg, b, sets, rate, "all threads", &m->read[1], "one thread", &m->read[0]);
   pml_font f = {.size = 26, .colour = PML_MUTED, .anchor = PML_END};
