@@ -5151,13 +5151,13 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
 
 PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n) {
   pml_status st = pml__type_check(type, "pml_to_f32");
-  if (st == PML_OK) pml__kernels_now()->expand(y, x, type, n);
+  if (st == PML_OK && n) pml__kernels_now()->expand(y, x, type, n);
   return st;
 }
 
 PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n) {
   pml_status st = pml__type_check(type, "pml_from_f32");
-  if (st == PML_OK) pml__kernels_now()->shrink(y, x, type, n);
+  if (st == PML_OK && n) pml__kernels_now()->shrink(y, x, type, n);
   return st;
 }
 
