@@ -192,7 +192,7 @@ static pml_status bench(pml_ctx *ctx) {
 static const pml_lesson lesson = {
   .number = "65", .name = "hardware_detect", .title = "What the machine can do", .file = __FILE__, .sections = {4, 48},
   .summary = "Processor, operating system and user must agree before an instruction is used. Then measure: the data "
-"sheet knows neither the container nor the neighbours.",
+             "sheet knows neither the container nor the neighbours.",
   .flags = {{"cpu", "mask the kernels: x86-avx2, x86-avx512, arm-neon, scalar", PML_FLAG_STRING, &cpu},
             {"gpu", "as if: none, nvidia-rtx30, -rtx40, -a100, -h100, -h200", PML_FLAG_STRING, &gpu},
             {"ram", "as if there were so many GB", PML_FLAG_FLOAT, &ram},
