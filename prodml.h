@@ -50,8 +50,10 @@
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
        CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
-     The core needs libc, libm and pthread.  Linux and macOS, gcc >= 11,
-     clang >= 14.  From C++ only the declarations are visible.
+     The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
+     ARM64, gcc >= 11, clang >= 14.  From C++ only the declarations are visible.
+     WebAssembly: clang --target=wasm32-wasi -msimd128, one thread, files are
+     read instead of mapped; link with a stack of 1 MB (-Wl,-z,stack-size=…).
 
    CONTENTS
      PART I   GROUND
@@ -871,6 +873,8 @@ typedef struct {
    is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
    up to a second where there is one. */
 PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Bytes of the data or unified cache of that level next to a core, 0: there is none. */
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level);
 /* Appends some twenty lines for people, or one JSON object. */
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
@@ -1271,8 +1275,8 @@ PML__FN bool pml__list_has(const char *list, const char *word) {
   size_t n = strlen(word);
   for (const char *s = list;;) {
     if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
-    s = strchr(s, ',');
-    if (!s++) return false;
+    if (!(s = strchr(s, ','))) return false;
+    s++;
   }
 }
 
@@ -1779,6 +1783,12 @@ PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s)
   hw->usable = pml__cpu_usable_count(hw->allowed, hw->quota);
   if (s) snprintf(hw->gpu_state, sizeof hw->gpu_state, "not asked");
   else pml__gpus(hw);
+}
+
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level) {
+  for (int i = 0; i < hw->n_caches; i++)
+    if (hw->cache[i].level == level && hw->cache[i].type != 'i') return hw->cache[i].bytes;
+  return 0;
 }
 
 PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
@@ -2946,7 +2956,9 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
    The other trap: a compiler may fuse a·b + c into one rounding where the
    machine can.  The pragma at the head of the implementation forbids it; the
    test hashes a million results and holds one constant for every compiler,
-   optimisation level and machine.
+   optimisation level and machine: x86-64, ARM64 (tests/test_arm64.sh) and
+   WebAssembly (tests/test_wasm.sh), where 20 training steps and a model's logits
+   also give the committed SHA-256.
    Source: Muller et al. 2018, Handbook of Floating-Point Arithmetic; Cody and
    Waite 1980, Software Manual for the Elementary Functions.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -3552,10 +3564,10 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
    A transformer is a few operations repeated: a dot product, and some arithmetic
-   on each element.  This chapter has each of them twice or three times: once as a
-   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
-   floats.  A table per processor level holds the versions; the caller never sees
-   which one ran, because all give the same bits.
+   on each element.  This chapter has each of them several times: once as a
+   definition in plain C, and again for registers of 4 (NEON, WASM SIMD128), 8
+   (AVX2) and 16 floats (AVX-512).  A table per processor level holds the versions;
+   the caller never sees which one ran, because all give the same bits.
 
    How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
    1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
@@ -3565,15 +3577,32 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
      lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
 
-   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
-   What is missing at the end of a row counts as 0·0.
+   AVX-512 keeps the lanes in one register, AVX2 in two, NEON and SIMD128 in four,
+   plain C in an array.  What is missing at the end of a row counts as 0·0.
 
    Strict and default differ in one place: how a product joins its lane.
      strict    lane = round(lane + round(a·b))    the same on every processor
      default   lane = round(lane + a·b)           fused, one instruction instead of two
-   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
-   two roundings, since a fused multiply-add without the instruction costs twenty
-   times as much.  All else (norms, softmax, activations) has one definition.
+   Default is for AVX2, AVX-512 and NEON, which agree with each other; plain C stays
+   with two roundings, since a fused multiply-add without the instruction costs
+   twenty times as much, and WASM has no such instruction.  All else (norms, softmax,
+   activations) has one definition.
+
+   The registers.
+     x86-64   AVX2      16 of 8 floats    F16C converts f16
+              AVX-512   32 of 16          a mask reads a row's end, scalef is 2^n
+     ARM64    NEON      32 of 4           every ARM64 has it; converts f16 itself
+     WASM     SIMD128   4 floats          f16 by shifts and one multiplication
+   NEON and SIMD128 are one source: compilers let +, · and < work on a vector type
+   and find the instruction.  A dot product alone keeps four sums in flight on NEON
+   and one on AVX-512, where a core wants eight or more to be busy: that is the price
+   of the fixed lanes, and why matrices are read several rows at a time.
+   Not worth it here.  SVE: its registers are 128 or 256 bits on today's cores, and
+   sixteen lanes gain nothing from a width that is known only when the program runs.
+   The bf16 instructions: AVX-512's conversion takes a subnormal for 0 and the dot
+   products of both architectures add with a rounding of their own; a shift and an
+   addition of integers are exact.  WASM's relaxed SIMD: whether its multiply-add is
+   fused is left to the browser.
 
    Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
      One row (decoding): every weight is read once and used once: 2·o·i bytes of
@@ -4542,7 +4571,8 @@ PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
 }
 
 /* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
-   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+   place and multiplied by 2^112, are the number, subnormals too; infinity and NaN become 65536 and more, and get their
+   exponent, NaN also the bit that makes it quiet. */
 /* @f16_4 */
 PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F32) return pml__load4((const float *)p);
@@ -4551,12 +4581,11 @@ PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
   return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
 #else
-  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p);
   if (type == PML_BF16) return (pml__f4)(h << 16);
-  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
-  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
-  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
-  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+  pml__f4 f = (pml__f4)((h & 0x7FFF) << 13) * 0x1p112f;
+  pml__u4 other = (pml__u4)(f >= 65536.0f) & 0x7F800000, quiet = (pml__u4)(f > 65536.0f) & 0x400000;
+  return (pml__f4)((pml__u4)f | other | quiet | (h & 0x8000) << 16);
 #endif
 }
 /* @end */
@@ -5255,8 +5284,11 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
-   into 4-wide vectors, has 4 × 8.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  NEON has 32 of 4: 8 × 12, 24
+   registers of sums; a multiply-add takes one factor from a lane of a register, so
+   5 loads serve 24 of them.  WASM does not know how many registers the machine under
+   it has: 4 × 8 in 8 registers leaves room on 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8 as well.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -5270,13 +5302,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
        pack the panel of B                                         (in parallel)
        for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
 
-   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
-   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
-   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 = NEON bit
+   for bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; all levels of all machines bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere it is a function call per product, so there the scalar
-   default equals strict.
+   ARM64); elsewhere it is a function call per product, so there, and in WASM at
+   every level, the default equals strict.
+
+   OpenBLAS.  With PRODML_USE_OPENBLAS the default mode calls its sgemm, on as many
+   threads as pml_threads() says.  It is here for training and as the baseline that
+   these kernels are measured against (tests/bench_gemm.c).  Its sums have an order
+   that depends on its version, the processor and the shape, so a row may change
+   with the rows beside it: that is why strict mode and everything that serves
+   (pml_linear, § 11) never come here.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -5305,7 +5344,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
    negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
    With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
-   of summation is its own.  Source: Goto and van de Geijn 2008. */
+   of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
 
@@ -5318,6 +5357,13 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 #endif
 #endif
 #include <cblas.h>
+
+/* Its own count is one thread per core, and --threads 1 would not hold for it. */
+PML__FN void pml__blas_threads(void) {
+  static atomic_int last;
+  int n = pml_threads();
+  if (atomic_exchange(&last, n) != n) openblas_set_num_threads(n);
+}
 #endif
 
 #define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
@@ -5702,6 +5748,7 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
+    pml__blas_threads();
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
                 A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
@@ -11311,6 +11358,9 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path) 
    positions per sequence are wasted.  A contiguous cache is the same thing with
    one block of the full length.
 
+   A model with a sliding window (§ 14) reads only the last w positions, but all stay
+   here: a turn of the chat may be taken back, and then the window moves back too.
+
    The trap: rows beyond n_tokens hold whatever was there before.  They are never
    read, because attention is told how many positions are visible; truncating a
    sequence therefore only moves a number.
@@ -11790,8 +11840,8 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
   int value_dim;
   pml_status st;
   if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
-    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head is",
-                    pml_gguf_path(g), c->d_model, c->n_heads, name);
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head "
+                    "is", pml_gguf_path(g), c->d_model, c->n_heads, name);
   if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
       (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
       (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
@@ -12130,14 +12180,14 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
 
 PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
   char *bytes;
-  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
-  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  size_t n, at = 8, name = strlen(tensor), end = name + 4 + 8 * ((size_t)dim + 1);
+  uint64_t len = name; /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
   uint32_t dims = 0;
   pml_model *m = NULL;
   pml_status st = pml_file_read(path, &bytes, &n);
   if (st != PML_OK) return st;
-  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
-  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, name) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + name, 4);
   if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
   else memcpy(bytes + at + end - 8, &size, 8);
   if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
@@ -12506,8 +12556,8 @@ PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   pml_status st;
   uint64_t t0 = pml_trace_begin();
   if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
-  st = c->gelu ? pml_linear(s->gate, s->n, T, &l->w_up, l->b_up) : pml_linear(s->gate, s->n, T, &l->w_gate, l->b_gate);
-  if (st != PML_OK) return st;
+  const pml_mat *first = c->gelu ? &l->w_up : &l->w_gate;
+  if ((st = pml_linear(s->gate, s->n, T, first, c->gelu ? l->b_up : l->b_gate)) != PML_OK) return st;
   pml_trace_end(t0, "gate", layer, s->gate, inside);
   if (c->gelu) pml_gelu(s->gate, s->gate, inside);
   else {
@@ -13365,8 +13415,9 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
      .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
     {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
-     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
-     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
     {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
      .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
      .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
@@ -13376,8 +13427,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
     {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
      .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
      .answer = {"", PML__EOS}, .alternate = true},
-    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
-     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
     {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
      .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
     {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
@@ -13391,7 +13442,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
      .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
     {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
-     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"},
+     .prompt = "<|assistant|>\n"},
     {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
      .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
      .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
@@ -13483,8 +13535,16 @@ typedef struct {
   const pml_model *m;
   const pml__chat_kind *kind;
   pml_buf ids, run;
+  int32_t last; /* the control token before the run, -1: none */
   bool as_text;
 } pml__chat_out;
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
 
 /* Encodes the plain text since the last control token, in one piece. */
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
@@ -13492,7 +13552,9 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   size_t n = 0;
   if (o->as_text || o->run.len == 0) return PML_OK;
   if (o->run.failed) return PML_E_MEMORY;
-  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
+  bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
+  pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
+  pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
@@ -13503,6 +13565,7 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
 PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
   pml_str text = pml_token_bytes(o->m->tokenizer, id);
   pml_status st = pml__chat_flush(o);
+  o->last = id;
   if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
   else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
@@ -13536,13 +13599,6 @@ PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
     else if (*text > 2) pml_buf_add(&o->run, text, 1);
   }
   return st;
-}
-
-PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
-  static const char blank[] = " \t\n\r\v\f";
-  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
-  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
-  return s;
 }
 
 PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
@@ -13616,7 +13672,8 @@ PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *message
   const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
   bool last = o->kind->system_place == PML__SYS_LAST;
   if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
-  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  if (o->kind->system_place == PML__SYS_TURN || !given) return -1;
   for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
     if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
   return -1;
@@ -13638,8 +13695,8 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
     return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
                     "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
   if (!k)
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
-                    "text (apr run --raw)", o->m->name);
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use "
+                    "plain text (apr run --raw)", o->m->name);
   pml_status st = pml__chat_check(k, messages, n);
   if (st == PML_OK) st = pml__chat_begin(o);
   bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
@@ -13661,7 +13718,7 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids) {
-  pml__chat_out o = {.m = m};
+  pml__chat_out o = {.m = m, .last = -1};
   pml_status st = pml__chat_build(&o, messages, n);
   *ids = NULL;
   *n_ids = 0;
@@ -14139,7 +14196,8 @@ PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
       c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
       c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other "
+                    "options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
@@ -20489,7 +20547,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 48 – § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -20701,6 +20759,10 @@ PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, 
 /* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
+
+/* The staircase of § 48, in GB/s: read[0] by one thread, read[1] by all, at x = 0, 1 … for sets of
+   16 KiB, 64 KiB … as far as memory (or the record) goes. */
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_curve read[2]);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -21305,6 +21367,25 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   ctx->machine_said = true;
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
+}
+
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_curve read[2]) {
+  static const char *const who[] = {"one thread", "all threads"};
+  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++) {
+    size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
+    char size[32], name[48];
+    double gb_s[3];
+    pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+    for (int all = 0; all < 2; all++) {
+      snprintf(name, sizeof name, "%s, %s", size, who[all]);
+      if (pml_measures(ctx) ? !bytes : !ctx->recorded || !pml_record_find(&ctx->old, name)) return;
+      pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
+      for (size_t k = 0; k < n && pml_measures(ctx); k++) gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+      pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
+      pml_curve_number(&read[all], i, &y);
+    }
+  }
+  pml_progress(ctx, 0, 0, "");
 }
 
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
