@@ -159,8 +159,8 @@ int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }
 2; all fall to a coin toss, and the lesson says so. More steps, more width, other seeds: nothing helps, because
 W2·(W1·x) is (W2·W1)·x.
 
-In `pml_gelu_backward` (§ 31), write 2b for 3b: the network still learns, only worse. `tests/test_backward.c` finds it
-at once by finite differences.
+In `pml_gelu_backward` (§ 31), write 2b for 3b: the network still learns the board, and no check of this lesson
+notices. A wrong gradient need not show in the result; `tests/test_backward.c` finds it at once by finite differences.
 ## Check yourself
 ### What can a network of two linear layers without activation separate?
 One straight line. The best of 180 directions at every offset gets {best_line:.1f} % of these points; a network without
