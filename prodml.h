@@ -5237,16 +5237,26 @@ PML_API void pml_add_plain(float *y, const float *x, size_t n) {
 }
 
 PML_API float pml_dot_plain(const float *a, const float *b, size_t n) {
-  float lane[16] = {0};
+  float lane[16] = {0}, sum;
   size_t i = 0;
   for (; i + 16 <= n; i += 16)
     PML__UNROLL for (size_t j = 0; j < 16; j++) {
-      float sum = lane[j] + a[i + j] * b[i + j];
+      sum = lane[j] + a[i + j] * b[i + j];
       PML__ALONE(sum);
       lane[j] = sum;
     }
-  pml__lanes_add(lane, a + i, b + i, n - i);
-  return pml__lanes_sum(lane);
+  for (size_t j = 0; i + j < n; j++) {
+    sum = lane[j] + a[i + j] * b[i + j];
+    PML__ALONE(sum);
+    lane[j] = sum;
+  }
+  for (size_t w = 8; w >= 1; w /= 2)
+    for (size_t j = 0; j < w; j++) {
+      sum = lane[j] + lane[j + w];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  return lane[0];
 }
 /* @end */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n) { pml__kernels_now()->axpy(y, a, x, n); }
@@ -5454,20 +5464,22 @@ PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, 
    one number in each. */
 /* @gemm_alone */
 PML__FN void pml__gemm_alone(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
-  float acc[4][2];
-  for (size_t m = 0; m < 4; m++)
-    for (size_t n = 0; n < 2; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  float acc[4][2], sum;
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
   for (size_t k = 0; k < kc; k++, a += 4, b += 2)
     PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
       PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) {
-        acc[m][n] = acc[m][n] + a[m] * b[n];
-        PML__ALONE(acc[m][n]);
+        sum = acc[m][n] + a[m] * b[n];
+        PML__ALONE(sum);
+        acc[m][n] = sum;
       }
-  for (size_t m = 0; m < 4; m++)
-    for (size_t n = 0; n < 2; n++) c[m * ldc + n] = acc[m][n];
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) c[m * ldc + n] = acc[m][n];
 }
 
 /* The plain way: the definition as it is written above. */
+__attribute__((noinline)) /* a name in a profile, and for tests/test_plain.sh */
 PML__FN void pml__gemm_loops(float *C, const float *A, const float *B, size_t M, size_t N, size_t K) {
   for (size_t m = 0; m < M; m++)
     for (size_t n = 0; n < N; n++) {
@@ -16963,7 +16975,7 @@ typedef struct {
   int n, rounds;                                      /* ways; rounds that were made */
   double seconds[PML_BENCH_TURNS][PML_BENCH_ROUNDS];
 } pml_bench_rounds;
-/* run(user, k) for k < n, 1 <= n <= 8; two unmeasured runs each, then `rounds` rounds (1 to 1000), of which
+/* run(user, k) for k < n, 1 <= n <= 8; one or two unmeasured runs each, then `rounds` rounds (1 to 1000), of which
    those after the third are left out when `budget` seconds have passed.  A run that fails ends it. */
 PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
                                    int rounds, double budget);
@@ -17269,10 +17281,11 @@ PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *
     return pml_fail(PML_E_USAGE, "%d ways in %d rounds: give 1 to %d ways and 1 to %d rounds", n, rounds,
                     PML_BENCH_TURNS, PML_BENCH_ROUNDS);
   for (int k = 0; k < n && st == PML_OK; k++) {
+    double t0 = pml_time(), t1;
     st = run(user, k); /* pages, caches */
-    double t0 = pml_time();
-    if (st == PML_OK) st = run(user, k);
-    double t = pml_time() - t0;
+    t1 = pml_time();
+    if (st == PML_OK && t1 - t0 < 0.01) st = run(user, k), t0 = t1, t1 = pml_time();
+    double t = t1 - t0;
     times[k] = t > 1e-4 ? 1 : t < 1e-8 ? 20000 : (int)(2e-4 / t);
   }
   double start = pml_time();
@@ -17317,7 +17330,7 @@ PML_API bool pml_cache_drop(const void *data, size_t bytes) {
 #endif
 }
 
-enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+enum { PML__PEAK_LOOPS = 500000 }; /* iterations of 16 vector instructions, 1 to 4 ms: on a busy machine some pass undisturbed */
 
 #ifdef PML__ARM
 /* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
@@ -17406,10 +17419,10 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-/* The best of five passes on n threads. */
+/* The best of 40 passes on n threads. */
 PML__FN double pml__peak_of(pml_range_fn fn, size_t n) {
   double ops[256], best = 0;
-  for (int pass = 0; pass < 5; pass++) {
+  for (int pass = 0; pass < 40; pass++) {
     double total = 0, t0 = pml_time();
     pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
@@ -17424,13 +17437,14 @@ PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range, (
 /* Twelve sums in a register each; x and y are such that nothing grows or vanishes. */
 PML__FN void pml__peak_alone_range(void *ctx, size_t begin, size_t end) {
   volatile float half = 0.5f, keep;
-  float acc[12] = {0}, x = half, y = half;
+  float acc[12] = {0}, x = half, y = half, sum;
   for (size_t i = 0; i < PML__PEAK_LOOPS / 8; i++)
     PML__UNROLL for (int j = 0; j < 12; j++) {
-      acc[j] = acc[j] * y + x;
-      PML__ALONE(acc[j]);
+      sum = acc[j] * y + x;
+      PML__ALONE(sum);
+      acc[j] = sum;
     }
-  for (int j = 0; j < 12; j++) keep = acc[j];
+  PML__UNROLL for (int j = 0; j < 12; j++) keep = acc[j];
   (void)keep;
   for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = (double)(PML__PEAK_LOOPS / 8) * 12 * 2;
 }
@@ -20828,15 +20842,32 @@ typedef struct {
   double worst;                                 /* default mode: largest difference / limit; at most 1 */
   double simd_from, threads_from;               /* sizes from which SIMD leads plain, threads lead SIMD; NaN: never */
 } pml_study;
-/* For each of n ascending sizes: makes the numbers, compares every way with the plain one (in strict and in
-   default mode), and only then times them in turn (default mode unless ctx->strict), or takes the record.  Prints
-   a table of medians, the spread and the crossovers; ends early when results differ or after Ctrl-C.
-   At most 16 sizes; rounds and budget (seconds per size) as in pml_bench_turns. */
-PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, const int *sizes, int n, int rounds,
-                                    double budget);
-/* One way of a study as a curve over the sizes, and as the series of a chart in the colour of the way. */
-PML_API void pml_study_curve(pml_curve *c, const pml_study *s, pml_way way);
-PML_API pml_series pml_study_series(const pml_curve *c, pml_way way);
+/* For the sizes first, first·factor … (at most 16) and last: makes the numbers, compares every way with the plain
+   one (in strict and in default mode), and only then times them in turn (default mode unless ctx->strict), or
+   takes the record.  Prints a table of medians, the spread and the crossovers, and claims both equalities; ends
+   early when results differ or after Ctrl-C.  rounds and budget (seconds per size) as in pml_bench_turns. */
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget);
+/* The median rate at the last size, 0 when there is none. */
+PML_API double pml_study_rate(const pml_study *s, pml_way way);
+/* All ways of a study over its sizes, both logarithmic, a rule where a crossover is. */
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label);
+/* A roofline (§ 49) with points of studies: the k-th size of a way, k < 0 the last; label may be NULL. */
+typedef struct {
+  const pml_study *study;
+  pml_way way;
+  int k;
+  const char *label;
+} pml_study_mark;
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n);
+/* Times an operation of n numbers in one way with its inputs in memory only (pml_cache_drop) and then near,
+   in turn: "dot 10000, SIMD, cold" and "…, warm" in microseconds, out[0] and out[1]. */
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds);
+/* The roofs of this machine, measured and printed: the first cache read by one thread, `bytes` of memory by all;
+   the peaks of § 48 of one number per instruction, of SIMD on one thread, of all threads.  rate 0: not recorded. */
+enum { PML_ROOFS = 5 };
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes);
 
 /* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
@@ -21452,10 +21483,11 @@ PML__FN pml_status pml__study_check(pml_ctx *ctx, pml_study *out, pml__study_siz
     bool equal = false;
     double worst = 0;
     if (!pml_bench_case_has(out->op, (pml_way)w)) continue;
+    s->way[s->n++] = (pml_way)w;
+    if (w == PML_WAY_PLAIN) continue; /* it made the results to compare with */
     st = pml_bench_case_check(&s->c, (pml_way)w, &equal, &worst);
     out->equal = out->equal && (equal || w == PML_WAY_BLAS);
     out->worst = fmax(out->worst, worst);
-    s->way[s->n++] = (pml_way)w;
   }
   return st;
 }
@@ -21463,9 +21495,10 @@ PML__FN pml_status pml__study_check(pml_ctx *ctx, pml_study *out, pml__study_siz
 /* The table: a row per size, a column per way that has a number. */
 PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
   pml_table t = {0};
-  double spread = 0;
+  double spread[PML_WAYS * PML_STUDY_SIZES], widest = 0;
   char line[256];
   bool has[PML_WAYS];
+  size_t n = 0;
   for (int i = -1; i < s->n; i++) {
     size_t len = (size_t)snprintf(line, sizeof line, i < 0 ? "n" : "%.0f", i < 0 ? 0.0 : s->size[i]);
     for (int w = 0; w < PML_WAYS; w++) {
@@ -21475,7 +21508,9 @@ PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
       if (!has[w]) continue;
       pml_number_text(shown, x->median, pml__digits_for(x->median));
       len += (size_t)snprintf(line + len, sizeof line - len, "\t%s", i < 0 ? pml_way_name((pml_way)w) : x->n ? shown : "-");
-      if (i >= 0 && x->n && x->median > 0) spread = fmax(spread, (x->hi - x->lo) / 2 / x->median);
+      if (i < 0 || !x->n || !(x->median > 0)) continue;
+      spread[n] = (x->hi - x->lo) / 2 / x->median * 100;
+      widest = fmax(widest, spread[n++]);
     }
     pml_table_row(&t, "%s", line);
   }
@@ -21486,61 +21521,146 @@ PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
   }
   pml__say_machine(ctx);
   pml_show_rows(ctx, &t, "rrrrrr");
-  pml_say(ctx, "  1e9 operations per second, medians; the widest 95 %% interval is ±%.0f %%", 100 * spread);
+  pml_say(ctx, "  1e9 operations per second, medians; 95 %% intervals: half of them within ±%.1f %%, all within ±%.0f %%",
+          pml_median(spread, n), widest);
 }
 
-/* "SIMD leads plain from n = 12 on" */
+/* "SIMD: ahead of plain from n = 12 on" */
 PML__FN double pml__study_crossover(pml_ctx *ctx, const pml_study *s, pml_way behind, pml_way ahead) {
   double a[PML_STUDY_SIZES], b[PML_STUDY_SIZES];
   const char *first = pml_way_name(ahead), *second = pml_way_name(behind);
   for (int i = 0; i < s->n; i++) a[i] = s->rate[behind][i].median, b[i] = s->rate[ahead][i].median;
   if (s->n < 1 || !s->rate[ahead][s->n - 1].n || !s->rate[behind][s->n - 1].n) return (double)NAN;
   double from = pml_bench_crossover(s->size, a, b, s->n);
-  if (from != from) pml_say(ctx, "  %s does not stay ahead of %s at any of these sizes", first, second);
-  else if (from <= s->size[0]) pml_say(ctx, "  %s leads %s at every size", first, second);
-  else pml_say(ctx, "  %s stays ahead of %s from n = %.0f on", first, second, from);
+  if (from != from) pml_say(ctx, "  %s: not ahead of %s at the largest size", first, second);
+  else if (from <= s->size[0]) pml_say(ctx, "  %s: ahead of %s at every size", first, second);
+  else pml_say(ctx, "  %s: ahead of %s from n = %.0f on", first, second, from);
   return from;
 }
 
-PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, const int *sizes, int n, int rounds,
-                                    double budget) {
-  pml__study_size s = {.n = 0};
-  pml_bench_rounds *r = (pml_bench_rounds *)pml_alloc(sizeof *r);
-  pml_status st = r ? PML_OK : PML_E_MEMORY;
-  *out = (pml_study){.op = op, .equal = true, .simd_from = (double)NAN, .threads_from = (double)NAN};
-  for (int i = 0; i < n && i < PML_STUDY_SIZES && st == PML_OK && !pml_cancelled(); i++) {
-    pml_progress(ctx, i, n, pml__op_name[op]);
-    st = pml__study_check(ctx, out, &s, sizes[i]);
-    if (!out->equal || out->worst > 1) n = 0; /* no times for wrong results */
-    else if (st == PML_OK && pml_measures(ctx)) st = pml_bench_turns(r, pml__study_run, &s, s.n, rounds, budget);
-    for (int w = 0, k = 0; w < PML_WAYS && st == PML_OK && n; w++) {
-      char name[48];
-      bool timed = k < s.n && s.way[k] == (pml_way)w && pml_measures(ctx);
-      for (int j = 0; timed && j < r->rounds; j++) r->seconds[k][j] = s.c.ops / r->seconds[k][j] / 1e9;
-      snprintf(name, sizeof name, "%s %d, %s", pml__op_name[op], sizes[i], pml_way_name((pml_way)w));
-      out->rate[w][i] = pml__measured(ctx, name, "GFLOP/s", timed ? r->seconds[k] : NULL, timed ? (size_t)r->rounds : 0);
-      k += timed;
-    }
-    if (n) out->size[i] = sizes[i], out->intensity[i] = s.c.ops / s.c.bytes, out->n = i + 1;
-    pml_bench_case_close(&s.c);
+/* Times the ways of an open size, or looks them up; k counts the ways that it has. */
+PML__FN pml_status pml__study_time(pml_ctx *ctx, pml_study *out, pml__study_size *s, pml_bench_rounds *r, int rounds,
+                                   double budget) {
+  bool fresh = pml_measures(ctx);
+  int i = out->n++;
+  pml_status st = fresh ? pml_bench_turns(r, pml__study_run, s, s->n, rounds, budget) : PML_OK;
+  out->size[i] = s->c.n, out->intensity[i] = s->c.ops / s->c.bytes;
+  for (int w = 0, k = 0; w < PML_WAYS && st == PML_OK; w++) {
+    char name[48];
+    bool timed = fresh && k < s->n && s->way[k] == (pml_way)w;
+    for (int j = 0; timed && j < r->rounds; j++) r->seconds[k][j] = s->c.ops / r->seconds[k][j] / 1e9;
+    snprintf(name, sizeof name, "%s %d, %s", pml__op_name[out->op], s->c.n, pml_way_name((pml_way)w));
+    out->rate[w][i] = pml__measured(ctx, name, "GFLOP/s", timed ? r->seconds[k] : NULL, timed ? (size_t)r->rounds : 0);
+    k += timed;
   }
-  pml_progress(ctx, 0, 0, "");
-  pml_free(r);
-  if (st != PML_OK || !out->n) return st;
-  pml__study_show(ctx, out);
-  out->simd_from = pml__study_crossover(ctx, out, PML_WAY_PLAIN, PML_WAY_SIMD);
-  out->threads_from = pml__study_crossover(ctx, out, PML_WAY_SIMD, PML_WAY_THREADS);
   return st;
 }
 
-PML_API void pml_study_curve(pml_curve *c, const pml_study *s, pml_way way) {
-  c->n = 0;
-  for (int i = 0; i < s->n; i++) pml_curve_number(c, s->size[i], &s->rate[way][i]);
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget) {
+  pml__study_size s = {.n = 0};
+  pml_bench_rounds *r = (pml_bench_rounds *)pml_alloc(sizeof *r);
+  pml_status st = r ? PML_OK : PML_E_MEMORY;
+  bool right = true, more = true;
+  *out = (pml_study){.op = op, .equal = true, .simd_from = (double)NAN, .threads_from = (double)NAN};
+  for (int i = 0, size = first; more && right && st == PML_OK && !pml_cancelled(); i++, size *= factor) {
+    more = size < last && i < PML_STUDY_SIZES - 1;
+    st = pml__study_check(ctx, out, &s, more ? size : last);
+    right = out->equal && out->worst <= 1; /* no times for wrong results */
+    if (st == PML_OK && right) st = pml__study_time(ctx, out, &s, r, rounds, budget);
+    pml_bench_case_close(&s.c);
+  }
+  pml_free(r);
+  if (st != PML_OK) return st;
+  if (out->n) pml__study_show(ctx, out);
+  out->simd_from = pml__study_crossover(ctx, out, PML_WAY_PLAIN, PML_WAY_SIMD);
+  out->threads_from = pml__study_crossover(ctx, out, PML_WAY_SIMD, PML_WAY_THREADS);
+  pml_expect(ctx, out->equal, "strict: every way gives the bits of the plain one, at every size");
+  if (op == PML_OP_ADD) pml_expect(ctx, out->worst <= 0, "default: so it does; one addition has one rounding");
+  else pml_expect(ctx, out->worst <= 1, "default: every way stays within 2·n·2^-24·Σ|a·b|, the bound of another order");
+  return PML_OK;
 }
 
-PML_API pml_series pml_study_series(const pml_curve *c, pml_way way) {
-  static const pml_rgb colour[PML_WAYS] = {PML_PURPLE, PML_YELLOW, PML_GREEN, PML_TEAL, PML_MUTED};
-  return pml__curve_series(c, pml_way_name(way), colour[way]);
+PML_API double pml_study_rate(const pml_study *s, pml_way way) { return s->n ? s->rate[way][s->n - 1].median : 0; }
+
+static const pml_rgb pml__way_colour[PML_WAYS] PML__UNUSED = {PML_PURPLE, PML_YELLOW, PML_GREEN, PML_TEAL, PML_MUTED};
+
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label) {
+  static const char *const loses[] = {"SIMD loses", "threads lose"};
+  pml_curve c[PML_WAYS];
+  pml_series line[PML_WAYS];
+  double from[2] = {s->simd_from, s->threads_from};
+  int n = 0;
+  for (int w = 0; w < PML_WAYS; w++) {
+    c[w].n = 0;
+    for (int i = 0; i < s->n; i++) pml_curve_number(&c[w], s->size[i], &s->rate[w][i]);
+    if (c[w].n) line[n++] = pml__curve_series(&c[w], pml_way_name((pml_way)w), pml__way_colour[w]);
+  }
+  if (!n) return;
+  pml_plot p = pml_svg_chart(svg, b, (pml_axis){.label = x_label, .log = true}, (pml_axis){.label = "GFLOP/s", .log = true},
+                             line, n);
+  for (int i = 0; i < 2; i++) {
+    double x = from[i] > s->size[0] ? pml_plot_x(&p, from[i]) : 0;
+    if (!(x > 0)) continue;
+    pml_svg_rule(svg, x, p.area.y, x, p.area.y + p.area.h);
+    pml_svg_textf(svg, x + 12, p.area.y + p.area.h - 24 - 40 * i, (pml_font){.size = 24, .colour = PML_MUTED},
+                  "%s below n = %.0f", loses[i], from[i]);
+  }
+}
+
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n) {
+  enum { MAX = 11 };
+  pml_series point[MAX];
+  double xy[MAX][2];
+  int m = 0;
+  for (int i = 0; i < n && m < MAX; i++) {
+    const pml_study *s = mark[i].study;
+    int k = mark[i].k < 0 ? s->n - 1 : mark[i].k;
+    if (k < 0 || k >= s->n || !s->rate[mark[i].way][k].n) continue;
+    xy[m][0] = s->intensity[k], xy[m][1] = s->rate[mark[i].way][k].median;
+    point[m] = (pml_series){.n = 1, .x = &xy[m][0], .y = &xy[m][1], .labels = mark[i].label ? &mark[i].label : NULL,
+                            .colour = pml__way_colour[mark[i].way], .mark = PML_MARK_POINTS};
+    m++;
+  }
+  pml_svg_roofline(svg, b, roof, n_roofs, point, m);
+}
+
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds) {
+  pml_bench_case c;
+  bool fresh = pml_measures(ctx);
+  double *us = (double *)pml_alloc(2 * PML_BENCH_ROUNDS * sizeof *us), begin;
+  rounds = rounds < 1 ? 1 : rounds > PML_BENCH_ROUNDS ? PML_BENCH_ROUNDS : rounds;
+  pml_status st = us ? pml_bench_case_open(&c, op, n, ctx->seed) : PML_E_MEMORY;
+  for (int k = 0; fresh && k < 2 * rounds && st == PML_OK; k++) {
+    if (k % 2 == 0) pml_cache_drop(c.a, 2 * c.in * sizeof *c.a);
+    begin = pml_time();
+    st = pml_bench_case_run(&c, way);
+    us[k % 2 * PML_BENCH_ROUNDS + k / 2] = (pml_time() - begin) * 1e6;
+  }
+  for (int k = 0; k < 2 && st == PML_OK; k++) {
+    char name[48];
+    snprintf(name, sizeof name, "%s %d, %s, %s", pml__op_name[op], n, pml_way_name(way), k ? "warm" : "cold");
+    out[k] = pml_measure(ctx, name, "µs", us + k * PML_BENCH_ROUNDS, fresh ? (size_t)rounds : 0);
+  }
+  if (st == PML_OK) pml_bench_case_close(&c);
+  pml_free(us);
+  return st;
+}
+
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes) {
+  static const char *const name[PML_ROOFS] = {"read, first cache, one thread", "read, memory, all threads",
+                                              "peak, plain", "peak, SIMD", "peak, threads"};
+  static const char *const label[PML_ROOFS] = {"first cache, one thread", "memory, all threads", "plain", "SIMD", "threads"};
+  static const pml_way way[PML_ROOFS] = {PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_SIMD, PML_WAY_THREADS};
+  for (int i = 0; i < PML_ROOFS; i++) {
+    double x = 0;
+    size_t set = i ? (size_t)(bytes / pml_threads()) : 16384;
+    for (int k = 0; k < 5 && i < 2 && pml_measures(ctx); k++) x = fmax(x, pml_bench_bandwidth(set, !i, 0.03));
+    if (i >= 2 && pml_measures(ctx)) x = pml_bench_peak_by(way[i]);
+    x /= 1e9;
+    roof[i] = (pml_roof){label[i], i < 2, pml_measure(ctx, name[i], i < 2 ? "GB/s" : "GFLOP/s", &x, 1).median};
+  }
 }
 
 /* ── Flags ────────────────────────────────────────────────────────────────── */
