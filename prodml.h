@@ -3844,6 +3844,11 @@ PML_API void pml_add(float *y, const float *x, size_t n);             /* y += x 
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n);   /* y += a·x, rounded twice */
 PML_API void pml_scale(float *y, float a, size_t n);                  /* y *= a */
 
+/* pml_add and pml_dot as controls of a comparison (§ 48): the same sums in the same order, hence the bits of
+   strict mode, with one number per instruction on every processor and at every level of optimisation. */
+PML_API void pml_add_plain(float *y, const float *x, size_t n);
+PML_API float pml_dot_plain(const float *a, const float *b, size_t n);
+
 #ifdef PML__IMPL
 
 PML_API const pml_dtype_info_t *pml_dtype_info(int type) {
@@ -5369,6 +5374,51 @@ PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n) 
 }
 
 PML_API void pml_add(float *y, const float *x, size_t n) { pml__kernels_now()->axpy(y, 1.0f, x, n); }
+
+/* An empty instruction for which x must lie alone in a register: a compiler that puts several numbers into
+   one register, as gcc and clang do with simple loops, cannot do so here, whatever it was told. */
+/* @alone */
+#if defined(PML__X86)
+#define PML__ALONE(x) __asm__("" : "+x"(x))
+#elif defined(PML__ARM)
+#define PML__ALONE(x) __asm__("" : "+w"(x))
+#elif defined(__wasm__)
+#define PML__ALONE(x) __asm__("" : "+r"(x))
+#else
+#define PML__ALONE(x) ((void)0)
+#endif
+
+PML_API void pml_add_plain(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float sum = y[i] + x[i];
+    PML__ALONE(sum);
+    y[i] = sum;
+  }
+}
+
+PML_API float pml_dot_plain(const float *a, const float *b, size_t n) {
+  float lane[16] = {0}, sum;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t j = 0; j < 16; j++) {
+      sum = lane[j] + a[i + j] * b[i + j];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  for (size_t j = 0; i + j < n; j++) {
+    sum = lane[j] + a[i + j] * b[i + j];
+    PML__ALONE(sum);
+    lane[j] = sum;
+  }
+  for (size_t w = 8; w >= 1; w /= 2)
+    for (size_t j = 0; j < w; j++) {
+      sum = lane[j] + lane[j + w];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  return lane[0];
+}
+/* @end */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n) { pml__kernels_now()->axpy(y, a, x, n); }
 PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(y, a, n); }
 
@@ -5460,6 +5510,18 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    For few rows (decoding, M below 14) packing B costs as much as the product:
    pml_linear (§ 11) reads the weights in place.
 
+   What does each part of this buy?  pml_gemm_by computes one product in five ways:
+
+     plain      the three loops, one number per instruction
+     blocked    all of the above, cuts and packing, but a tile of 4 × 2 numbers, each
+                in a register of its own: only the vectors are missing
+     SIMD       the tile of this processor level, one thread
+     threads    the same, the work cut for all threads even where that loses
+     OpenBLAS   where it was compiled in; one thread
+
+   Without the second, a comparison of the first with the third sells the cuts, which
+   every language has, as the gain of vector instructions.
+
    Source: Goto and van de Geijn 2008, Anatomy of High-Performance Matrix
    Multiplication; Van Zee and van de Geijn 2015, BLIS.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -5478,6 +5540,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
+
+/* The columns of a comparison. */
+typedef enum { PML_WAY_PLAIN = 0, PML_WAY_BLOCKED, PML_WAY_SIMD, PML_WAY_THREADS, PML_WAY_BLAS } pml_way;
+enum { PML_WAYS = 5 };
+PML_API const char *pml_way_name(pml_way way); /* "plain", "blocked", "SIMD", "threads", "OpenBLAS" */
+
+/* C[M,N] = A[M,K] · B[K,N] in one of the five ways; dense rows, f32; C must not overlap A or B.  Plain and
+   blocked have the bits of strict mode in every mode and no instruction in them multiplies or adds more than
+   one number; SIMD and threads have those of pml_gemm in the mode of the moment; OpenBLAS has its own.
+   Errors: those of pml_gemm; PML_E_UNSUPPORTED for OpenBLAS when built without it. */
+PML_API pml_status pml_gemm_by(pml_way way, float *C, const float *A, const float *B, int M, int N, int K);
+/* The kernels that OpenBLAS chose for this processor ("SkylakeX"), or NULL when built without it.  "Prescott"
+   means that it does not know the processor: set OPENBLAS_CORETYPE=SkylakeX (AVX-512) or Haswell (AVX2). */
+PML_API const char *pml_blas_core(void);
 
 #ifdef PML__IMPL
 
@@ -5560,6 +5636,39 @@ PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, 
                                      bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
 }
+
+/* The tile of the blocked way: eight sums, two numbers of B and one of A fill 11 of the 16 registers of x86-64,
+   one number in each. */
+/* @gemm_alone */
+PML__FN void pml__gemm_alone(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  float acc[4][2], sum;
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 2)
+    PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+      PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) {
+        sum = acc[m][n] + a[m] * b[n];
+        PML__ALONE(sum);
+        acc[m][n] = sum;
+      }
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) c[m * ldc + n] = acc[m][n];
+}
+
+/* The plain way: the definition as it is written above. */
+__attribute__((noinline)) /* a name in a profile, and for tests/test_plain.sh */
+PML__FN void pml__gemm_loops(float *C, const float *A, const float *B, size_t M, size_t N, size_t K) {
+  for (size_t m = 0; m < M; m++)
+    for (size_t n = 0; n < N; n++) {
+      float sum = 0;
+      for (size_t k = 0; k < K; k++) {
+        sum = sum + A[m * K + k] * B[k * N + n];
+        PML__ALONE(sum);
+      }
+      C[m * N + n] = sum;
+    }
+}
+/* @end */
 
 PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
                                   size_t kc) {
@@ -5855,6 +5964,25 @@ PML__FN void pml__gemm_panel(pml__gemm_job *j, bool parallel) {
   pml_parallel(items, parallel ? 1 : items, pml__gemm_rows, j);
 }
 
+/* A job of N columns and K products, panel by panel. */
+PML__FN pml_status pml__gemm_cut(pml__gemm_job *j, size_t N, size_t K, bool accumulate, bool parallel) {
+  size_t nr = j->kern.nr, nc_max = N < PML__GEMM_NC ? (N + nr - 1) / nr * nr : PML__GEMM_NC;
+  j->packed = (float *)pml_alloc(nc_max * (K < PML__GEMM_KC ? K : PML__GEMM_KC) * sizeof(float));
+  if (!j->packed) return PML_E_MEMORY;
+  j->row_slivers = (j->M + j->kern.mr - 1) / j->kern.mr;
+  for (j->n0 = 0; j->n0 < N; j->n0 += j->nc) {
+    j->nc = N - j->n0 < PML__GEMM_NC ? N - j->n0 : PML__GEMM_NC;
+    j->col_slivers = (j->nc + nr - 1) / nr;
+    for (j->k0 = 0; j->k0 < K; j->k0 += j->kc) {
+      j->kc = K - j->k0 < PML__GEMM_KC ? K - j->k0 : PML__GEMM_KC;
+      j->load = accumulate || j->k0 > 0;
+      pml__gemm_panel(j, parallel);
+    }
+  }
+  pml_free(j->packed);
+  return PML_OK;
+}
+
 PML__FN pml_status pml__gemm_check(const float *C, int ldc, const float *A, int lda, bool ta, const float *B,
                                    int ldb, bool tb, int M, int N, int K) {
   if (M < 0 || N < 0 || K < 0)
@@ -5888,23 +6016,51 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
                      .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M,
                      .ta = ta, .tb = tb};
-  size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
-  size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
-  j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
-  if (!j.packed) return PML_E_MEMORY;
-  bool parallel = (double)M * N * K >= PML__GEMM_SERIAL;
-  j.row_slivers = (j.M + j.kern.mr - 1) / j.kern.mr;
-  for (j.n0 = 0; j.n0 < n_all; j.n0 += j.nc) {
-    j.nc = n_all - j.n0 < PML__GEMM_NC ? n_all - j.n0 : PML__GEMM_NC;
-    j.col_slivers = (j.nc + nr - 1) / nr;
-    for (j.k0 = 0; j.k0 < k_all; j.k0 += j.kc) {
-      j.kc = k_all - j.k0 < PML__GEMM_KC ? k_all - j.k0 : PML__GEMM_KC;
-      j.load = accumulate || j.k0 > 0;
-      pml__gemm_panel(&j, parallel);
-    }
-  }
-  pml_free(j.packed);
+  return pml__gemm_cut(&j, (size_t)N, (size_t)K, accumulate, (double)M * N * K >= PML__GEMM_SERIAL);
+}
+
+/* ── Five ways to compute one product ─────────────────────────────────────── */
+
+PML_API const char *pml_way_name(pml_way way) {
+  static const char *const name[PML_WAYS] = {"plain", "blocked", "SIMD", "threads", "OpenBLAS"};
+  return (unsigned)way < PML_WAYS ? name[way] : "unknown";
+}
+
+/* OpenBLAS on one thread.  Its workers would spin on after the call, on a core that others are timed on. */
+PML__FN pml_status pml__gemm_blas(float *C, const float *A, const float *B, int M, int N, int K) {
+#if defined(PRODML_USE_OPENBLAS)
+  int before = openblas_get_num_threads();
+  if (before != 1) openblas_set_num_threads(1);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, K, 1.0f, A, K > 0 ? K : 1, B, N, 0.0f, C, N);
+  if (before != 1) openblas_set_num_threads(before);
   return PML_OK;
+#else
+  (void)C, (void)A, (void)B, (void)M, (void)N, (void)K;
+  return pml_fail(PML_E_UNSUPPORTED, "built without OpenBLAS: compile with -DPRODML_USE_OPENBLAS and -lopenblas");
+#endif
+}
+
+PML_API const char *pml_blas_core(void) {
+#if defined(PRODML_USE_OPENBLAS)
+  return openblas_get_corename();
+#else
+  return NULL;
+#endif
+}
+
+PML_API pml_status pml_gemm_by(pml_way way, float *C, const float *A, const float *B, int M, int N, int K) {
+  static const pml__gemm_kernel alone = {4, 2, 4, pml__gemm_alone, pml__gemm_turn_scalar, pml__gemm_copy_scalar};
+  pml_status st = pml__gemm_check(C, N, A, K, false, B, N, false, M, N, K);
+  if ((unsigned)way >= PML_WAYS) return pml_fail(PML_E_USAGE, "pml_gemm_by: there is no way number %d", (int)way);
+  if (st != PML_OK || M == 0 || N == 0) return st;
+  if (way == PML_WAY_BLAS) return pml__gemm_blas(C, A, B, M, N, K);
+  if (way == PML_WAY_PLAIN || K == 0) {
+    pml__gemm_loops(C, A, B, (size_t)M, (size_t)N, (size_t)K);
+    return PML_OK;
+  }
+  pml__gemm_job j = {.kern = way == PML_WAY_BLOCKED ? alone : pml__gemm_choose(pml_cpu_level(), pml_strict()),
+                     .C = C, .A = A, .B = B, .ldc = (size_t)N, .lda = (size_t)K, .ldb = (size_t)N, .M = (size_t)M};
+  return pml__gemm_cut(&j, (size_t)N, (size_t)K, false, way == PML_WAY_THREADS);
 }
 
 #endif /* § 12 */
@@ -17116,7 +17272,7 @@ PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, d
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW             needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 25 § 26
+   § 48  BENCHMARKS AND ARROW        needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 12 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
    A rate alone says little: 50 tokens per second is slow on one machine and
    impossible on another.  So each rate stands beside its limit, measured in the
@@ -17149,6 +17305,22 @@ PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, d
    results must agree with plain C: in strict mode bit for bit, else within
    2·n·2^-24·Σ|w·x|, which is what two orders of adding n products may differ by.
 
+   Which limit holds is a matter of how often a number is used.  The intensity of an
+   operation is its operations per byte, each array read or written once:
+
+     add    y[n] += x[n]              n operations      12·n bytes    1/12
+     dot    Σ x[n]·y[n]               2·n                8·n           1/4
+     gemm   C[n,n] = A[n,n]·B[n,n]    2·n³              12·n²          n/6
+
+     rate <= min(peak, intensity · bandwidth)            the roofline
+
+   Below peak / bandwidth, the ridge, memory is the limit and no instruction helps.
+   pml_bench_case holds such an operation with its numbers and computes it in the ways
+   of § 12; pml_bench_turns times ways in turn, round after round, so that a slow moment
+   hits all of them; pml_bench_crossover finds the size from which one way stays ahead
+   of another, since each of them loses somewhere: threads where waking one costs more
+   than the work, vectors where packing does.
+
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
@@ -17157,6 +17329,8 @@ PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, d
    The trap: the first pass faults the pages in, so one unmeasured pass goes first.
    And the peak loop must clear its registers: a subnormal left in one makes every
    multiply-add a hundred times slower.
+   The trap: data that was just written lies in a cache.  A time "for 10,000 numbers" is
+   a time for numbers that are near; pml_cache_drop sends them away.
    Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -17209,6 +17383,51 @@ typedef struct {
 } pml_level_run;
 /* Fills run[PML_CPU_LEVELS].  Level and mode are what they were afterwards. */
 PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed);
+
+/* f32 operations per second: PML_WAY_THREADS is pml_bench_peak_f32, PML_WAY_SIMD the same on one thread;
+   PML_WAY_PLAIN, and blocked, one product or sum of one number per instruction, one thread. */
+PML_API double pml_bench_peak_by(pml_way way);
+
+/* An operation on normal numbers of a seed, with the result of its definition. */
+typedef enum { PML_OP_ADD = 0, PML_OP_DOT, PML_OP_GEMM } pml_op;
+typedef struct {
+  pml_op op;
+  int n;
+  double ops, bytes;   /* of one run */
+  size_t in, out;      /* numbers in a and in b; in got, want and limit */
+  float *a, *b;        /* add: a is added to got, which starts as b */
+  float *got, *want;   /* what the last run gave; the plain way's result */
+  float *limit;        /* how far another order of adding may lead: 2·n·2^-24·Σ|a·b|; 0 for add */
+} pml_bench_case;
+/* n from 1 to 2^28 numbers, gemm to 8192 rows; else PML_E_USAGE. */
+PML_API pml_status pml_bench_case_open(pml_bench_case *c, pml_op op, int n, uint64_t seed);
+PML_API void pml_bench_case_close(pml_bench_case *c); /* a zeroed one too */
+/* gemm has all ways (OpenBLAS when built with it), add plain, SIMD and threads, dot plain and SIMD. */
+PML_API bool pml_bench_case_has(pml_op op, pml_way way);
+/* Computes into got.  PML_E_UNSUPPORTED for a way that the operation does not have.  add adds again. */
+PML_API pml_status pml_bench_case_run(pml_bench_case *c, pml_way way);
+/* got against want: *equal when all bits are the same; returned is the largest difference as a share of
+   its limit (0 when equal, infinity for NaN or where no difference is allowed). */
+PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal);
+/* Runs a way in strict mode for *equal, then in default mode for *worst; the mode is afterwards what it was.
+   OpenBLAS has no strict mode. */
+PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst);
+
+/* Ways in turn.  A sample runs a way as often as fills 0.2 ms and is the time of one run. */
+enum { PML_BENCH_ROUNDS = 1000, PML_BENCH_TURNS = 8 };
+typedef struct {
+  int n, rounds;                                      /* ways; rounds that were made */
+  double seconds[PML_BENCH_TURNS][PML_BENCH_ROUNDS];
+} pml_bench_rounds;
+/* run(user, k) for k < n, 1 <= n <= 8; one or two unmeasured runs each, then `rounds` rounds (1 to 1000), of which
+   those after the third are left out when `budget` seconds have passed.  A run that fails ends it. */
+PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
+                                   int rounds, double budget);
+/* Rates of two ways at ascending sizes x[n]: the size from which b stays ahead of a, interpolated in
+   logarithms between the two sizes measured; x[0] when b leads everywhere, NaN when a leads at the last. */
+PML_API double pml_bench_crossover(const double *x, const double *a, const double *b, int n);
+/* Sends the bytes out of every cache.  false, and nothing done, where programs may not (WASM, macOS on ARM). */
+PML_API bool pml_cache_drop(const void *data, size_t bytes);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -17408,7 +17627,161 @@ PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
 }
 /* @end */
 
-enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+/* ── One operation in several ways ────────────────────────────────────────── */
+
+/* The limits: the same operation on absolute values, times what n roundings may add up to. */
+PML__FN pml_status pml__case_limit(pml_bench_case *c) {
+  float share = 2 * (float)c->n * 0x1p-24f, *a = (float *)pml_alloc(2 * c->in * sizeof *a), *b = a + c->in;
+  pml_status st = a ? PML_OK : PML_E_MEMORY;
+  for (size_t i = 0; st == PML_OK && i < c->in; i++) a[i] = fabsf(c->a[i]), b[i] = fabsf(c->b[i]);
+  if (st == PML_OK && c->op == PML_OP_DOT) c->limit[0] = pml_dot(a, b, c->in);
+  if (st == PML_OK && c->op == PML_OP_GEMM) st = pml_gemm_by(PML_WAY_THREADS, c->limit, a, b, c->n, c->n, c->n);
+  for (size_t i = 0; st == PML_OK && i < c->out; i++) c->limit[i] *= share;
+  pml_free(a);
+  return st;
+}
+
+PML_API pml_status pml_bench_case_open(pml_bench_case *c, pml_op op, int n, uint64_t seed) {
+  memset(c, 0, sizeof *c);
+  if ((unsigned)op > PML_OP_GEMM || n < 1 || n > (op == PML_OP_GEMM ? 8192 : 1 << 28))
+    return pml_fail(PML_E_USAGE, "operation %d on %d numbers: give 1 to 2^28, or 1 to 8192 rows of a matrix", (int)op, n);
+  size_t len = (size_t)n;
+  *c = (pml_bench_case){.op = op, .n = n, .in = op == PML_OP_GEMM ? len * len : len};
+  c->out = op == PML_OP_DOT ? 1 : c->in;
+  c->ops = op == PML_OP_ADD ? n : op == PML_OP_DOT ? 2.0 * n : 2.0 * n * n * n;
+  c->bytes = (op == PML_OP_DOT ? 8.0 : 12.0) * (double)c->in;
+  c->a = (float *)pml_alloc(2 * c->in * sizeof(float)), c->b = c->a ? c->a + c->in : NULL;
+  c->got = (float *)pml_calloc(3 * c->out, sizeof(float));
+  if (!c->a || !c->got) {
+    pml_bench_case_close(c);
+    return PML_E_MEMORY;
+  }
+  c->want = c->got + c->out, c->limit = c->want + c->out;
+  pml_rng r = pml_rng_seed(seed);
+  for (size_t i = 0; i < 2 * c->in; i++) c->a[i] = 2 * pml_rng_uniform(&r) - 1;
+  pml_status st = op == PML_OP_ADD ? PML_OK : pml__case_limit(c);
+  if (op == PML_OP_ADD) memcpy(c->got, c->b, c->out * sizeof *c->got);
+  if (st == PML_OK) st = pml_bench_case_run(c, PML_WAY_PLAIN);
+  if (st == PML_OK) memcpy(c->want, c->got, c->out * sizeof *c->got);
+  else pml_bench_case_close(c);
+  return st;
+}
+
+PML_API void pml_bench_case_close(pml_bench_case *c) {
+  pml_free(c->a);
+  pml_free(c->got);
+  memset(c, 0, sizeof *c);
+}
+
+PML_API bool pml_bench_case_has(pml_op op, pml_way way) {
+  if (way == PML_WAY_BLOCKED) return op == PML_OP_GEMM;
+  if (way == PML_WAY_BLAS) return op == PML_OP_GEMM && pml_blas_core() != NULL;
+  return way == PML_WAY_THREADS ? op != PML_OP_DOT : way == PML_WAY_PLAIN || way == PML_WAY_SIMD;
+}
+
+PML__FN void pml__case_add(void *ctx, size_t begin, size_t end) {
+  pml_bench_case *c = (pml_bench_case *)ctx;
+  pml_add(c->got + begin, c->a + begin, end - begin);
+}
+
+/* @case_run */
+PML_API pml_status pml_bench_case_run(pml_bench_case *c, pml_way way) {
+  size_t threads = (size_t)pml_threads();
+  if (c->op == PML_OP_GEMM) return pml_gemm_by(way, c->got, c->a, c->b, c->n, c->n, c->n);
+  if (!pml_bench_case_has(c->op, way))
+    return pml_fail(PML_E_UNSUPPORTED, "%s is not computed in the way '%s'", c->op ? "dot" : "add", pml_way_name(way));
+  if (c->op == PML_OP_DOT) c->got[0] = (way == PML_WAY_PLAIN ? pml_dot_plain : pml_dot)(c->a, c->b, c->in);
+  else if (way == PML_WAY_PLAIN) pml_add_plain(c->got, c->a, c->in);
+  else if (way == PML_WAY_SIMD) pml_add(c->got, c->a, c->in);
+  else pml_parallel(c->in, (c->in + threads - 1) / threads, pml__case_add, c);
+  return PML_OK;
+}
+
+PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal) {
+  double worst = 0;
+  *equal = memcmp(c->got, c->want, c->out * sizeof *c->got) == 0;
+  for (size_t i = 0; i < c->out && !*equal; i++) {
+    double off = fabs((double)c->got[i] - (double)c->want[i]), limit = (double)c->limit[i];
+    if (off > 0 || off != off) worst = off <= limit * 1e6 && limit > 0 ? fmax(worst, off / limit) : HUGE_VAL;
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst) {
+  bool was_strict = pml_strict(), same;
+  pml_status st = PML_OK;
+  for (int strict = 1; strict >= 0 && st == PML_OK; strict--) {
+    if (c->op == PML_OP_ADD) memcpy(c->got, c->b, c->out * sizeof *c->got);
+    else memset(c->got, 0xFF, c->out * sizeof *c->got); /* NaN: what is not written is found */
+    pml_strict_set(strict);
+    st = pml_bench_case_run(c, way);
+    *worst = pml_bench_case_compare(c, strict ? equal : &same);
+  }
+  pml_strict_set(was_strict);
+  return st;
+}
+/* @end */
+
+/* @turns */
+PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
+                                   int rounds, double budget) {
+  int times[PML_BENCH_TURNS];
+  pml_status st = PML_OK;
+  r->n = r->rounds = 0;
+  if (n < 1 || n > PML_BENCH_TURNS || rounds < 1 || rounds > PML_BENCH_ROUNDS)
+    return pml_fail(PML_E_USAGE, "%d ways in %d rounds: give 1 to %d ways and 1 to %d rounds", n, rounds,
+                    PML_BENCH_TURNS, PML_BENCH_ROUNDS);
+  for (int k = 0; k < n && st == PML_OK; k++) {
+    double t0 = pml_time(), t1;
+    st = run(user, k); /* pages, caches */
+    t1 = pml_time();
+    if (st == PML_OK && t1 - t0 < 0.01) st = run(user, k), t0 = t1, t1 = pml_time();
+    double t = t1 - t0;
+    times[k] = t > 1e-4 ? 1 : t < 1e-8 ? 20000 : (int)(2e-4 / t);
+  }
+  double start = pml_time();
+  for (int i = 0; i < rounds && st == PML_OK && (i < 3 || pml_time() - start < budget); i++) {
+    for (int k = 0; k < n && st == PML_OK; k++) {
+      double t0 = pml_time();
+      for (int j = 0; j < times[k] && st == PML_OK; j++) st = run(user, k);
+      r->seconds[k][i] = (pml_time() - t0) / times[k];
+    }
+    r->rounds = i + 1;
+  }
+  r->n = n;
+  return st;
+}
+/* @end */
+
+PML_API double pml_bench_crossover(const double *x, const double *a, const double *b, int n) {
+  int i = n; /* b leads from size i on */
+  while (i > 0 && b[i - 1] > a[i - 1]) i--;
+  if (i == n || n < 1) return (double)NAN;
+  if (i == 0) return x[0];
+  double before = pml_logd(a[i - 1] / b[i - 1]), after = pml_logd(b[i] / a[i]);
+  double t = before + after > 0 ? before / (before + after) : 0;
+  return x[i - 1] * pml_expd(t * pml_logd(x[i] / x[i - 1]));
+}
+
+PML_API bool pml_cache_drop(const void *data, size_t bytes) {
+#if defined(PML__X86)
+  const char *p = (const char *)data;
+  for (size_t i = 0; i < bytes; i += 64) _mm_clflush(p + i);
+  if (bytes) _mm_clflush(p + bytes - 1); /* the last line, when data does not start with one */
+  _mm_mfence();
+  return true;
+#elif defined(PML__ARM) && defined(__linux__)
+  const char *p = (const char *)data;
+  for (size_t i = 0; i < bytes; i += 32) __asm__ volatile("dc civac, %0" : : "r"(p + i) : "memory");
+  __asm__ volatile("dsb sy" : : : "memory");
+  return true;
+#else
+  (void)data, (void)bytes;
+  return false;
+#endif
+}
+
+enum { PML__PEAK_LOOPS = 500000 }; /* iterations of 16 vector instructions, 1 to 4 ms: on a busy machine some pass undisturbed */
 
 #ifdef PML__ARM
 /* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
@@ -17497,11 +17870,10 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-/* The best of five passes on all threads. */
-PML__FN double pml__peak_of(pml_range_fn fn) {
+/* The best of 40 passes on n threads. */
+PML__FN double pml__peak_of(pml_range_fn fn, size_t n) {
   double ops[256], best = 0;
-  size_t n = (size_t)pml_threads();
-  for (int pass = 0; pass < 5; pass++) {
+  for (int pass = 0; pass < 40; pass++) {
     double total = 0, t0 = pml_time();
     pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
@@ -17511,7 +17883,27 @@ PML__FN double pml__peak_of(pml_range_fn fn) {
   return best;
 }
 
-PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range); }
+PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range, (size_t)pml_threads()); }
+
+/* Twelve sums in a register each; x and y are such that nothing grows or vanishes. */
+PML__FN void pml__peak_alone_range(void *ctx, size_t begin, size_t end) {
+  volatile float half = 0.5f, keep;
+  float acc[12] = {0}, x = half, y = half, sum;
+  for (size_t i = 0; i < PML__PEAK_LOOPS / 8; i++)
+    PML__UNROLL for (int j = 0; j < 12; j++) {
+      sum = acc[j] * y + x;
+      PML__ALONE(sum);
+      acc[j] = sum;
+    }
+  PML__UNROLL for (int j = 0; j < 12; j++) keep = acc[j];
+  (void)keep;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = (double)(PML__PEAK_LOOPS / 8) * 12 * 2;
+}
+
+PML_API double pml_bench_peak_by(pml_way way) {
+  if (way == PML_WAY_PLAIN || way == PML_WAY_BLOCKED) return pml__peak_of(pml__peak_alone_range, 1);
+  return pml__peak_of(pml__peak_range, way == PML_WAY_THREADS ? (size_t)pml_threads() : 1);
+}
 
 #ifdef PML__X86
 #define PML__VNNI(a) "vpdpbusd %%zmm14,%%zmm15,%%zmm" a "\n"
@@ -17597,7 +17989,7 @@ PML_API double pml_bench_peak_int8(const char **how) {
   const char *name;
   pml__peak_int8_work(&name);
   if (how) *how = name;
-  return pml__peak_of(pml__peak_int8_range);
+  return pml__peak_of(pml__peak_int8_range, (size_t)pml_threads());
 }
 
 /* Reads every matrix of the model once, as a decode step does; seconds. */
@@ -17880,6 +18272,18 @@ PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo,
 /* A claim and its control in one chart: what the lesson is about in green, the baseline in purple. */
 PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
                               const char *base_name, const pml_curve *base);
+
+/* A limit of a machine: bytes per second (a slope) or operations per second (flat), both times 1e9. */
+typedef struct {
+  const char *label;
+  bool bytes;
+  double rate;
+} pml_roof;
+/* A roofline: operations per byte across, 1e9 operations per second upwards, both logarithmic.  Slopes end at
+   the highest flat roof, flat ones begin at the steepest slope.  points are series of that plane, drawn as
+   they say; roofs of rate 0 are left out, and nothing is drawn without a slope and a flat roof. */
+PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n_roofs, const pml_series *points,
+                              int n);
 
 typedef struct {
   const char *label;
@@ -18940,6 +19344,38 @@ PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, con
                               const char *base_name, const pml_curve *base) {
   const pml_series two[] = {pml__curve_series(c, name, PML_GREEN), pml__curve_series(base, base_name, PML_PURPLE)};
   return pml_svg_chart(s, b, x, y, two, 2);
+}
+
+PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n_roofs, const pml_series *points,
+                              int n) {
+  enum { MAX = 16 };
+  pml_series all[MAX];
+  double xy[MAX][2][2], peak = 0, slope = 0, left = HUGE_VAL, right = 0, low = HUGE_VAL;
+  const char *label[MAX][2];
+  int m = 0;
+  for (int i = 0; i < n_roofs; i++) *(roof[i].bytes ? &slope : &peak) = fmax(roof[i].bytes ? slope : peak, roof[i].rate);
+  for (int k = 0; k < n; k++)
+    for (int i = 0; i < points[k].n; i++) {
+      left = fmin(left, points[k].x[i] / 2), right = fmax(right, points[k].x[i] * 2);
+      low = fmin(low, points[k].y[i] / 2);
+    }
+  if (!(peak > 0) || !(slope > 0) || left > right) return;
+  for (int i = 0; i < n_roofs && m < MAX; i++) {
+    double r = roof[i].rate, x0 = roof[i].bytes ? left : r / slope, x1 = roof[i].bytes ? peak / r : fmax(right, r / slope);
+    if (!(r > 0)) continue;
+    xy[m][0][0] = x0, xy[m][0][1] = x1, right = fmax(right, x1);
+    xy[m][1][0] = roof[i].bytes ? x0 * r : r, xy[m][1][1] = roof[i].bytes ? peak : r;
+    low = fmin(low, xy[m][1][0] / 1.5);
+    label[m][0] = roof[i].bytes ? roof[i].label : NULL, label[m][1] = NULL;
+    all[m] = (pml_series){.label = roof[i].bytes ? NULL : roof[i].label, .n = 2, .x = xy[m][0], .y = xy[m][1],
+                          .labels = label[m], .colour = PML_MUTED, .dashed = !roof[i].bytes};
+    m++;
+  }
+  for (int k = 0; k < m; k++)
+    if (all[k].label) xy[k][0][1] = right;
+  for (int k = 0; k < n && m < MAX; k++) all[m++] = points[k];
+  pml_svg_chart(s, b, (pml_axis){.label = "operations per byte", .log = true, .lo = left, .hi = right},
+                (pml_axis){.label = "GFLOP/s", .log = true, .lo = low, .hi = 1.6 * peak}, all, m);
 }
 
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
@@ -20693,7 +21129,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 48 – § 50
+   § 51  LESSONS  needs § 4 – § 6 § 8 – § 10 § 12 § 16 § 25 – § 28 § 33 § 48 – § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -20901,6 +21337,44 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
 enum { PML_PAIR_REPS = 15 };
 PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
                                     const char *unit, pml_number *out, const char *names, ...) PML__PRINTF(7, 8);
+
+/* An operation of § 48 in all its ways at growing sizes: rates in 1e9 operations per second. */
+enum { PML_STUDY_SIZES = 16 };
+typedef struct {
+  pml_op op;
+  int n, ways;                                  /* sizes; ways with at least one number */
+  double size[PML_STUDY_SIZES], intensity[PML_STUDY_SIZES]; /* operations per byte */
+  pml_number rate[PML_WAYS][PML_STUDY_SIZES];   /* n = 0: not measured, not recorded */
+  bool equal;                                   /* strict mode: all ways gave the bits of the plain one */
+  double worst;                                 /* default mode: largest difference / limit; at most 1 */
+  double simd_from, threads_from;               /* sizes from which SIMD leads plain, threads lead SIMD; NaN: never */
+} pml_study;
+/* For the sizes first, first·factor … (at most 16) and last: makes the numbers, compares every way with the plain
+   one (in strict and in default mode), and only then times them in turn (default mode unless ctx->strict), or
+   takes the record.  Prints a table of medians, the spread and the crossovers, and claims both equalities; ends
+   early when results differ or after Ctrl-C.  rounds and budget (seconds per size) as in pml_bench_turns. */
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget);
+/* The median rate at the last size, 0 when there is none. */
+PML_API double pml_study_rate(const pml_study *s, pml_way way);
+/* All ways of a study over its sizes, both logarithmic, a rule where a crossover is. */
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label);
+/* A roofline (§ 49) with points of studies: the k-th size of a way, k < 0 the last; label may be NULL. */
+typedef struct {
+  const pml_study *study;
+  pml_way way;
+  int k;
+  const char *label;
+} pml_study_mark;
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n);
+/* Times an operation of n numbers in one way with its inputs in memory only (pml_cache_drop) and then near,
+   in turn: "dot 10000, SIMD, cold" and "…, warm" in microseconds, out[0] and out[1]. */
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds);
+/* The roofs of this machine, measured and printed: the first cache read by one thread, `bytes` of memory by all;
+   the peaks of § 48 of one number per instruction, of SIMD on one thread, of all threads.  rate 0: not recorded. */
+enum { PML_ROOFS = 5 };
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes);
 
 /* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
@@ -21497,10 +21971,9 @@ PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text) {
 
 PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
 
-PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
-                               size_t n) {
+/* Summarises and keeps samples, or looks the number up when publishing; prints nothing. */
+PML__FN pml_number pml__measured(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
   pml_number x = {.n = 0};
-  char shown[128];
   snprintf(x.name, sizeof x.name, "%s", name);
   snprintf(x.unit, sizeof x.unit, "%s", unit);
   if (ctx->publish) {
@@ -21513,14 +21986,26 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     x.n = n < INT_MAX ? (int)n : INT_MAX;
     pml_record_add(&ctx->fresh, &x);
   }
+  return x;
+}
+
+/* Before the first recorded number: whose it is. */
+PML__FN void pml__say_machine(pml_ctx *ctx) {
+  if (ctx->publish && !ctx->machine_said)
+    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
+  ctx->machine_said = true;
+}
+
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
+                               size_t n) {
+  char shown[128];
+  pml_number x = pml__measured(ctx, name, unit, samples, n);
   if (x.n == 0) {
     pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", name);
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish && !ctx->machine_said)
-    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
-  ctx->machine_said = true;
+  pml__say_machine(ctx);
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
 }
@@ -21655,6 +22140,209 @@ PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, 
   return PML_OK;
 }
 /* @end */
+
+/* ── An operation in all its ways ─────────────────────────────────────────── */
+
+static const char *const pml__op_name[] PML__UNUSED = {"add", "dot", "gemm"};
+
+typedef struct {
+  pml_bench_case c;
+  pml_way way[PML_WAYS];
+  int n;
+} pml__study_size;
+
+PML__FN pml_status pml__study_run(void *user, int which) {
+  pml__study_size *s = (pml__study_size *)user;
+  return pml_bench_case_run(&s->c, s->way[which]);
+}
+
+/* Opens a size and compares its ways with the plain one. */
+PML__FN pml_status pml__study_check(pml_ctx *ctx, pml_study *out, pml__study_size *s, int size) {
+  pml_status st = pml_bench_case_open(&s->c, out->op, size, ctx->seed);
+  s->n = 0;
+  for (int w = 0; w < PML_WAYS && st == PML_OK; w++) {
+    bool equal = false;
+    double worst = 0;
+    if (!pml_bench_case_has(out->op, (pml_way)w)) continue;
+    s->way[s->n++] = (pml_way)w;
+    if (w == PML_WAY_PLAIN) continue; /* it made the results to compare with */
+    st = pml_bench_case_check(&s->c, (pml_way)w, &equal, &worst);
+    out->equal = out->equal && (equal || w == PML_WAY_BLAS);
+    out->worst = fmax(out->worst, worst);
+  }
+  return st;
+}
+
+/* The table: a row per size, a column per way that has a number. */
+PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
+  pml_table t = {0};
+  double spread[PML_WAYS * PML_STUDY_SIZES], widest = 0;
+  char line[256];
+  bool has[PML_WAYS];
+  size_t n = 0;
+  for (int i = -1; i < s->n; i++) {
+    size_t len = (size_t)snprintf(line, sizeof line, i < 0 ? "n" : "%.0f", i < 0 ? 0.0 : s->size[i]);
+    for (int w = 0; w < PML_WAYS; w++) {
+      const pml_number *x = &s->rate[w][i < 0 ? 0 : i];
+      char shown[48];
+      if (i < 0) has[w] = x->n > 0;
+      if (!has[w]) continue;
+      pml_number_text(shown, x->median, pml__digits_for(x->median));
+      len += (size_t)snprintf(line + len, sizeof line - len, "\t%s", i < 0 ? pml_way_name((pml_way)w) : x->n ? shown : "-");
+      if (i < 0 || !x->n || !(x->median > 0)) continue;
+      spread[n] = (x->hi - x->lo) / 2 / x->median * 100;
+      widest = fmax(widest, spread[n++]);
+    }
+    pml_table_row(&t, "%s", line);
+  }
+  for (int w = 0; w < PML_WAYS; w++) s->ways += has[w];
+  if (!s->ways) {
+    pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", pml__op_name[s->op]);
+    return;
+  }
+  pml__say_machine(ctx);
+  pml_show_rows(ctx, &t, "rrrrrr");
+  pml_say(ctx, "  1e9 operations per second, medians; 95 %% intervals: half of them within ±%.1f %%, all within ±%.0f %%",
+          pml_median(spread, n), widest);
+}
+
+/* "SIMD: ahead of plain from n = 12 on" */
+PML__FN double pml__study_crossover(pml_ctx *ctx, const pml_study *s, pml_way behind, pml_way ahead) {
+  double a[PML_STUDY_SIZES], b[PML_STUDY_SIZES];
+  const char *first = pml_way_name(ahead), *second = pml_way_name(behind);
+  for (int i = 0; i < s->n; i++) a[i] = s->rate[behind][i].median, b[i] = s->rate[ahead][i].median;
+  if (s->n < 1 || !s->rate[ahead][s->n - 1].n || !s->rate[behind][s->n - 1].n) return (double)NAN;
+  double from = pml_bench_crossover(s->size, a, b, s->n);
+  if (from != from) pml_say(ctx, "  %s: not ahead of %s at the largest size", first, second);
+  else if (from <= s->size[0]) pml_say(ctx, "  %s: ahead of %s at every size", first, second);
+  else pml_say(ctx, "  %s: ahead of %s from n = %.0f on", first, second, from);
+  return from;
+}
+
+/* Times the ways of an open size, or looks them up; k counts the ways that it has. */
+PML__FN pml_status pml__study_time(pml_ctx *ctx, pml_study *out, pml__study_size *s, pml_bench_rounds *r, int rounds,
+                                   double budget) {
+  bool fresh = pml_measures(ctx);
+  int i = out->n++;
+  pml_status st = fresh ? pml_bench_turns(r, pml__study_run, s, s->n, rounds, budget) : PML_OK;
+  out->size[i] = s->c.n, out->intensity[i] = s->c.ops / s->c.bytes;
+  for (int w = 0, k = 0; w < PML_WAYS && st == PML_OK; w++) {
+    char name[48];
+    bool timed = fresh && k < s->n && s->way[k] == (pml_way)w;
+    for (int j = 0; timed && j < r->rounds; j++) r->seconds[k][j] = s->c.ops / r->seconds[k][j] / 1e9;
+    snprintf(name, sizeof name, "%s %d, %s", pml__op_name[out->op], s->c.n, pml_way_name((pml_way)w));
+    out->rate[w][i] = pml__measured(ctx, name, "GFLOP/s", timed ? r->seconds[k] : NULL, timed ? (size_t)r->rounds : 0);
+    k += timed;
+  }
+  return st;
+}
+
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget) {
+  pml__study_size s = {.n = 0};
+  pml_bench_rounds *r = (pml_bench_rounds *)pml_alloc(sizeof *r);
+  pml_status st = r ? PML_OK : PML_E_MEMORY;
+  bool right = true, more = true;
+  *out = (pml_study){.op = op, .equal = true, .simd_from = (double)NAN, .threads_from = (double)NAN};
+  for (int i = 0, size = first; more && right && st == PML_OK && !pml_cancelled(); i++, size *= factor) {
+    more = size < last && i < PML_STUDY_SIZES - 1;
+    st = pml__study_check(ctx, out, &s, more ? size : last);
+    right = out->equal && out->worst <= 1; /* no times for wrong results */
+    if (st == PML_OK && right) st = pml__study_time(ctx, out, &s, r, rounds, budget);
+    pml_bench_case_close(&s.c);
+  }
+  pml_free(r);
+  if (st != PML_OK) return st;
+  if (out->n) pml__study_show(ctx, out);
+  out->simd_from = pml__study_crossover(ctx, out, PML_WAY_PLAIN, PML_WAY_SIMD);
+  out->threads_from = pml__study_crossover(ctx, out, PML_WAY_SIMD, PML_WAY_THREADS);
+  pml_expect(ctx, out->equal, "strict: every way gives the bits of the plain one, at every size");
+  if (op == PML_OP_ADD) pml_expect(ctx, out->worst <= 0, "default: so it does; one addition has one rounding");
+  else pml_expect(ctx, out->worst <= 1, "default: every way stays within 2·n·2^-24·Σ|a·b|, the bound of another order");
+  return PML_OK;
+}
+
+PML_API double pml_study_rate(const pml_study *s, pml_way way) { return s->n ? s->rate[way][s->n - 1].median : 0; }
+
+static const pml_rgb pml__way_colour[PML_WAYS] PML__UNUSED = {PML_PURPLE, PML_YELLOW, PML_GREEN, PML_TEAL, PML_MUTED};
+
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label) {
+  static const char *const loses[] = {"SIMD loses", "threads lose"};
+  pml_curve c[PML_WAYS];
+  pml_series line[PML_WAYS];
+  double from[2] = {s->simd_from, s->threads_from};
+  int n = 0;
+  for (int w = 0; w < PML_WAYS; w++) {
+    c[w].n = 0;
+    for (int i = 0; i < s->n; i++) pml_curve_number(&c[w], s->size[i], &s->rate[w][i]);
+    if (c[w].n) line[n++] = pml__curve_series(&c[w], pml_way_name((pml_way)w), pml__way_colour[w]);
+  }
+  if (!n) return;
+  pml_plot p = pml_svg_chart(svg, b, (pml_axis){.label = x_label, .log = true}, (pml_axis){.label = "GFLOP/s", .log = true},
+                             line, n);
+  for (int i = 0; i < 2; i++) {
+    double x = from[i] > s->size[0] ? pml_plot_x(&p, from[i]) : 0;
+    if (!(x > 0)) continue;
+    pml_svg_rule(svg, x, p.area.y, x, p.area.y + p.area.h);
+    pml_svg_textf(svg, x + 12, p.area.y + p.area.h - 24 - 40 * i, (pml_font){.size = 24, .colour = PML_MUTED},
+                  "%s below n = %.0f", loses[i], from[i]);
+  }
+}
+
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n) {
+  enum { MAX = 11 };
+  pml_series point[MAX];
+  double xy[MAX][2];
+  int m = 0;
+  for (int i = 0; i < n && m < MAX; i++) {
+    const pml_study *s = mark[i].study;
+    int k = mark[i].k < 0 ? s->n - 1 : mark[i].k;
+    if (k < 0 || k >= s->n || !s->rate[mark[i].way][k].n) continue;
+    xy[m][0] = s->intensity[k], xy[m][1] = s->rate[mark[i].way][k].median;
+    point[m] = (pml_series){.n = 1, .x = &xy[m][0], .y = &xy[m][1], .labels = mark[i].label ? &mark[i].label : NULL,
+                            .colour = pml__way_colour[mark[i].way], .mark = PML_MARK_POINTS};
+    m++;
+  }
+  pml_svg_roofline(svg, b, roof, n_roofs, point, m);
+}
+
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds) {
+  pml_bench_case c;
+  bool fresh = pml_measures(ctx);
+  double *us = (double *)pml_alloc(2 * PML_BENCH_ROUNDS * sizeof *us), begin;
+  rounds = rounds < 1 ? 1 : rounds > PML_BENCH_ROUNDS ? PML_BENCH_ROUNDS : rounds;
+  pml_status st = us ? pml_bench_case_open(&c, op, n, ctx->seed) : PML_E_MEMORY;
+  for (int k = 0; fresh && k < 2 * rounds && st == PML_OK; k++) {
+    if (k % 2 == 0) pml_cache_drop(c.a, 2 * c.in * sizeof *c.a);
+    begin = pml_time();
+    st = pml_bench_case_run(&c, way);
+    us[k % 2 * PML_BENCH_ROUNDS + k / 2] = (pml_time() - begin) * 1e6;
+  }
+  for (int k = 0; k < 2 && st == PML_OK; k++) {
+    char name[48];
+    snprintf(name, sizeof name, "%s %d, %s, %s", pml__op_name[op], n, pml_way_name(way), k ? "warm" : "cold");
+    out[k] = pml_measure(ctx, name, "µs", us + k * PML_BENCH_ROUNDS, fresh ? (size_t)rounds : 0);
+  }
+  if (st == PML_OK) pml_bench_case_close(&c);
+  pml_free(us);
+  return st;
+}
+
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes) {
+  static const char *const name[PML_ROOFS] = {"read, first cache, one thread", "read, memory, all threads",
+                                              "peak, plain", "peak, SIMD", "peak, threads"};
+  static const char *const label[PML_ROOFS] = {"first cache, one thread", "memory, all threads", "plain", "SIMD", "threads"};
+  static const pml_way way[PML_ROOFS] = {PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_SIMD, PML_WAY_THREADS};
+  for (int i = 0; i < PML_ROOFS; i++) {
+    double x = 0;
+    size_t set = i ? (size_t)(bytes / pml_threads()) : 16384;
+    for (int k = 0; k < 5 && i < 2 && pml_measures(ctx); k++) x = fmax(x, pml_bench_bandwidth(set, !i, 0.03));
+    if (i >= 2 && pml_measures(ctx)) x = pml_bench_peak_by(way[i]);
+    x /= 1e9;
+    roof[i] = (pml_roof){label[i], i < 2, pml_measure(ctx, name[i], i < 2 ? "GB/s" : "GFLOP/s", &x, 1).median};
+  }
+}
 
 /* ── Flags ────────────────────────────────────────────────────────────────── */
 
