@@ -8005,11 +8005,11 @@ PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
   return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-/* The run of white space at s: how many characters it has and where the last one begins. */
-PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *last) {
+/* The run of white space at s, at most `most` characters: how many it has and where the last one begins. */
+PML__FN size_t pml__space_run(const char *s, size_t len, size_t most, size_t *count, size_t *last) {
   size_t at = 0;
   *count = *last = 0;
-  for (int c; at < len; ++*count) {
+  for (int c; at < len && *count < most; ++*count) {
     size_t n = pml__char_at(s, len, at, &c);
     if (c != PML__SPACE) break;
     *last = at;
@@ -8021,13 +8021,13 @@ PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *
 /* \s+(?!\S)|\s+ at a space: the run of spaces without its last character, which
    goes with the next word; the whole run at the end of the text, or if it is one. */
 PML__FN size_t pml__spaces(const char *s, size_t len) {
-  size_t count, last, end = pml__space_run(s, len, &count, &last);
+  size_t count, last, end = pml__space_run(s, len, SIZE_MAX, &count, &last);
   return end == len || last == 0 ? end : last;
 }
 
 /* Spaces in steps of 512, 256, ... 4, 2, 1 that fit before the next word (jais-2). */
 PML__FN size_t pml__spaces_in_steps(const char *s, size_t len) {
-  size_t count, last, at = 0, end = pml__space_run(s, len, &count, &last), room = count - (end < len), step = 512;
+  size_t count, last, at = 0, end = pml__space_run(s, len, 513, &count, &last), room = count - (end < len), step = 512;
   while (step > room && step > 4) step /= 2;
   if (step > room) step = room < 2 ? 1 : 2;
   for (int c; step > 0; step--) at += pml__char_at(s, len, at, &c);
@@ -8080,6 +8080,7 @@ struct pml__cutter {
   const char *s;
   size_t len, at;
   size_t digits_end; /* of the digits at `at`, found once */
+  size_t no_break;   /* so far there is white space without a line break, found once */
   struct {
     size_t end, match_end; /* of the current piece; of the match after it */
   } piece[PML__MAX_CUTS];
@@ -8119,10 +8120,6 @@ PML__FN size_t pml__find_last_spaces(pml__cutter *c, const pml__cut *cut, size_t
 
 PML__FN bool pml__is_digit(char c) { return c >= '0' && c <= '9'; }
 
-PML__FN bool pml__is_word_char(char c) {
-  return pml__is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
-}
-
 /* The end of the ASCII digits at `at`: asked many times, looked for once. */
 PML__FN size_t pml__digits_end(pml__cutter *c, size_t at, size_t end) {
   if (c->digits_end <= at || c->digits_end > end)
@@ -8139,18 +8136,6 @@ PML__FN size_t pml__find_thousands(pml__cutter *c, const pml__cut *cut, size_t a
     size_t n = pml__digits_end(c, p, end) - p, cut_at = p + (n % 3 ? n % 3 : p == at ? 3 : 0);
     if (n >= 3 && cut_at < p + n) return cut_at - at;
     p += n ? n : 1;
-  }
-  return 0;
-}
-
-/* \d{1,3}(?=(?:\d{3})*\b) : the same, but not before a letter; the text before stays apart (tiny_aya). */
-PML__FN size_t pml__find_bounded_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
-  (void)cut;
-  while (at < end) {
-    size_t to = pml__digits_end(c, at, end), n = to - at;
-    *start = at;
-    if (n && (to == end || !pml__is_word_char(c->s[to]))) return n % 3 ? n % 3 : 3;
-    at = n ? to : at + 1;
   }
   return 0;
 }
@@ -8281,8 +8266,10 @@ PML__FN size_t pml__puncts(const pml__cut *cut, const char *s, size_t len) {
 }
 
 /* The word at s, 0 when none begins there. */
-PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
+PML__FN size_t pml__word(pml__cutter *c, const pml__cut *cut, size_t start, size_t end) {
   static const pml__set numbers = {.classes = PML__N};
+  const char *s = c->s + start;
+  size_t len = end - start;
   size_t n = cut->contraction == 'i' ? pml__contraction(s, len, true) : 0;
   if (n) return n;
   if (cut->alone.n_ranges && (n = pml__run_end(&cut->alone, s, len, 0, SIZE_MAX))) return n;
@@ -8295,16 +8282,21 @@ PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
   if (cut->digits && (n = pml__run_end(&numbers, s, len, 0, cut->digits))) return n;
   if ((n = pml__puncts(cut, s, len))) return n;
   if (cut->lone_newline && pml__is_newline(s[0])) return 1;
-  if (!cut->lone_newline && (n = pml__line_breaks(s, len))) return n;
   int first;
   pml__char_at(s, len, 0, &first);
   if (first != PML__SPACE) return 0;
-  return cut->steps ? pml__spaces_in_steps(s, len) : pml__spaces(s, len);
+  if (!cut->lone_newline && c->no_break <= start && (n = pml__line_breaks(s, len))) return n;
+  if (!cut->steps) return pml__spaces(s, len);
+  if (c->no_break <= start) {
+    size_t count, last;
+    c->no_break = start + pml__space_run(s, len, SIZE_MAX, &count, &last);
+  }
+  return pml__spaces_in_steps(s, len);
 }
 
 PML__FN size_t pml__find_word(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
   for (int cls; at < end; at += pml__char_at(c->s, end, at, &cls)) {
-    size_t n = pml__word(cut, c->s + at, end - at);
+    size_t n = pml__word(c, cut, at, end);
     *start = at;
     if (n) return n;
   }
@@ -8375,7 +8367,6 @@ static const pml__cut pml__cut_no_stops PML__UNUSED = { /* everything but white 
     .set = {.not = true, .classes = PML__Z, .plus = "(|.,!?)", PML__RANGES(pml__range_stops)}};
 static const pml__cut pml__cut_last_spaces PML__UNUSED = {.find = pml__find_last_spaces};
 static const pml__cut pml__cut_thousands PML__UNUSED = {.find = pml__find_thousands};
-static const pml__cut pml__cut_bounded_thousands PML__UNUSED = {.find = pml__find_bounded_thousands};
 static const pml__cut pml__cut_afmoe PML__UNUSED = {.find = pml__find_afmoe, .set = {.classes = PML__N}};
 static const pml__cut pml__cut_sentinel PML__UNUSED = {.find = pml__find_sentinel};
 static const pml__cut pml__cut_image PML__UNUSED = {.find = pml__find_image};
@@ -8411,15 +8402,14 @@ static const pml__cut pml__words_aya PML__UNUSED = {
 static const pml__cut pml__words_granite PML__UNUSED = {
     .find = pml__find_word, .contraction = 'e', .cased = true, .letters = {.classes = PML__L | PML__M},
     .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
-/* llama.cpp does not count ~ among the symbols here, and so do we. */
 static const pml__cut pml__words_deepseek3 PML__UNUSED = {
     .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
-    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
-    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .tail = "\r\n"};
+    .not_before = {.classes = PML__L | PML__P | PML__S},
+    .punct = {.classes = PML__P | PML__S}, .tail = "\r\n"};
 static const pml__cut pml__words_spark PML__UNUSED = {
     .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
-    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
-    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .lone_newline = true};
+    .not_before = {.classes = PML__L | PML__P | PML__S},
+    .punct = {.classes = PML__P | PML__S}, .lone_newline = true};
 
 /* @pre_rules */
 /* Each cut works on the pieces that the one before it left. */
@@ -8449,7 +8439,7 @@ static const pml__cut *const pml__rules[PML_PRE_COUNT][PML__MAX_CUTS + 1] PML__U
     [PML_PRE_MINICPM5] = {&pml__cut_numbers3, &pml__words_minicpm5},
     [PML_PRE_LAGUNA] = {&pml__cut_lines, &pml__words_qwen2},
     [PML_PRE_YOUTU] = {&pml__cut_hangul, &pml__cut_cjk_signs, &pml__cut_bopomofo, &pml__cut_han_kana, &pml__words_youtu},
-    [PML_PRE_TINY_AYA] = {&pml__cut_bounded_thousands, &pml__words_aya},
+    [PML_PRE_TINY_AYA] = {&pml__cut_afmoe, &pml__words_aya},
     [PML_PRE_GRANITE] = {&pml__words_granite},
     [PML_PRE_JAIS2] = {&pml__words_jais2},
     [PML_PRE_SPARK] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_spark, &pml__cut_number},
@@ -9413,7 +9403,7 @@ typedef struct {
   int32_t ids[10];
 } pml__known_word;
 
-enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 4096 };
+enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 16384 };
 
 /* A symbol of a long word, in a doubly linked list. */
 typedef struct {
@@ -11227,11 +11217,10 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   return PML_OK;
 }
 
-/* scores as float [n]; *scores stays NULL when the key is absent. */
+/* scores as float [n]. */
 PML__FN pml_status pml__gguf_scores(const pml_gguf *g, size_t n, float **scores) {
   const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.scores");
-  if (!kv) return PML_OK;
-  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
+  if (!kv || kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.scores must be an array of %zu f32, one per token", g->name, n);
   float *s = (float *)pml_alloc(n * sizeof *s); /* n * 4 bytes were found in the file: no wrap */
   if (!s) return PML_E_MEMORY;

@@ -166,8 +166,8 @@ tokens would not.
 `--vocab 300` leaves BPE 44 merges. It needs more tokens, and still loses nothing. The list loses twice as much as
 before or more.
 
-In `pml__bpe_cand_less` (§ 17), turn the comparison of `left` round, so that the larger pair wins among equals: the check
-of the tie fails, and with status 1 the program.
+In `pml__bpe_cand_less` (§ 17), turn the comparison of `left` round, so that the larger pair wins among equals: the
+check of the tie fails, and with status 1 the program.
 ## Check yourself
 ### Why not simply a longer list of words?
 A longer list helps less and less: with all {all_words} words of the taught text it still loses {all_unknown:.1f} % of
