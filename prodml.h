@@ -17402,11 +17402,15 @@ PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal);
    OpenBLAS has no strict mode. */
 PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst);
 
-/* Ways in turn.  A sample runs a way as often as fills 0.2 ms and is the time of one run. */
+/* Ways in turn.  A sample runs a way as often as fills 0.2 ms and is the time of one run, by two clocks: that of
+   the wall, and the processor time of the calling thread.  For work of one thread the second leaves out what
+   other programs took from it; work of many threads has its waiting in the first only.  On an idle machine
+   both agree. */
 enum { PML_BENCH_ROUNDS = 1000, PML_BENCH_TURNS = 8 };
 typedef struct {
   int n, rounds;                                      /* ways; rounds that were made */
   double seconds[PML_BENCH_TURNS][PML_BENCH_ROUNDS];
+  double thread[PML_BENCH_TURNS][PML_BENCH_ROUNDS];   /* of the calling thread alone */
 } pml_bench_rounds;
 /* run(user, k) for k < n, 1 <= n <= 8; one or two unmeasured runs each, then `rounds` rounds (1 to 1000), of which
    those after the third are left out when `budget` seconds have passed.  A run that fails ends it. */
@@ -17711,6 +17715,15 @@ PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *eq
 }
 /* @end */
 
+/* Processor time of this thread; the wall clock where there is no such clock. */
+PML__FN double pml__thread_time(void) {
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(__wasm__)
+  struct timespec t;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#endif
+  return pml_time();
+}
+
 /* @turns */
 PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
                                    int rounds, double budget) {
@@ -17731,8 +17744,9 @@ PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *
   double start = pml_time();
   for (int i = 0; i < rounds && st == PML_OK && (i < 3 || pml_time() - start < budget); i++) {
     for (int k = 0; k < n && st == PML_OK; k++) {
-      double t0 = pml_time();
+      double t0 = pml_time(), own = pml__thread_time();
       for (int j = 0; j < times[k] && st == PML_OK; j++) st = run(user, k);
+      r->thread[k][i] = (pml__thread_time() - own) / times[k];
       r->seconds[k][i] = (pml_time() - t0) / times[k];
     }
     r->rounds = i + 1;
@@ -19340,7 +19354,6 @@ PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n
   enum { MAX = 16 };
   pml_series all[MAX];
   double xy[MAX][2][2], peak = 0, slope = 0, left = HUGE_VAL, right = 0, low = HUGE_VAL;
-  const char *label[MAX][2];
   int m = 0;
   for (int i = 0; i < n_roofs; i++) *(roof[i].bytes ? &slope : &peak) = fmax(roof[i].bytes ? slope : peak, roof[i].rate);
   for (int k = 0; k < n; k++)
@@ -19350,21 +19363,35 @@ PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n
     }
   if (!(peak > 0) || !(slope > 0) || left > right) return;
   for (int i = 0; i < n_roofs && m < MAX; i++) {
-    double r = roof[i].rate, x0 = roof[i].bytes ? left : r / slope, x1 = roof[i].bytes ? peak / r : fmax(right, r / slope);
+    double r = roof[i].rate, x0 = roof[i].bytes ? left : fmax(left, r / slope), x1 = roof[i].bytes ? peak / r : fmax(right, r / slope);
     if (!(r > 0)) continue;
     xy[m][0][0] = x0, xy[m][0][1] = x1, right = fmax(right, x1);
     xy[m][1][0] = roof[i].bytes ? x0 * r : r, xy[m][1][1] = roof[i].bytes ? peak : r;
     low = fmin(low, xy[m][1][0] / 1.5);
-    label[m][0] = roof[i].bytes ? roof[i].label : NULL, label[m][1] = NULL;
     all[m] = (pml_series){.label = roof[i].bytes ? NULL : roof[i].label, .n = 2, .x = xy[m][0], .y = xy[m][1],
-                          .labels = label[m], .colour = PML_MUTED, .dashed = !roof[i].bytes};
+                          .colour = PML_MUTED, .dashed = !roof[i].bytes};
     m++;
   }
   for (int k = 0; k < m; k++)
     if (all[k].label) xy[k][0][1] = right;
   for (int k = 0; k < n && m < MAX; k++) all[m++] = points[k];
-  pml_svg_chart(s, b, (pml_axis){.label = "operations per byte", .log = true, .lo = left, .hi = right},
-                (pml_axis){.label = "GFLOP/s", .log = true, .lo = low, .hi = 1.6 * peak}, all, m);
+  pml_plot p = pml_svg_chart(s, b, (pml_axis){.label = "operations per byte", .log = true, .lo = left, .hi = right},
+                             (pml_axis){.label = "GFLOP/s", .log = true, .lo = low, .hi = 1.6 * peak}, all, m);
+  for (int i = 0; i < n_roofs; i++) { /* the name of a slope, beside it, where there is room */
+    pml__place at[10];
+    char text[96], rate[48];
+    if (!roof[i].bytes || !(roof[i].rate > 0)) continue;
+    pml_number_text(rate, roof[i].rate, roof[i].rate < 10);
+    snprintf(text, sizeof text, "%.40s, %s GB/s", roof[i].label ? roof[i].label : "", rate);
+    for (int k = 0; k < 5; k++) {
+      double x = left * pml_expd((0.5 + 0.1 * (k % 2 ? -k : k)) * pml_logd(peak / roof[i].rate / left));
+      double px = pml_plot_x(&p, x), py = pml_plot_y(&p, x * roof[i].rate);
+      at[2 * k] = (pml__place){px - 20, py - 14, PML_END};
+      at[2 * k + 1] = (pml__place){px + 20, py + 34, PML_START};
+    }
+    if (!pml__svg_text_place(s, at, 10, (pml_font){.size = 24, .colour = PML_MUTED}, text))
+      pml_buf_printf(&s->faults, "no free place for the label '%s'\n", text);
+  }
 }
 
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
@@ -21340,7 +21367,8 @@ typedef struct {
 } pml_study;
 /* For the sizes first, first·factor … (at most 16) and last: makes the numbers, compares every way with the plain
    one (in strict and in default mode), and only then times them in turn (default mode unless ctx->strict), or
-   takes the record.  Prints a table of medians, the spread and the crossovers, and claims both equalities; ends
+   takes the record; threads by the wall clock, the other ways by the processor time of their one thread.  Prints
+   a table of medians, the spread and the crossovers, and claims both equalities; ends
    early when results differ or after Ctrl-C.  rounds and budget (seconds per size) as in pml_bench_turns. */
 PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
                                     int rounds, double budget);
@@ -21360,8 +21388,8 @@ PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, 
 /* Times an operation of n numbers in one way with its inputs in memory only (pml_cache_drop) and then near,
    in turn: "dot 10000, SIMD, cold" and "…, warm" in microseconds, out[0] and out[1]. */
 PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds);
-/* The roofs of this machine, measured and printed: the first cache read by one thread, `bytes` of memory by all;
-   the peaks of § 48 of one number per instruction, of SIMD on one thread, of all threads.  rate 0: not recorded. */
+/* The roofs of this machine, measured and printed: the first cache read by one thread; `bytes` of memory, by one
+   thread or all, whichever is faster; the peaks of § 48 of one number per instruction, of SIMD on one thread, of all threads.  rate 0: not recorded. */
 enum { PML_ROOFS = 5 };
 PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes);
 
@@ -22191,8 +22219,8 @@ PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
   }
   pml__say_machine(ctx);
   pml_show_rows(ctx, &t, "rrrrrr");
-  pml_say(ctx, "  1e9 operations per second, medians; 95 %% intervals: half of them within ±%.1f %%, all within ±%.0f %%",
-          pml_median(spread, n), widest);
+  pml_say(ctx, "  1e9 operations per second, medians; one thread by its processor time, threads by the wall clock");
+  pml_say(ctx, "  95 %% intervals: half of them within ±%.1f %%, all within ±%.0f %%", pml_median(spread, n), widest);
 }
 
 /* "SIMD: ahead of plain from n = 12 on" */
@@ -22218,7 +22246,8 @@ PML__FN pml_status pml__study_time(pml_ctx *ctx, pml_study *out, pml__study_size
   for (int w = 0, k = 0; w < PML_WAYS && st == PML_OK; w++) {
     char name[48];
     bool timed = fresh && k < s->n && s->way[k] == (pml_way)w;
-    for (int j = 0; timed && j < r->rounds; j++) r->seconds[k][j] = s->c.ops / r->seconds[k][j] / 1e9;
+    for (int j = 0; timed && j < r->rounds; j++)
+      r->seconds[k][j] = s->c.ops / 1e9 / (w == PML_WAY_THREADS ? r->seconds : r->thread)[k][j];
     snprintf(name, sizeof name, "%s %d, %s", pml__op_name[out->op], s->c.n, pml_way_name((pml_way)w));
     out->rate[w][i] = pml__measured(ctx, name, "GFLOP/s", timed ? r->seconds[k] : NULL, timed ? (size_t)r->rounds : 0);
     k += timed;
@@ -22319,14 +22348,17 @@ PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pm
 }
 
 PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes) {
-  static const char *const name[PML_ROOFS] = {"read, first cache, one thread", "read, memory, all threads",
-                                              "peak, plain", "peak, SIMD", "peak, threads"};
-  static const char *const label[PML_ROOFS] = {"first cache, one thread", "memory, all threads", "plain", "SIMD", "threads"};
+  static const char *const name[PML_ROOFS] = {"read, first cache, one thread", "read, memory", "peak, plain", "peak, SIMD",
+                                              "peak, threads"};
+  static const char *const label[PML_ROOFS] = {"first cache, one thread", "memory", "plain peak", "SIMD peak",
+                                               "threads peak"};
   static const pml_way way[PML_ROOFS] = {PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_SIMD, PML_WAY_THREADS};
   for (int i = 0; i < PML_ROOFS; i++) {
     double x = 0;
-    size_t set = i ? (size_t)(bytes / pml_threads()) : 16384;
-    for (int k = 0; k < 5 && i < 2 && pml_measures(ctx); k++) x = fmax(x, pml_bench_bandwidth(set, !i, 0.03));
+    for (int k = 0; k < 10 && i < 2 && pml_measures(ctx); k++) {
+      int threads = i && k % 2 ? pml_threads() : 1;
+      x = fmax(x, pml_bench_bandwidth(i ? (size_t)bytes / (size_t)threads : 16384, threads, 0.02));
+    }
     if (i >= 2 && pml_measures(ctx)) x = pml_bench_peak_by(way[i]);
     x /= 1e9;
     roof[i] = (pml_roof){label[i], i < 2, pml_measure(ctx, name[i], i < 2 ? "GB/s" : "GFLOP/s", &x, 1).median};

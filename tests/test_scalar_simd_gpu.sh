@@ -7,7 +7,7 @@ name=01_scalar_simd_gpu
 make --no-print-directory -s "$OUT/$name" || { echo "FAILED $name does not compile"; exit 1; }
 DIR=$(mktemp -d) || exit 1
 trap 'rm -rf "$DIR"' EXIT
-small=(--stdout --matmul-size 40 --dot-size 1000 -i 3)
+small=(--stdout --matmul-size 70 --dot-size 1000 -i 9)
 failed=0
 ok() { echo "ok $*"; }
 no() { echo "FAILED $*"; failed=1; }
@@ -35,7 +35,7 @@ import json, sys
 r = json.load(sys.stdin)
 m = r["measured"]
 assert r["failed"] == 0 and r["passed"] == 8
-assert m["gemm 40, threads"]["unit"] == "GFLOP/s" and m["gemm 40, plain"]["n"] == 3
+assert m["gemm 70, threads"]["unit"] == "GFLOP/s" and 3 <= m["gemm 70, plain"]["n"] <= 9
 assert m["dot 1000, SIMD, warm"]["median"] > 0 and m["GPUs"]["median"] >= 0
 assert 0 < r["values"]["halves"]["value"] < 1'; then ok "--output json parses and holds what was measured"
   else no "--output json"; fi
@@ -49,7 +49,7 @@ cmp -s prodml.h "$DIR/prodml.h" && no "the fault could not be planted"
 if ${CC:-cc} -O1 "$DIR/lessons/$name.c" -o "$DIR/wrong" -lm -pthread; then
   "$DIR/wrong" "${small[@]}" > "$DIR/out" 2>&1
   rc=$?
-  if [ $rc -eq 1 ] && grep -qF "✗ strict: every way gives the bits" "$DIR/out" && ! grep -q "^ *40  " "$DIR/out"; then
+  if [ $rc -eq 1 ] && grep -qF "✗ strict: every way gives the bits" "$DIR/out" && ! grep -q "^ *70  " "$DIR/out"; then
     ok "a wrong kernel ends with 1, without a time"
   else no "a wrong kernel: status $rc: $(tail -n 1 "$DIR/out")"; fi
 else no "the lesson with a planted fault does not compile"; fi
