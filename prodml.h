@@ -6,7 +6,7 @@
      A C11 library that holds every mechanism of a production-ML course:
      tokenizers, model files, a transformer with its KV cache, sampling, a
      hand-written backward pass, and the tools around them.  It loads real
-     Qwen2 and Llama models.  It is written to be read from top to bottom:
+     Llama, Mistral, Qwen and Phi models.  It is written to be read from top to bottom:
      a chapter uses only chapters above it.
 
    QUICK START
@@ -50,15 +50,17 @@
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
        CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
-     The core needs libc, libm and pthread.  Linux and macOS, gcc >= 11,
-     clang >= 14.  From C++ only the declarations are visible.
+     The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
+     ARM64, gcc >= 11, clang >= 14.  From C++ only the declarations are visible.
+     WebAssembly: clang --target=wasm32-wasi -msimd128, one thread, files are
+     read instead of mapped; link with a stack of 1 MB (-Wl,-z,stack-size=…).
 
    CONTENTS
      PART I   GROUND
        § 1   Status and errors            what failed, where, what to do
        § 2   Memory                       checked sizes, counted allocation, arenas
        § 3   Clock and random numbers     monotonic time, a documented generator
-       § 4   Hardware                     which kernels this processor can run
+       § 4   Hardware                     what this machine is and may use
        § 5   Threads                      a pool that spins, then sleeps
        § 6   Files and bytes              mapping, atomic writes, a bounded reader
        § 7   Checksums and identifiers    CRC-32, SHA-256, UUID version 5
@@ -143,8 +145,13 @@
      allocates nothing.
 
    SUPPORTED MODELS
-     arch "qwen2"  Qwen2, Qwen2.5, Qwen2.5-Coder     GQA, split-half RoPE, QKV bias
-     arch "llama"  Llama 1-3, Mistral-shaped         GQA, adjacent-pair RoPE
+     arch "llama"  Llama 1-3, Mistral, TinyLlama, Zephyr   adjacent-pair RoPE, window
+     arch "qwen2"  Qwen2, Qwen2.5, Qwen2.5-Coder           split-half RoPE, QKV bias
+     arch "qwen3"  Qwen3 (dense)                           a norm per query and key head
+     arch "phi2"   Phi-2                                   LayerNorm, GELU, parallel block
+     arch "phi3"   Phi-3, Phi-3.5-mini, Phi-4              fused matrices, window, LongRoPE
+     GQA everywhere; RoPE scaling linear, YaRN, Llama 3 and LongRoPE; tied or separate
+     heads (§ 25).  Chat formats: § 28.  Training (§ 31) knows the qwen2 shape only.
      Tensor types computed today: F32, F16, BF16.  The other GGUF types are
      known by name and size, and refused with a sentence.
 
@@ -221,18 +228,32 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/mman.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+/* WASM under WASI has files, a clock and an environment, but one thread, no
+   memory mapping, no signals and no terminal. */
+#if !defined(__wasm__)
+#define PML__THREADS 1
+#define PML__MMAP 1
+#define PML__SIGNALS 1
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#endif
+#if defined(__linux__)
+#include <dlfcn.h>
+#include <sys/auxv.h>
+#include <sys/syscall.h>
+#elif defined(__APPLE__)
+#include <sys/sysctl.h>
+#endif
 #if defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
@@ -240,6 +261,9 @@
 #elif defined(__aarch64__)
 #include <arm_neon.h>
 #define PML__ARM 1
+#elif defined(__wasm_simd128__) /* by -msimd128 */
+#include <wasm_simd128.h>
+#define PML__WASM_SIMD 1
 #endif
 #endif
 
@@ -682,57 +706,506 @@ PML_API pml_rng pml_rng_split(pml_rng *r) { return pml_rng_seed(pml_rng_next(r))
 #endif /* § 3 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 4  HARDWARE                                                          needs § 1
+   § 4  HARDWARE                                                      needs § 1 § 2
    ─────────────────────────────────────────────────────────────────────────────
-   One binary runs on every x86-64: each kernel exists in several versions, and
-   the processor is asked once which of them it can execute.  Three levels:
+   One binary runs on every x86-64, another on every ARM64: each kernel exists in
+   several versions, and the processor is asked once which of them it can execute.
+   A level is a family of versions:
 
      PML_CPU_SCALAR   plain C, the definition
      PML_CPU_AVX2     AVX2 + FMA + F16C:  8 floats per register, 16 registers
      PML_CPU_AVX512   AVX-512 F/BW/DQ/VL: 16 floats per register, 32 registers
+     PML_CPU_NEON     ARM64: 4 floats per register, 32 registers
+     PML_CPU_SIMD128  WebAssembly compiled with -msimd128: 4 floats per register
 
-   The environment variable PML_CPU=scalar|avx2|avx512 lowers the level, so that
-   every path can be tested on one machine.  Asking for more than the machine
-   has is refused by pml_cpu_level_set with a sentence; the variable is then
-   ignored and a warning is logged.
+   Below a level stand features, one bit each: instructions that some processors of
+   the level have and others lack, such as the 8-bit dot product (avx512_vnni,
+   avx_vnni, dotprod).  pml_cpu_feature_about says what each is good for.
 
-   The trap: CPUID alone is not enough.  The operating system must also save the
-   wide registers on a context switch (XGETBV); __builtin_cpu_supports checks
-   both.
+   Three must agree before a feature is used.  The processor announces it: CPUID on
+   x86-64, a word of bits from the kernel (HWCAP) on ARM64.  The operating system
+   saves its registers when it switches threads: XCR0, read by XGETBV, has a bit per
+   register file, and a kernel that does not know the 512-bit registers would mix
+   those of two programs.  And the user has not masked it:
+
+     PML_CPU=avx2             no higher level than this one
+     PML_CPU=avx512,-vnni     without the features whose name contains "vnni"
+     PML_CPU=vnni             insists on one of them
+
+   What is asked for and missing is refused with a sentence (pml_cpu_level_check),
+   or a test of one path would silently run another.
+
+   The rest of a machine matters as much.  A weight is used once per token, so the
+   time of a token is the time to read all weights: caches and memory decide.  The
+   cores that a process may use are not those of the machine: a container has an
+   affinity mask and a quota (1.5 cores are 150 ms of time in each 100 ms), and a
+   pool of 64 threads under a quota of 2 spends its time being stopped.  Its memory
+   limit is in the same place, the cgroup files, and the limit of every directory
+   above counts too.
+
+   Cost: a few hundred small files, 2 ms on two cores; pml_cpu_count about 0.1 ms.
+   The trap: a hypervisor invents the topology.  A virtual machine of two cores may
+   report the 260 MiB cache of its host, shared with strangers.  What counts is
+   measured (§ 48).
+   The trap: a file of /sys or /proc that is missing, empty or odd.  Everything here
+   then falls back: to CPUID, to sysconf, to 1 core, to 0 for "unknown".
+   Source: Intel 2024, Software Developer's Manual, volume 2A, CPUID; AMD 2024,
+   APM volume 3, appendix E; Linux 6, Documentation/arch/arm64/elf_hwcaps.rst and
+   Documentation/admin-guide/cgroup-v2.rst.
    ═════════════════════════════════════════════════════════════════════════════ */
 
-typedef enum { PML_CPU_SCALAR = 0, PML_CPU_AVX2 = 1, PML_CPU_AVX512 = 2 } pml_cpu_level_t;
+/* The numbers order the levels of one architecture only: whether a level can run
+   here is what pml_cpu_supports says.  A loop over all of them goes from 0 to
+   PML_CPU_LEVELS - 1 and skips what is not supported. */
+typedef enum {
+  PML_CPU_SCALAR = 0, PML_CPU_AVX2 = 1, PML_CPU_AVX512 = 2, PML_CPU_NEON = 3, PML_CPU_SIMD128 = 4
+} pml_cpu_level_t;
+enum { PML_CPU_LEVELS = 5 };
 
 PML_API pml_cpu_level_t pml_cpu_level(void);  /* the level kernels use now */
-PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best this machine can do */
+PML_API pml_cpu_level_t pml_cpu_best(void);   /* the best that the machine and PML_CPU allow */
+PML_API bool pml_cpu_supports(pml_cpu_level_t level);
+/* PML_E_UNSUPPORTED with a sentence when the machine (or the mask) lacks the level. */
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level);
-PML_API const char *pml_cpu_level_name(pml_cpu_level_t level);
-PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "unknown" */
-PML_API int pml_cpu_count(void);              /* cores this process may use, >= 1 */
+PML_API const char *pml_cpu_level_name(pml_cpu_level_t level); /* "avx2" */
+
+/* One bit per feature.  Names are those of Linux (lscpu) where it has one. */
+typedef enum {
+  PML_FEATURE_SSE2 = 0, PML_FEATURE_SSE3, PML_FEATURE_SSSE3, PML_FEATURE_SSE4_1, PML_FEATURE_SSE4_2,
+  PML_FEATURE_AVX, PML_FEATURE_F16C, PML_FEATURE_FMA, PML_FEATURE_AVX2, PML_FEATURE_AVX_VNNI,
+  PML_FEATURE_AVX512F, PML_FEATURE_AVX512BW, PML_FEATURE_AVX512DQ, PML_FEATURE_AVX512VL,
+  PML_FEATURE_AVX512_VNNI, PML_FEATURE_AVX512_BF16, PML_FEATURE_AVX512_FP16, PML_FEATURE_AVX512_VBMI,
+  PML_FEATURE_AVX512_VBMI2, PML_FEATURE_AVX512_BITALG, PML_FEATURE_AVX512_VPOPCNTDQ,
+  PML_FEATURE_AMX_TILE, PML_FEATURE_AMX_INT8, PML_FEATURE_AMX_BF16, PML_FEATURE_SHA_NI,
+  PML_FEATURE_NEON, PML_FEATURE_FP16, PML_FEATURE_DOTPROD, PML_FEATURE_I8MM, PML_FEATURE_BF16,
+  PML_FEATURE_SVE, PML_FEATURE_SVE2, PML_FEATURE_SHA2,
+  PML_FEATURE_SIMD128,
+  PML_CPU_FEATURES /* how many there are */
+} pml_cpu_feature;
+
+/* true when kernels may use it: the processor has it, the operating system allows it,
+   PML_CPU does not mask it. */
+PML_API bool pml_cpu_has(pml_cpu_feature f);
+PML_API const char *pml_cpu_feature_name(pml_cpu_feature f);  /* "avx512_vnni" */
+PML_API const char *pml_cpu_feature_about(pml_cpu_feature f); /* what it is good for, a few words */
+
+/* Does what the variable PML_CPU would do, now: NULL or "" takes every mask away and
+   chooses the best level.  PML_E_USAGE for an unknown word, PML_E_UNSUPPORTED for a
+   level or feature that is missing; nothing is changed then.  Not while kernels run. */
+PML_API pml_status pml_cpu_select(const char *text);
+/* Programs call this first: whether the variable PML_CPU can be obeyed.  Without the
+   call a wrong value is logged and obeyed as far as possible. */
+PML_API pml_status pml_cpu_level_check(void);
+
+PML_API const char *pml_cpu_model(void);      /* "Intel(R) Xeon(R) …", "Neoverse-N1", "unknown" */
+/* Cores this process may use, >= 1: online, in the affinity mask, and no more than the
+   cgroup's quota rounded up. */
+PML_API int pml_cpu_count(void);
 PML_API size_t pml_ram_bytes(void);           /* of the machine; 0 if unknown */
+
+/* Caches of one kind: L1 data caches of 48 KiB, say. */
+typedef struct {
+  int level;        /* 1 is nearest to the core */
+  char type;        /* 'd' data, 'i' instructions, 'u' both */
+  uint64_t bytes;   /* of one of them */
+  int line, ways;   /* bytes per line, associativity; 0: unknown */
+  int threads;      /* hardware threads that share one */
+  int instances;    /* how many the machine has */
+} pml_cache;
+
+typedef struct {
+  char name[96];        /* "NVIDIA H200" */
+  int major, minor;     /* compute capability, 9.0 */
+  uint64_t memory;      /* bytes */
+  int multiprocessors;
+  double bandwidth;     /* bytes per second from clock and bus width; 0: unknown */
+} pml_gpu;
+
+/* All that § 4 can find out.  0, "" or "unknown" stand for what it could not. */
+typedef struct {
+  char arch[16];             /* "x86_64", "aarch64", "wasm32" */
+  char vendor[32];           /* "GenuineIntel", "ARM" */
+  char model[128];
+  int family, model_id, stepping; /* x86-64: display family and model; ARM64: implementer, part, revision */
+  uint64_t features;         /* bit f: usable, before PML_CPU's mask */
+  uint64_t blocked;          /* bit f: the processor has it, the operating system withholds it */
+  pml_cpu_level_t level;     /* kernels in use */
+
+  int packages, cores, threads, nodes; /* sockets, cores, hardware threads online, NUMA nodes; >= 1 */
+  int allowed;               /* hardware threads in the affinity mask */
+  double quota;              /* cores' worth of time from the cgroup; 0: none */
+  int usable;                /* min(allowed, quota rounded up), >= 1 */
+
+  pml_cache cache[12];       /* nearest first */
+  int n_caches;
+
+  uint64_t ram, ram_available, swap, swap_free;   /* bytes */
+  uint64_t memory_limit, memory_used;             /* of the cgroup; limit 0: none */
+  uint64_t page, huge_page;                       /* bytes; huge_page 0: the kernel has none */
+  uint64_t huge_pages, huge_pages_free;           /* reserved ones (hugetlb) */
+  char thp[16];              /* transparent huge pages: "always", "madvise", "never" */
+
+  char hypervisor[32];       /* "KVM"; "" none seen */
+  bool container;            /* docker or podman left its mark */
+
+  pml_gpu gpu[16];           /* NVIDIA, by the driver */
+  int n_gpus;
+  int cuda;                  /* what the driver speaks: 12040 is CUDA 12.4; 0: no driver */
+  char gpu_state[96];        /* "1 device", "none: no NVIDIA driver (libcuda.so.1)" … */
+} pml_hardware;
+
+/* Another machine, as recorded: tests and bug reports.  root stands in front of /proc
+   and /sys.  On x86-64 a CPUID leaf that is not among the rows reads as zeros. */
+typedef struct {
+  uint32_t leaf, sub, eax, ebx, ecx, edx;
+} pml_cpuid_row;
+typedef struct {
+  const char *root;
+  const char *arch; /* "x86_64" or "aarch64" */
+  const pml_cpuid_row *cpuid;
+  int n_cpuid;
+  uint64_t xcr0;          /* x86-64: register files the kernel saves */
+  uint64_t hwcap, hwcap2; /* ARM64 */
+  uint32_t midr;          /* ARM64: implementer and part; 0: from the files */
+} pml_hardware_source;
+
+/* Fills *hw.  source NULL is this machine; with one, neither this processor nor its GPU
+   is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
+   up to a second where there is one. */
+PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Bytes of the data or unified cache of that level next to a core, 0: there is none. */
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level);
+/* Memory and bandwidth of a card by its data sheet: "nvidia-rtx30" or "-rtx40" (3090, 4090), "nvidia-a100",
+   "-h100", "-h200".  false for another word. */
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word);
+/* Appends some twenty lines for people, or one JSON object. */
+PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
+PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
+/* "48 KiB", "2 MiB", "25.3 GB" (memory is sold in powers of two, disks and links are not:
+   binary units where the number is whole, else decimal ones). */
+PML_API void pml_bytes_text(char out[32], uint64_t bytes);
 
 #ifdef PML__IMPL
 
-static atomic_int pml__cpu_level = -1;
+/* ── Features: one table, read by the processor's own numbering ─────────────── */
 
-PML_API pml_cpu_level_t pml_cpu_best(void) {
+enum { PML__EAX, PML__EBX, PML__ECX, PML__EDX };
+enum { PML__XCR0_AVX = 0x6, PML__XCR0_AVX512 = 0xE6, PML__XCR0_AMX = 0x60000 };
+
+/* x86-64: CPUID leaf, sub-leaf, register, bit, and the register files that the kernel
+   must save.  ARM64 ('a'): leaf 1 is HWCAP, leaf 2 HWCAP2. */
+/* @features */
+static const struct {
+  const char *name, *about;
+  char arch;
+  uint8_t leaf, sub, reg, bit;
+  uint32_t xcr0;
+} pml__feature[PML_CPU_FEATURES] PML__UNUSED = {
+    [PML_FEATURE_SSE2] = {"sse2", "4 floats a register: every x86-64 has it", 'x', 1, 0, PML__EDX, 26, 0},
+    [PML_FEATURE_SSE3] = {"sse3", "sums of neighbours", 'x', 1, 0, PML__ECX, 0, 0},
+    [PML_FEATURE_SSSE3] = {"ssse3", "byte shuffle: small look-up tables, 4-bit weights", 'x', 1, 0, PML__ECX, 9, 0},
+    [PML_FEATURE_SSE4_1] = {"sse4_1", "8 to 32 bits in one step", 'x', 1, 0, PML__ECX, 19, 0},
+    [PML_FEATURE_SSE4_2] = {"sse4_2", "CRC-32C, text search", 'x', 1, 0, PML__ECX, 20, 0},
+    [PML_FEATURE_AVX] = {"avx", "8 floats a register", 'x', 1, 0, PML__ECX, 28, PML__XCR0_AVX},
+    [PML_FEATURE_F16C] = {"f16c", "half floats to floats and back: f16 weights", 'x', 1, 0, PML__ECX, 29, PML__XCR0_AVX},
+    [PML_FEATURE_FMA] = {"fma", "a*b+c in one step: twice the f32 peak", 'x', 1, 0, PML__ECX, 12, PML__XCR0_AVX},
+    [PML_FEATURE_AVX2] = {"avx2", "32 bytes of integers: quantised weights", 'x', 7, 0, PML__EBX, 5, PML__XCR0_AVX},
+    [PML_FEATURE_AVX_VNNI] = {"avx_vnni", "8-bit dot products, 32 bytes a step", 'x', 7, 1, PML__EAX, 4, PML__XCR0_AVX},
+    [PML_FEATURE_AVX512F] = {"avx512f", "16 floats a register, 32 registers, masks", 'x', 7, 0, PML__EBX, 16, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512BW] = {"avx512bw", "bytes and words in 64-byte registers", 'x', 7, 0, PML__EBX, 30, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512DQ] = {"avx512dq", "64-bit integers, bit operations on floats", 'x', 7, 0, PML__EBX, 17, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512VL] = {"avx512vl", "the new instructions on short registers", 'x', 7, 0, PML__EBX, 31, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VNNI] = {"avx512_vnni", "8-bit dot products, 64 bytes a step", 'x', 7, 0, PML__ECX, 11, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_BF16] = {"avx512_bf16", "bf16 dot products and conversion", 'x', 7, 1, PML__EAX, 5, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_FP16] = {"avx512_fp16", "arithmetic on half floats, 32 a register", 'x', 7, 0, PML__EDX, 23, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VBMI] = {"avx512_vbmi", "64-byte look-up tables: 4- to 6-bit weights", 'x', 7, 0, PML__ECX, 1, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VBMI2] = {"avx512_vbmi2", "packing bytes, shifts across words", 'x', 7, 0, PML__ECX, 6, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_BITALG] = {"avx512_bitalg", "counting bits in bytes and words", 'x', 7, 0, PML__ECX, 12, PML__XCR0_AVX512},
+    [PML_FEATURE_AVX512_VPOPCNTDQ] = {"avx512_vpopcntdq", "counting bits: 1-bit weights", 'x', 7, 0, PML__ECX, 14, PML__XCR0_AVX512},
+    [PML_FEATURE_AMX_TILE] = {"amx_tile", "registers of 1 KiB, two-dimensional", 'x', 7, 0, PML__EDX, 24, PML__XCR0_AMX},
+    [PML_FEATURE_AMX_INT8] = {"amx_int8", "8-bit matrix products on tiles", 'x', 7, 0, PML__EDX, 25, PML__XCR0_AMX},
+    [PML_FEATURE_AMX_BF16] = {"amx_bf16", "bf16 matrix products on tiles", 'x', 7, 0, PML__EDX, 22, PML__XCR0_AMX},
+    [PML_FEATURE_SHA_NI] = {"sha_ni", "SHA-256, five times as fast", 'x', 7, 0, PML__EBX, 29, 0},
+    [PML_FEATURE_NEON] = {"neon", "4 floats a register: every ARM64 has it", 'a', 1, 0, 0, 1, 0},
+    [PML_FEATURE_FP16] = {"fp16", "arithmetic on half floats, 8 a register", 'a', 1, 0, 0, 10, 0},
+    [PML_FEATURE_DOTPROD] = {"dotprod", "8-bit dot products, 16 bytes a step", 'a', 1, 0, 0, 20, 0},
+    [PML_FEATURE_I8MM] = {"i8mm", "8-bit products of 2x8 matrices", 'a', 2, 0, 0, 13, 0},
+    [PML_FEATURE_BF16] = {"bf16", "bf16 dot products and 2x4 matrices", 'a', 2, 0, 0, 14, 0},
+    [PML_FEATURE_SVE] = {"sve", "registers of 16 to 256 bytes", 'a', 1, 0, 0, 22, 0},
+    [PML_FEATURE_SVE2] = {"sve2", "integers in them too", 'a', 2, 0, 0, 1, 0},
+    [PML_FEATURE_SHA2] = {"sha2", "SHA-256, several times as fast", 'a', 1, 0, 0, 6, 0},
+    [PML_FEATURE_SIMD128] = {"simd128", "4 floats a register, fixed when the module was compiled", 'w', 0, 0, 0, 0, 0}};
+/* @end */
+
+PML_API const char *pml_cpu_feature_name(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES ? pml__feature[f].name : "unknown";
+}
+
+PML_API const char *pml_cpu_feature_about(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES ? pml__feature[f].about : "unknown";
+}
+
+/* ── CPUID and HWCAP ──────────────────────────────────────────────────────── */
+
+PML__FN void pml__cpuid_live(uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  memset(r, 0, 4 * sizeof r[0]);
 #ifdef PML__X86
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-      __builtin_cpu_supports("fma"))
-    return PML_CPU_AVX512;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return PML_CPU_AVX2;
+  uint32_t most, range = leaf & 0xC0000000u;
+  __asm__ volatile("cpuid" : "=a"(most) : "a"(range), "c"(0) : "ebx", "edx");
+  if (leaf < range || leaf > most) return; /* an unknown leaf would repeat the last known one */
+  __asm__ volatile("cpuid" : "=a"(r[0]), "=b"(r[1]), "=c"(r[2]), "=d"(r[3]) : "a"(leaf), "c"(sub));
+#else
+  (void)leaf, (void)sub;
 #endif
+}
+
+PML__FN void pml__cpuid(const pml_hardware_source *s, uint32_t leaf, uint32_t sub, uint32_t r[4]) {
+  if (!s) {
+    pml__cpuid_live(leaf, sub, r);
+    return;
+  }
+  memset(r, 0, 4 * sizeof r[0]);
+  for (int i = 0; i < s->n_cpuid; i++) {
+    const pml_cpuid_row *x = &s->cpuid[i];
+    if (x->leaf == leaf && x->sub == sub) r[0] = x->eax, r[1] = x->ebx, r[2] = x->ecx, r[3] = x->edx;
+  }
+}
+
+/* The register files that the kernel saves: bit 1 SSE, 2 AVX, 5 to 7 AVX-512, 17 and 18
+   AMX.  A program must ask Linux for the AMX tiles; whether it would get them is asked
+   here without taking them. */
+/* @xcr0 */
+PML__FN uint64_t pml__xcr0(const pml_hardware_source *s) {
+  uint32_t r[4];
+  pml__cpuid(s, 1, 0, r);
+  if (!(r[PML__ECX] >> 27 & 1)) return 0; /* OSXSAVE: the kernel has not switched XGETBV on */
+  if (s) return s->xcr0;
+  uint64_t mask = 0;
+#ifdef PML__X86
+  uint32_t lo, hi;
+  __asm__ volatile("xgetbv" : "=a"(lo), "=d"(hi) : "c"(0));
+  mask = (uint64_t)hi << 32 | lo;
+#if defined(__linux__) && defined(SYS_arch_prctl)
+  uint64_t permitted = 0; /* ARCH_GET_XCOMP_SUPP */
+  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1))
+    mask &= ~(uint64_t)PML__XCR0_AMX;
+#elif defined(__APPLE__)
+  int wide = 0; /* macOS turns the 512-bit registers on when they are first used */
+  size_t size = sizeof wide;
+  if (sysctlbyname("hw.optional.avx512f", &wide, &size, NULL, 0) == 0 && wide) mask |= PML__XCR0_AVX512;
+#endif
+#endif
+  return mask;
+}
+/* @end */
+
+PML__FN bool pml__is_arch(const pml_hardware_source *s, const char *arch) {
+  const char *is = "other";
+#if defined(PML__X86)
+  is = "x86_64";
+#elif defined(PML__ARM)
+  is = "aarch64";
+#elif defined(__wasm__)
+  is = "wasm32";
+#endif
+  return strcmp(s ? (s->arch ? s->arch : "") : is, arch) == 0;
+}
+
+#if defined(__APPLE__)
+PML__FN int64_t pml__sysctl(const char *name) {
+  int64_t value = 0;
+  size_t size = sizeof value;
+  return sysctlbyname(name, &value, &size, NULL, 0) == 0 ? value : 0; /* 4-byte values too: little-endian */
+}
+#endif
+
+/* word 1: HWCAP, word 2: HWCAP2. */
+PML__FN uint64_t pml__hwcap(const pml_hardware_source *s, int word) {
+  if (s) return word == 1 ? s->hwcap : s->hwcap2;
+#if defined(__linux__)
+  return getauxval(word == 1 ? AT_HWCAP : AT_HWCAP2);
+#elif defined(__APPLE__) && defined(PML__ARM)
+  uint64_t one = (uint64_t)1 << 1 | (uint64_t)1 << 6; /* every Apple core has NEON and SHA-2 */
+  if (pml__sysctl("hw.optional.arm.FEAT_FP16")) one |= (uint64_t)1 << 10;
+  if (pml__sysctl("hw.optional.arm.FEAT_DotProd")) one |= (uint64_t)1 << 20;
+  uint64_t two = pml__sysctl("hw.optional.arm.FEAT_I8MM") ? (uint64_t)1 << 13 : 0;
+  if (pml__sysctl("hw.optional.arm.FEAT_BF16")) two |= (uint64_t)1 << 14;
+  return word == 1 ? one : two;
+#else
+  return (uint64_t)(word == 1) << 1; /* NEON is part of ARM64 */
+#endif
+}
+
+/* Bits of what can be used; *blocked gets those that only the operating system withholds. */
+/* @detect */
+PML__FN uint64_t pml__features(const pml_hardware_source *s, uint64_t *blocked) {
+  bool x86 = pml__is_arch(s, "x86_64"), arm = pml__is_arch(s, "aarch64");
+  uint64_t usable = 0, xcr0 = x86 ? pml__xcr0(s) : 0;
+  uint32_t r[4] = {0}, asked = 0; /* a hypervisor stops the program at each CPUID: ask once per leaf */
+  *blocked = 0;
+  for (int f = 0; f < PML_CPU_FEATURES; f++) {
+    uint64_t bit = (uint64_t)1 << f;
+    if (x86 && pml__feature[f].arch == 'x') {
+      uint32_t leaf = pml__feature[f].leaf, sub = pml__feature[f].sub;
+      if (asked != (leaf << 8 | sub)) pml__cpuid(s, leaf, sub, r);
+      asked = leaf << 8 | sub;
+      if (!(r[pml__feature[f].reg] >> pml__feature[f].bit & 1)) continue;
+      if ((xcr0 & pml__feature[f].xcr0) == pml__feature[f].xcr0) usable |= bit;
+      else *blocked |= bit;
+    }
+    if (arm && pml__feature[f].arch == 'a' &&
+        (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1))
+      usable |= bit;
+  }
+#ifdef __wasm_simd128__
+  if (!s) usable |= (uint64_t)1 << PML_FEATURE_SIMD128;
+#endif
+  return usable;
+}
+/* @end */
+
+/* ── Levels and the mask ──────────────────────────────────────────────────── */
+
+static atomic_int pml__cpu_level = -1;
+static atomic_uint_least64_t pml__cpu_masked;
+
+/* This machine's, asked once; bit 63 says that it was. */
+PML__FN uint64_t pml__cpu_features(void) {
+  static atomic_uint_least64_t known;
+  uint64_t bits = atomic_load_explicit(&known, memory_order_relaxed), blocked;
+  if (!bits) {
+    bits = pml__features(NULL, &blocked) | (uint64_t)1 << 63;
+    atomic_store_explicit(&known, bits, memory_order_relaxed);
+  }
+  return bits & ~((uint64_t)1 << 63);
+}
+
+PML__FN bool pml__level_in(pml_cpu_level_t level, uint64_t features) {
+  static const uint64_t avx2 =
+      (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
+  static const uint64_t avx512 = (uint64_t)1 << PML_FEATURE_AVX512F | (uint64_t)1 << PML_FEATURE_AVX512BW |
+                                 (uint64_t)1 << PML_FEATURE_AVX512DQ | (uint64_t)1 << PML_FEATURE_AVX512VL;
+  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON,
+                                   (uint64_t)1 << PML_FEATURE_SIMD128};
+  return (size_t)level < PML_CPU_LEVELS && (features & need[level]) == need[level];
+}
+
+PML__FN pml_cpu_level_t pml__level_best(uint64_t features) {
+  for (int level = PML_CPU_LEVELS - 1; level > 0; level--)
+    if (pml__level_in((pml_cpu_level_t)level, features)) return (pml_cpu_level_t)level;
   return PML_CPU_SCALAR;
 }
 
 PML_API const char *pml_cpu_level_name(pml_cpu_level_t level) {
-  static const char *const names[] = {"scalar", "avx2", "avx512"};
-  return (size_t)level < 3 ? names[level] : "unknown";
+  static const char *const names[PML_CPU_LEVELS] = {"scalar", "avx2", "avx512", "neon", "simd128"};
+  return (size_t)level < PML_CPU_LEVELS ? names[level] : "unknown";
 }
 
+/* Features whose name contains word[len]. */
+PML__FN uint64_t pml__features_named(const char *word, size_t len) {
+  uint64_t bits = 0;
+  for (int f = 0; f < PML_CPU_FEATURES && len; f++)
+    for (const char *s = pml__feature[f].name; strlen(s) >= len; s++)
+      if (strncmp(s, word, len) == 0) {
+        bits |= (uint64_t)1 << f;
+        break;
+      }
+  return bits;
+}
+
+/* Reads "avx512,-vnni".  *masked and *level are set as far as the text can be obeyed;
+   why[] is empty when all of it can. */
+PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_level_t *level, char why[256]) {
+  uint64_t has = pml__cpu_features(), wanted[8];
+  int n_wanted = 0, asked = -1;
+  pml_status st = PML_OK;
+  *masked = 0;
+  *why = 0;
+  for (const char *w = text ? text : ""; *w;) {
+    size_t len = strcspn(w, ", "), skip = *w == '-' || *w == '+';
+    int named = -1;
+    uint64_t bits = pml__features_named(w + skip, len - (skip && len));
+    for (int i = 0; i < PML_CPU_LEVELS && !skip; i++)
+      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len &&
+          !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len))
+        named = i;
+    if (named >= 0) asked = named;
+    else if (len && *w == '-' && bits) *masked |= bits;
+    else if (len && bits && n_wanted < 8) wanted[n_wanted++] = bits;
+    else if (len && st == PML_OK) {
+      st = PML_E_USAGE;
+      snprintf(why, 256,
+               "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or "
+               "simd128, then perhaps -NAME",
+               text, w);
+    }
+    w += len + (w[len] != 0);
+  }
+  *level = pml__level_best(has & ~*masked);
+  for (int i = 0; i < n_wanted && st == PML_OK; i++)
+    if (!(wanted[i] & has & ~*masked)) {
+      int f = 0;
+      while (!(wanted[i] >> f & 1)) f++;
+      st = PML_E_UNSUPPORTED;
+      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text,
+               pml__feature[f].name, pml__feature[f].about);
+    }
+  if (asked >= 0 && pml__level_in((pml_cpu_level_t)asked, has & ~*masked)) *level = (pml_cpu_level_t)asked;
+  else if (asked >= 0 && st == PML_OK) {
+    st = PML_E_UNSUPPORTED;
+    snprintf(why, 256,
+             "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less",
+             text, pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "",
+             pml_cpu_level_name(*level));
+  }
+  return st;
+}
+
+PML_API pml_status pml_cpu_select(const char *text) {
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  pml_status st = pml__cpu_parse(text, &masked, &level, why);
+  if (st != PML_OK) return pml_fail(st, "%s", why);
+  atomic_store(&pml__cpu_masked, masked);
+  atomic_store(&pml__cpu_level, (int)level);
+  return PML_OK;
+}
+
+PML_API pml_status pml_cpu_level_check(void) {
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  pml_status st = pml__cpu_parse(getenv("PML_CPU"), &masked, &level, why);
+  return st == PML_OK ? PML_OK : pml_fail(st, "%s", why);
+}
+
+PML_API pml_cpu_level_t pml_cpu_level(void) {
+  int known = atomic_load_explicit(&pml__cpu_level, memory_order_acquire);
+  if (known >= 0) return (pml_cpu_level_t)known;
+  uint64_t masked;
+  pml_cpu_level_t level;
+  char why[256];
+  if (pml__cpu_parse(getenv("PML_CPU"), &masked, &level, why) != PML_OK)
+    pml_log(2, "%s; using %s", why, pml_cpu_level_name(level));
+  atomic_store(&pml__cpu_masked, masked);
+  atomic_store(&pml__cpu_level, (int)level);
+  return level;
+}
+
+PML__FN uint64_t pml__cpu_usable(void) {
+  pml_cpu_level(); /* reads PML_CPU */
+  return pml__cpu_features() & ~atomic_load_explicit(&pml__cpu_masked, memory_order_relaxed);
+}
+
+PML_API bool pml_cpu_has(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1);
+}
+PML_API bool pml_cpu_supports(pml_cpu_level_t level) { return pml__level_in(level, pml__cpu_usable()); }
+PML_API pml_cpu_level_t pml_cpu_best(void) { return pml__level_best(pml__cpu_usable()); }
+
 PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
-  if (level > pml_cpu_best() || (int)level < 0)
+  if (!pml_cpu_supports(level))
     return pml_fail(PML_E_UNSUPPORTED,
                     "this processor cannot run %s kernels, its best is %s: ask for that or less",
                     pml_cpu_level_name(level), pml_cpu_level_name(pml_cpu_best()));
@@ -740,31 +1213,232 @@ PML_API pml_status pml_cpu_level_set(pml_cpu_level_t level) {
   return PML_OK;
 }
 
-PML_API pml_cpu_level_t pml_cpu_level(void) {
-  int level = atomic_load_explicit(&pml__cpu_level, memory_order_relaxed);
-  if (level >= 0) return (pml_cpu_level_t)level;
-  pml_cpu_level_t chosen = pml_cpu_best();
-  const char *env = getenv("PML_CPU");
-  if (env && *env) {
-    int i = 0;
-    while (i < 3 && strcmp(env, pml_cpu_level_name((pml_cpu_level_t)i)) != 0) i++;
-    if (i <= (int)chosen) chosen = (pml_cpu_level_t)i;
-    else pml_log(2, "PML_CPU=%s is not available here, using %s", env, pml_cpu_level_name(chosen));
+/* ── Small files and lists ────────────────────────────────────────────────── */
+
+enum { PML__SYS_PATH = 640, PML__SYS_LINE = 4096, PML__SYS_CPUS = 65536 };
+
+/* root + a path with numbers in it; NULL when it is not there. */
+PML__FN FILE *pml__sys_open(const pml_hardware_source *s, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN FILE *pml__sys_open(const pml_hardware_source *s, const char *fmt, ...) {
+  char path[PML__SYS_PATH];
+  int at = snprintf(path, sizeof path, "%s", s && s->root ? s->root : "");
+  va_list ap;
+  va_start(ap, fmt);
+  int n = at >= 0 && at < (int)sizeof path ? vsnprintf(path + at, sizeof path - (size_t)at, fmt, ap) : -1;
+  va_end(ap);
+  return n >= 0 && at + n < (int)sizeof path ? fopen(path, "re") : NULL;
+}
+
+/* The next line without its end; what does not fit is dropped.  false at the end. */
+PML__FN bool pml__sys_line(FILE *f, char *line, size_t size) {
+  if (!fgets(line, (int)size, f)) return false;
+  size_t n = strcspn(line, "\n");
+  if (!line[n])
+    for (int c = getc(f); c != EOF && c != '\n';) c = getc(f);
+  line[n] = 0;
+  return true;
+}
+
+/* The first line of a file, "" when there is none; closes f, which may be NULL. */
+PML__FN bool pml__sys_first(FILE *f, char *line, size_t size) {
+  *line = 0;
+  bool ok = f && pml__sys_line(f, line, size) && *line;
+  if (f) fclose(f);
+  return ok;
+}
+
+/* A number with an optional K, M or G; 0 for anything else.  f may be NULL. */
+PML__FN uint64_t pml__sys_number(FILE *f) {
+  char line[64], *end;
+  if (!pml__sys_first(f, line, sizeof line) || *line == '-') return 0;
+  errno = 0;
+  unsigned long long v = strtoull(line, &end, 10);
+  if (errno || end == line) return 0;
+  int shift = *end == 'K' ? 10 : *end == 'M' ? 20 : *end == 'G' ? 30 : 0;
+  return v > UINT64_MAX >> shift ? 0 : (uint64_t)v << shift;
+}
+
+PML__FN int pml__sys_int(FILE *f) {
+  uint64_t v = pml__sys_number(f);
+  return v < INT_MAX ? (int)v : 0;
+}
+
+/* One range of "0-3,8,10-11": moves *p behind it.  false at the end or at nonsense. */
+PML__FN bool pml__cpulist_next(const char **p, int *lo, int *hi) {
+  char *end;
+  if (**p < '0' || **p > '9') return false;
+  long a = strtol(*p, &end, 10), b = a;
+  if (*end == '-' && end[1] >= '0' && end[1] <= '9') b = strtol(end + 1, &end, 10);
+  if (a < 0 || b < a || b >= PML__SYS_CPUS) return false;
+  *p = *end == ',' ? end + 1 : end;
+  *lo = (int)a;
+  *hi = (int)b;
+  return true;
+}
+
+/* How many a list names, and the first of them (-1: none). */
+PML__FN int pml__cpulist_count(const char *list, int *first) {
+  int n = 0, lo, hi;
+  *first = -1;
+  for (const char *p = list; pml__cpulist_next(&p, &lo, &hi); n += hi - lo + 1)
+    if (*first < 0) *first = lo;
+  return n;
+}
+
+/* ── cgroup limits ────────────────────────────────────────────────────────── */
+
+/* Whether a comma-separated list holds the word. */
+PML__FN bool pml__list_has(const char *list, const char *word) {
+  size_t n = strlen(word);
+  for (const char *s = list;;) {
+    if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
+    if (!(s = strchr(s, ','))) return false;
+    s++;
   }
-  atomic_store(&pml__cpu_level, (int)chosen);
-  return chosen;
+}
+
+/* Where a hierarchy is mounted, and which of its directories is visible there.
+   controller "" is version 2.  A line of mountinfo:
+     36 35 98:0 /root /mount/point rw,… shared:1 - cgroup source rw,cpu,cpuacct */
+PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top,
+                               size_t size) {
+  FILE *f = pml__sys_open(s, "/proc/self/mountinfo");
+  char line[PML__SYS_LINE], root[512], point[512], type[32], source[128], options[512];
+  bool found = false;
+  while (f && !found && pml__sys_line(f, line, sizeof line)) {
+    const char *dash = strstr(line, " - ");
+    if (!dash || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2) continue;
+    if (sscanf(dash + 3, "%31s %127s %511s", type, source, options) != 3) continue;
+    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller)
+                        : !strcmp(type, "cgroup2");
+  }
+  if (f) fclose(f);
+  else { /* no mountinfo: the usual places */
+    found = true;
+    strcpy(root, "/");
+    snprintf(point, sizeof point, "/sys/fs/cgroup%s%s", *controller ? "/" : "", controller);
+  }
+  return found && snprintf(mount, size, "%s", point) < (int)size &&
+         snprintf(top, size, "%s", root) < (int)size;
+}
+
+/* The two numbers of "150000 100000" or of two files: cores' worth of time, 0: none. */
+PML__FN double pml__cgroup_quota(const pml_hardware_source *s, const char *dir, bool v2) {
+  char line[64];
+  double quota = 0, period = 0;
+  if (v2) {
+    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) &&
+        sscanf(line, "%lf %lf", &quota, &period) != 2)
+      return 0; /* "max 100000" */
+  } else {
+    quota = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_quota_us", dir)); /* -1 reads as 0 */
+    period = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_period_us", dir));
+  }
+  double cores = quota > 0 && period > 0 ? quota / period : 0;
+  return cores < 65536 ? cores : 0;
+}
+
+typedef struct {
+  double quota;
+  uint64_t memory, used;
+} pml__cgroup;
+
+/* One hierarchy: from this process's directory up to the mount point, the tightest wins. */
+PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path,
+                              bool cpu, bool memory, pml__cgroup *c) {
+  char mount[512], top[512], dir[PML__SYS_PATH];
+  bool v2 = !*controller, first = true;
+  if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
+  size_t skip = strcmp(top, "/") ? strlen(top) : 0, stop = strlen(mount);
+  if (strstr(path, "..")) path = "";                      /* outside of this namespace */
+  else if (strncmp(path, top, skip) == 0) path += skip;
+  else path = "";
+  snprintf(dir, sizeof dir, "%s%s", mount, path);
+  for (;;) {
+    while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
+    double quota = cpu ? pml__cgroup_quota(s, dir, v2) : 0;
+    if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
+    uint64_t limit =
+        memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes"))
+               : 0;
+    if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
+    uint64_t used =
+        memory && first
+            ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes"))
+            : 0;
+    if (used) c->used = used; /* a hierarchy without this controller has no such file */
+    first = false;
+    char *slash = strrchr(dir, '/');
+    if (!slash || (size_t)(slash - dir) < stop) return;
+    *slash = 0;
+  }
+}
+
+/* @cgroup */
+PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
+  pml__cgroup c = {0};
+  char line[PML__SYS_LINE];
+  FILE *f = pml__sys_open(s, "/proc/self/cgroup");
+  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…"; version 2 "0::/user.slice" */
+    char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
+    if (!path) continue;
+    *list++ = 0;
+    *path++ = 0;
+    if (!*list) pml__cgroup_walk(s, "", path, true, true, &c);
+    if (pml__list_has(list, "cpu")) pml__cgroup_walk(s, "cpu", path, true, false, &c);
+    if (pml__list_has(list, "memory")) pml__cgroup_walk(s, "memory", path, false, true, &c);
+  }
+  if (f) fclose(f);
+  return c;
+}
+/* @end */
+
+/* ── Cores ────────────────────────────────────────────────────────────────── */
+
+/* The value behind "key :" in a file like /proc/cpuinfo or /proc/meminfo. */
+PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out,
+                            size_t size) {
+  FILE *f = pml__sys_open(s, "%s", path);
+  char line[PML__SYS_LINE];
+  bool found = false;
+  while (f && !found && pml__sys_line(f, line, sizeof line)) {
+    size_t n = strlen(key);
+    if (strncmp(line, key, n) != 0) continue;
+    const char *colon = line + n + strspn(line + n, " \t");
+    if (*colon != ':') continue;
+    found = true;
+    snprintf(out, size, "%s", colon + 1 + strspn(colon + 1, " \t"));
+  }
+  if (f) fclose(f);
+  return found;
+}
+
+/* Hardware threads that the affinity mask allows; 0: unknown. */
+PML__FN int pml__cpu_allowed(const pml_hardware_source *s) {
+  int first;
+#if defined(__linux__) && defined(CPU_COUNT)
+  cpu_set_t set;
+  if (!s && sched_getaffinity(0, sizeof set, &set) == 0 && CPU_COUNT(&set) > 0) return CPU_COUNT(&set);
+#endif
+  char list[PML__SYS_LINE]; /* more than 1024 of them do not fit a cpu_set_t */
+  if (!pml__sys_field(s, "/proc/self/status", "Cpus_allowed_list", list, sizeof list)) return 0;
+  return pml__cpulist_count(list, &first);
+}
+
+PML__FN int pml__cpu_online(const pml_hardware_source *s) {
+  long n = s ? 0 : sysconf(_SC_NPROCESSORS_ONLN);
+  return n > 0 && n < PML__SYS_CPUS ? (int)n : 1;
+}
+
+PML__FN int pml__cpu_usable_count(int allowed, double quota) {
+  if (quota > 0 && quota < allowed) allowed = (int)quota + (quota > (int)quota);
+  return allowed > 1 ? allowed : 1;
 }
 
 PML_API int pml_cpu_count(void) {
-#if defined(__linux__)
-  cpu_set_t set;
-  if (sched_getaffinity(0, sizeof set, &set) == 0) {
-    int n = CPU_COUNT(&set);
-    if (n > 0) return n;
-  }
-#endif
-  long n = sysconf(_SC_NPROCESSORS_ONLN);
-  return n > 0 && n < INT_MAX ? (int)n : 1;
+  int allowed = pml__cpu_allowed(NULL);
+  if (!allowed) allowed = pml__cpu_online(NULL);
+  return allowed > 1 ? pml__cpu_usable_count(allowed, pml__cgroup_limits(NULL).quota) : 1;
 }
 
 PML_API size_t pml_ram_bytes(void) {
@@ -772,21 +1446,598 @@ PML_API size_t pml_ram_bytes(void) {
   return pages > 0 && page > 0 ? (size_t)pages * (size_t)page : 0;
 }
 
-PML_API const char *pml_cpu_model(void) {
-  static char name[128];
-  if (name[0]) return name;
-  FILE *f = fopen("/proc/cpuinfo", "r");
-  char line[256];
-  while (f && fgets(line, sizeof line, f)) {
-    char *colon = strchr(line, ':');
-    if (strncmp(line, "model name", 10) || !colon) continue;
-    colon[strcspn(colon, "\n")] = 0;
-    snprintf(name, sizeof name, "%s", colon + 2);
-    break;
+/* Packages and cores are counted at their first thread: cpu 5 with siblings "1,5" is
+   no new core. */
+PML__FN void pml__topology(pml_hardware *hw, const pml_hardware_source *s) {
+  char online[PML__SYS_LINE], list[PML__SYS_LINE];
+  int lo, hi, first, seen = 0, cores = 0, packages = 0;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/online"), online, sizeof online);
+  hw->threads = pml__cpulist_count(online, &first);
+  for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
+    for (int c = lo; c <= hi; c++) {
+      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c),
+                          list, sizeof list))
+        continue;
+      seen++;
+      cores += pml__cpulist_count(list, &first) > 0 && first == c;
+      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list,
+                     sizeof list);
+      packages += pml__cpulist_count(list, &first) > 0 && first == c;
+    }
+  if (hw->threads < 1) { /* no /sys: count the processors that /proc lists */
+    FILE *f = pml__sys_open(s, "/proc/cpuinfo");
+    while (f && pml__sys_line(f, list, sizeof list)) hw->threads += strncmp(list, "processor", 9) == 0;
+    if (f) fclose(f);
   }
-  if (f) fclose(f);
-  if (!name[0]) snprintf(name, sizeof name, "unknown");
-  return name;
+  if (hw->threads < 1) hw->threads = pml__cpu_online(s);
+  uint32_t r[4];
+  pml__cpuid(s, 0xB, 0, r); /* EBX of the first level: threads of a core */
+  int per_core = r[PML__EBX] >= 1 && r[PML__EBX] <= 8 ? (int)r[PML__EBX] : 1;
+  hw->cores = seen ? cores : hw->threads / per_core;
+  hw->packages = packages;
+#if defined(__APPLE__)
+  if (!s) hw->cores = (int)pml__sysctl("hw.physicalcpu"), hw->packages = (int)pml__sysctl("hw.packages");
+#endif
+  if (hw->cores < 1) hw->cores = 1;
+  if (hw->packages < 1) hw->packages = 1;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/node/online"), list, sizeof list);
+  hw->nodes = pml__cpulist_count(list, &first);
+  if (hw->nodes < 1) hw->nodes = 1;
+}
+
+/* ── Caches ───────────────────────────────────────────────────────────────── */
+
+/* One more cache of its kind; kinds stay sorted, nearest first. */
+PML__FN void pml__cache_add(pml_hardware *hw, const pml_cache *c) {
+  int n = hw->n_caches, i = 0;
+  for (i = 0; i < n; i++) {
+    pml_cache *x = &hw->cache[i];
+    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads)
+      continue;
+    x->instances += c->instances;
+    return;
+  }
+  if (n == (int)(sizeof hw->cache / sizeof hw->cache[0])) return;
+  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level ||
+                        (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type));
+       i--)
+    hw->cache[i] = hw->cache[i - 1];
+  hw->cache[i] = *c;
+  hw->n_caches++;
+}
+
+PML__FN void pml__caches_sysfs(pml_hardware *hw, const pml_hardware_source *s) {
+  char online[PML__SYS_LINE], list[PML__SYS_LINE], type[32];
+  int lo, hi, first;
+  pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/online"), online, sizeof online);
+  for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
+    for (int cpu = lo; cpu <= hi; cpu++)
+      for (int i = 0; i < 10; i++) {
+        pml_cache c = {.instances = 1};
+        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i),
+                            type, sizeof type))
+          break;
+        pml__sys_first(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list,
+            sizeof list);
+        c.threads = pml__cpulist_count(list, &first);
+        if (c.threads > 0 && first != cpu) continue; /* counted at its first thread */
+        if (c.threads < 1) c.threads = 1;
+        c.type = *type == 'D' ? 'd' : *type == 'I' ? 'i' : 'u';
+        c.level = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i));
+        c.bytes =
+            pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
+        c.line = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
+        c.ways = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
+        if (c.level >= 1 && c.level <= 9 && c.bytes) pml__cache_add(hw, &c);
+      }
+}
+
+/* CPUID leaf 4 (Intel) and 0x8000001D (AMD) have one form.  The number of sharers is
+   an upper bound there: room for thread numbers, not threads. */
+/* @leaf4 */
+PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
+  for (uint32_t leaf = 4; hw->n_caches == 0 && leaf; leaf = leaf == 4 ? 0x8000001Du : 0)
+    for (uint32_t i = 0; i < 10; i++) {
+      uint32_t r[4], kind;
+      pml__cpuid(s, leaf, i, r);
+      if ((kind = r[PML__EAX] & 31) == 0 || kind > 3) break;
+      pml_cache c = {.level = (int)(r[PML__EAX] >> 5 & 7), .type = kind == 1 ? 'd' : kind == 2 ? 'i' : 'u'};
+      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1,
+               line = (r[PML__EBX] & 0xFFF) + 1;
+      c.bytes = ways * parts * line * ((uint64_t)r[PML__ECX] + 1);
+      c.line = (int)line;
+      c.ways = (int)ways;
+      c.threads = (int)(r[PML__EAX] >> 14 & 0xFFF) + 1;
+      if (c.threads > hw->threads) c.threads = hw->threads;
+      c.instances = (hw->threads + c.threads - 1) / c.threads;
+      if (c.level >= 1) pml__cache_add(hw, &c);
+    }
+}
+/* @end */
+
+#if defined(__APPLE__)
+PML__FN void pml__caches_sysctl(pml_hardware *hw) {
+  static const struct {
+    const char *name;
+    int level;
+    char type;
+  } row[] = {{"hw.perflevel0.l1dcachesize", 1, 'd'},
+             {"hw.perflevel0.l1icachesize", 1, 'i'},
+             {"hw.perflevel0.l2cachesize", 2, 'u'},
+             {"hw.l1dcachesize", 1, 'd'},
+             {"hw.l1icachesize", 1, 'i'},
+             {"hw.l2cachesize", 2, 'u'},
+             {"hw.l3cachesize", 3, 'u'}};
+  for (int i = 0; i < 7 && (i != 3 || hw->n_caches == 0); i++) {
+    pml_cache c = {.level = row[i].level, .type = row[i].type, .threads = 1, .instances = 1};
+    c.bytes = (uint64_t)pml__sysctl(row[i].name);
+    c.line = (int)pml__sysctl("hw.cachelinesize");
+    if (c.bytes) pml__cache_add(hw, &c);
+  }
+}
+#endif
+
+/* ── Names ────────────────────────────────────────────────────────────────── */
+
+/* Runs of blanks become one, none at the ends; only printable ASCII stays. */
+PML__FN void pml__tidy(char *s) {
+  char *out = s;
+  for (const char *p = s; *p; p++) {
+    char c = *p > 32 && *p < 127 ? *p : ' ';
+    if (c != ' ' || (out > s && out[-1] != ' ')) *out++ = c;
+  }
+  while (out > s && out[-1] == ' ') out--;
+  *out = 0;
+}
+
+PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
+  uint32_t r[4];
+  pml__cpuid(s, 0, 0, r);
+  memcpy(hw->vendor, &r[PML__EBX], 4);
+  memcpy(hw->vendor + 4, &r[PML__EDX], 4);
+  memcpy(hw->vendor + 8, &r[PML__ECX], 4);
+  pml__tidy(hw->vendor);
+  pml__cpuid(s, 1, 0, r);
+  uint32_t a = r[PML__EAX], family = a >> 8 & 15, model = a >> 4 & 15;
+  hw->model_id = (int)(family == 6 || family == 15 ? model | (a >> 12 & 0xF0) : model);
+  hw->family = (int)(family == 15 ? family + (a >> 20 & 0xFF) : family);
+  hw->stepping = (int)(a & 15);
+  for (uint32_t i = 0; i < 3; i++) {
+    pml__cpuid(s, 0x80000002u + i, 0, r);
+    memcpy(hw->model + 16 * i, r, 16);
+  }
+  pml__tidy(hw->model);
+  pml__cpuid(s, 1, 0, r);
+  if (!(r[PML__ECX] >> 31)) return; /* no hypervisor says that it is one */
+  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"},       {"Microsoft Hv", "Hyper-V"},
+                                         {"VMwareVMware", "VMware"}, {"XenVMMXenVMM", "Xen"},
+                                         {"TCGTCGTCGTCG", "QEMU"},   {"VBoxVBoxVBox", "VirtualBox"},
+                                         {"bhyve bhyve ", "bhyve"},  {"ACRNACRNACRN", "ACRN"}};
+  char id[16] = "";
+  pml__cpuid(s, 0x40000000u, 0, r);
+  memcpy(id, &r[PML__EBX], 12);
+  snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", "unnamed");
+  for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+    if (!strcmp(id, known[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", known[i][1]);
+}
+
+/* MIDR_EL1: implementer in the top byte, part in bits 4 to 15, variant and revision. */
+PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
+  char text[64];
+  if (s && s->midr) return s->midr;
+  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text,
+                     sizeof text))
+    return (uint32_t)strtoul(text, NULL, 16);
+  uint32_t midr = 0;
+#ifdef PML__ARM
+  if (!s && (pml__hwcap(s, 1) >> 11 & 1)) { /* the kernel answers a read of this register */
+    uint64_t value;
+    __asm__("mrs %0, midr_el1" : "=r"(value));
+    return (uint32_t)value;
+  }
+#endif
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
+  return midr;
+}
+
+PML__FN void pml__names_arm(pml_hardware *hw, const pml_hardware_source *s) {
+  static const struct { int id; const char *name; } maker[] = {
+      {0x41, "ARM"}, {0x42, "Broadcom"}, {0x43, "Cavium"}, {0x46, "Fujitsu"}, {0x48, "HiSilicon"}, {0x4E, "NVIDIA"},
+      {0x51, "Qualcomm"}, {0x53, "Samsung"}, {0x61, "Apple"}, {0x6D, "Microsoft"}, {0xC0, "Ampere"}};
+  static const struct { int maker, part; const char *name; } part[] = {
+      {0x41, 0xD03, "Cortex-A53"}, {0x41, 0xD05, "Cortex-A55"}, {0x41, 0xD07, "Cortex-A57"}, {0x41, 0xD08, "Cortex-A72"},
+      {0x41, 0xD09, "Cortex-A73"}, {0x41, 0xD0A, "Cortex-A75"}, {0x41, 0xD0B, "Cortex-A76"}, {0x41, 0xD0C, "Neoverse-N1"},
+      {0x41, 0xD0D, "Cortex-A77"}, {0x41, 0xD40, "Neoverse-V1"}, {0x41, 0xD41, "Cortex-A78"}, {0x41, 0xD44, "Cortex-X1"},
+      {0x41, 0xD46, "Cortex-A510"}, {0x41, 0xD47, "Cortex-A710"}, {0x41, 0xD48, "Cortex-X2"}, {0x41, 0xD49, "Neoverse-N2"},
+      {0x41, 0xD4A, "Neoverse-E1"}, {0x41, 0xD4D, "Cortex-A715"}, {0x41, 0xD4E, "Cortex-X3"}, {0x41, 0xD4F, "Neoverse-V2"},
+      {0x41, 0xD80, "Cortex-A520"}, {0x41, 0xD81, "Cortex-A720"}, {0x41, 0xD82, "Cortex-X4"}, {0x41, 0xD84, "Neoverse-V3"},
+      {0x41, 0xD8E, "Neoverse-N3"}, {0x46, 0x001, "A64FX"}, {0x48, 0xD01, "Kunpeng-920"}, {0x6D, 0xD49, "Cobalt-100"},
+      {0xC0, 0xAC3, "Ampere-1"}, {0xC0, 0xAC4, "Ampere-1a"}};
+  uint32_t midr = pml__midr(s);
+  hw->family = (int)(midr >> 24);
+  hw->model_id = (int)(midr >> 4 & 0xFFF);
+  hw->stepping = (int)(midr & 15);
+  for (size_t i = 0; i < sizeof maker / sizeof maker[0]; i++)
+    if (maker[i].id == hw->family) snprintf(hw->vendor, sizeof hw->vendor, "%s", maker[i].name);
+  for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
+    if (part[i].maker == hw->family && part[i].part == hw->model_id)
+      snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
+  if (!*hw->model && midr)
+    snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown",
+             (unsigned)hw->model_id);
+}
+
+PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
+  static const char *const archs[] = {"x86_64", "aarch64", "wasm32"};
+  char line[256];
+  snprintf(hw->arch, sizeof hw->arch, "%s", "unknown");
+  for (int i = 0; i < 3; i++)
+    if (pml__is_arch(s, archs[i])) snprintf(hw->arch, sizeof hw->arch, "%s", archs[i]);
+  if (pml__is_arch(s, "x86_64")) pml__names_x86(hw, s);
+  else if (pml__is_arch(s, "aarch64")) pml__names_arm(hw, s);
+#if defined(__APPLE__)
+  size_t size = sizeof hw->model;
+  if (!s && sysctlbyname("machdep.cpu.brand_string", hw->model, &size, NULL, 0) != 0) *hw->model = 0;
+  if (!s && !*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "Apple");
+#endif
+  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line))
+    snprintf(hw->model, sizeof hw->model, "%.127s", line);
+  pml__tidy(hw->model);
+  if (!*hw->model) snprintf(hw->model, sizeof hw->model, "%s", "unknown");
+  if (!*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "unknown");
+  if (!*hw->hypervisor &&
+      pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
+    static const char *const virtual_[][2] = {
+        {"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"},   {"innotek GmbH", "VirtualBox"},
+        {"Xen", "Xen"},   {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
+    for (size_t i = 0; i < sizeof virtual_ / sizeof virtual_[0]; i++)
+      if (!strcmp(line, virtual_[i][0]))
+        snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
+  }
+  FILE *mark[] = {pml__sys_open(s, "/.dockerenv"), pml__sys_open(s, "/run/.containerenv")};
+  for (int i = 0; i < 2; i++)
+    if (mark[i]) hw->container = true, fclose(mark[i]);
+}
+
+static char pml__model_name[128] PML__UNUSED;
+PML__FN void pml__model_read(void) {
+  pml_hardware hw = {.n_gpus = 0};
+  pml__names(&hw, NULL);
+  memcpy(pml__model_name, hw.model, sizeof pml__model_name);
+}
+
+PML_API const char *pml_cpu_model(void) {
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__model_read);
+#else
+  if (!*pml__model_name) pml__model_read();
+#endif
+  return pml__model_name;
+}
+
+/* ── Memory ───────────────────────────────────────────────────────────────── */
+
+/* "MemTotal:       24684092 kB" in bytes. */
+PML__FN uint64_t pml__meminfo(const pml_hardware_source *s, const char *key, uint64_t unit) {
+  char text[64];
+  if (!pml__sys_field(s, "/proc/meminfo", key, text, sizeof text) || *text == '-') return 0;
+  unsigned long long v = strtoull(text, NULL, 10);
+  return v > UINT64_MAX / unit ? 0 : (uint64_t)v * unit;
+}
+
+PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
+  char line[128];
+  hw->ram = pml__meminfo(s, "MemTotal", 1024);
+  hw->ram_available = pml__meminfo(s, "MemAvailable", 1024);
+  hw->swap = pml__meminfo(s, "SwapTotal", 1024);
+  hw->swap_free = pml__meminfo(s, "SwapFree", 1024);
+  hw->huge_page = pml__meminfo(s, "Hugepagesize", 1024);
+  hw->huge_pages = pml__meminfo(s, "HugePages_Total", 1);
+  hw->huge_pages_free = pml__meminfo(s, "HugePages_Free", 1);
+  if (!s && !hw->ram) hw->ram = pml_ram_bytes();
+  if (hw->ram_available > hw->ram) hw->ram_available = hw->ram;
+  long page = s ? 4096 : sysconf(_SC_PAGESIZE);
+  hw->page = page > 0 ? (uint64_t)page : 4096;
+  snprintf(hw->thp, sizeof hw->thp, "%s", "unknown");
+  pml__sys_first(pml__sys_open(s, "/sys/kernel/mm/transparent_hugepage/enabled"), line, sizeof line);
+  const char *open = strchr(line, '['),
+             *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
+  if (close && close - open > 1 && close - open < 16)
+    snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
+  pml__cgroup c = pml__cgroup_limits(s);
+  hw->quota = c.quota;
+  hw->memory_used = c.used;
+  hw->memory_limit = hw->ram && c.memory >= hw->ram ? 0 : c.memory; /* version 1 writes 2^63 for none */
+  if (!hw->ram && c.memory > (uint64_t)1 << 60) hw->memory_limit = 0;
+}
+
+/* ── GPU ──────────────────────────────────────────────────────────────────── */
+
+#if defined(__linux__)
+/* A static program has no loader, and naming dlopen in one draws a warning from the linker.
+   So it is looked up by name, with a dlsym that may be missing too: then both say NULL. */
+#pragma weak dlsym
+
+typedef struct {
+  void *(*open)(const char *, int);
+  int (*init)(unsigned), (*version)(int *), (*count)(int *), (*device)(int *, int), (*name)(char *, int, int);
+  int (*attribute)(int *, int, int), (*memory)(size_t *, int);
+} pml__cuda;
+
+PML__FN bool pml__cuda_load(void *lib, pml__cuda *api) {
+  static const char *const names[] = {
+      "cuInit",          "cuDriverGetVersion",   "cuDeviceGetCount",   "cuDeviceGet",
+      "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+  void *fn[7];
+  for (int i = 0; i < 7; i++)
+    if (!(fn[i] = dlsym(lib, names[i]))) return false;
+  memcpy(&api->init, &fn[0], sizeof fn[0]); /* ISO C has no cast from object to function pointer */
+  memcpy(&api->version, &fn[1], sizeof fn[0]);
+  memcpy(&api->count, &fn[2], sizeof fn[0]);
+  memcpy(&api->device, &fn[3], sizeof fn[0]);
+  memcpy(&api->name, &fn[4], sizeof fn[0]);
+  memcpy(&api->attribute, &fn[5], sizeof fn[0]);
+  memcpy(&api->memory, &fn[6], sizeof fn[0]);
+  return true;
+}
+
+/* One device; false when the driver does not answer. */
+PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
+  enum { MULTIPROCESSORS = 16, MEMORY_KHZ = 36, BUS_BITS = 37, MAJOR = 75, MINOR = 76 };
+  int device, khz = 0, bits = 0;
+  size_t bytes = 0;
+  memset(g, 0, sizeof *g);
+  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) ||
+      api->memory(&bytes, device))
+    return false;
+  if (api->attribute(&g->major, MAJOR, device) || api->attribute(&g->minor, MINOR, device)) return false;
+  api->attribute(&g->multiprocessors, MULTIPROCESSORS, device);
+  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 &&
+      bits > 0)
+    g->bandwidth = 2e3 * khz * bits / 8; /* two transfers per clock */
+  pml__tidy(g->name);
+  g->memory = bytes;
+  return true;
+}
+
+/* The driver stays loaded: it has threads of its own and does not like to be unloaded. */
+PML__FN void pml__gpus(pml_hardware *hw) {
+  static void *lib;
+  pml__cuda api = {.open = NULL};
+  void *open = dlsym ? dlsym(RTLD_DEFAULT, "dlopen") : NULL;
+  int n = 0, rc;
+  memcpy(&api.open, &open, sizeof open);
+  if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
+  else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
+  else if (!pml__cuda_load(lib, &api))
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
+  else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
+  else {
+    api.version(&hw->cuda);
+    for (int i = 0; i < n && hw->n_gpus < 16; i++)
+      hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
+    if (hw->n_gpus)
+      snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
+    else snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver has no device");
+  }
+}
+#else
+PML__FN void pml__gpus(pml_hardware *hw) {
+  snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system");
+}
+#endif
+
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word) {
+  static const struct { const char *word, *name; int major, minor, gb, gb_s, multiprocessors; } card[] = {
+      {"nvidia-rtx30", "RTX 3090", 8, 6, 24, 936, 82},   {"nvidia-rtx40", "RTX 4090", 8, 9, 24, 1008, 128},
+      {"nvidia-a100", "A100 80 GB", 8, 0, 80, 2039, 108}, {"nvidia-h100", "H100 SXM", 9, 0, 80, 3350, 132},
+      {"nvidia-h200", "H200", 9, 0, 141, 4800, 132}};
+  memset(g, 0, sizeof *g);
+  for (size_t i = 0; i < sizeof card / sizeof card[0]; i++) {
+    if (strcmp(card[i].word, word) != 0) continue;
+    snprintf(g->name, sizeof g->name, "%s", card[i].name);
+    g->major = card[i].major;
+    g->minor = card[i].minor;
+    g->memory = (uint64_t)card[i].gb * 1000000000u;
+    g->multiprocessors = card[i].multiprocessors;
+    g->bandwidth = card[i].gb_s * 1e9;
+    return true;
+  }
+  return false;
+}
+
+/* ── All of it ────────────────────────────────────────────────────────────── */
+
+PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s) {
+  memset(hw, 0, sizeof *hw);
+  pml__names(hw, s);
+  hw->features = pml__features(s, &hw->blocked);
+  hw->level = s ? pml__level_best(hw->features) : pml_cpu_level();
+  pml__topology(hw, s);
+  pml__caches_sysfs(hw, s);
+  pml__caches_cpuid(hw, s);
+#if defined(__APPLE__)
+  if (!s && hw->n_caches == 0) pml__caches_sysctl(hw);
+#endif
+  pml__memory(hw, s);
+  hw->allowed = pml__cpu_allowed(s);
+  if (hw->allowed < 1) hw->allowed = hw->threads;
+  hw->usable = pml__cpu_usable_count(hw->allowed, hw->quota);
+  if (s) snprintf(hw->gpu_state, sizeof hw->gpu_state, "not asked");
+  else pml__gpus(hw);
+}
+
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level) {
+  for (int i = 0; i < hw->n_caches; i++)
+    if (hw->cache[i].level == level && hw->cache[i].type != 'i') return hw->cache[i].bytes;
+  return 0;
+}
+
+PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
+  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  static const char *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
+  int b = 0, d = 0;
+  uint64_t whole = bytes;
+  double x = (double)bytes;
+  while (b < 4 && whole >= 1024 && whole % 1024 == 0) whole /= 1024, b++;
+  while (d < 4 && x >= 999.5) x /= 1000, d++;
+  if (whole < 10240 && (b > 0 || bytes < 1000)) snprintf(out, 32, "%" PRIu64 " %s", whole, binary[b]);
+  else snprintf(out, 32, "%.*f %s", d > 2 || (d > 0 && x < 99.95), x, decimal[d]);
+}
+
+PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
+  for (int f = 0, n = 0; f < PML_CPU_FEATURES; f++)
+    if (bits >> f & 1)
+      pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
+}
+
+PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
+  char a[32], b[32];
+  pml_buf_printf(out, "processor   %s (%s, %s %d, model 0x%x, stepping %d), %s\n", hw->model, hw->vendor,
+                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id,
+                 hw->stepping, hw->arch);
+  pml_buf_printf(out, "kernels     %s\nfeatures    ", pml_cpu_level_name(hw->level));
+  pml__feature_list(out, hw->features, "", " ");
+  if (hw->blocked) {
+    pml_buf_puts(out, "\n            withheld by the operating system: ");
+    pml__feature_list(out, hw->blocked, "", " ");
+  }
+  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores,
+                 hw->cores == 1 ? "" : "s", hw->threads, hw->threads == 1 ? "" : "s", hw->packages,
+                 hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
+  pml_buf_printf(out, "            this process may use %d: %d by affinity, ", hw->usable, hw->allowed);
+  if (hw->quota > 0) pml_buf_printf(out, "a quota of %.2f\n", hw->quota);
+  else pml_buf_puts(out, "no quota\n");
+  for (int i = 0; i < hw->n_caches; i++) {
+    const pml_cache *c = &hw->cache[i];
+    pml_bytes_text(a, c->bytes);
+    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level,
+                   c->type == 'u' ? ' ' : c->type, a, c->instances);
+    if (c->line) pml_buf_printf(out, ", lines of %d bytes", c->line);
+    if (c->ways) pml_buf_printf(out, ", %d ways", c->ways);
+    pml_buf_printf(out, ", for %d thread%s\n", c->threads, c->threads == 1 ? "" : "s");
+  }
+  if (!hw->n_caches) pml_buf_puts(out, "caches      unknown\n");
+  pml_bytes_text(a, hw->ram);
+  pml_bytes_text(b, hw->ram_available);
+  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown",
+                 hw->ram_available ? b : "unknown");
+  pml_bytes_text(a, hw->memory_limit);
+  pml_bytes_text(b, hw->memory_used);
+  if (hw->memory_limit) pml_buf_printf(out, "; this cgroup: %s of %s used\n", b, a);
+  else pml_buf_puts(out, "; no cgroup limit\n");
+  pml_bytes_text(a, hw->swap);
+  pml_bytes_text(b, hw->swap_free);
+  if (hw->swap) pml_buf_printf(out, "swap        %s, %s free\n", a, b);
+  else pml_buf_puts(out, "swap        none\n");
+  pml_bytes_text(a, hw->page);
+  pml_bytes_text(b, hw->huge_page);
+  pml_buf_printf(out, "pages       %s; transparent huge pages: %s; ", a, hw->thp);
+  if (hw->huge_page)
+    pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free,
+                   hw->huge_pages, b);
+  else pml_buf_puts(out, "no huge pages\n");
+  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen",
+                 hw->container ? ", in a container" : "");
+  pml_buf_printf(out, "GPU         %s", hw->gpu_state);
+  if (hw->cuda) pml_buf_printf(out, ", CUDA %d.%d", hw->cuda / 1000, hw->cuda % 1000 / 10);
+  pml_buf_puts(out, "\n");
+  for (int i = 0; i < hw->n_gpus; i++) {
+    const pml_gpu *g = &hw->gpu[i];
+    pml_bytes_text(a, g->memory);
+    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major,
+                   g->minor, a, g->multiprocessors);
+    if (g->bandwidth > 0) pml_buf_printf(out, ", %.0f GB/s by its data sheet", g->bandwidth / 1e9);
+    pml_buf_puts(out, "\n");
+  }
+}
+
+/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
+PML__FN void pml__json_ascii(pml_buf *out, const char *key, const char *value) {
+  pml_buf_printf(out, "\"%s\":\"", key);
+  for (const char *s = value; *s; s++) {
+    unsigned char c = (unsigned char)*s;
+    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
+    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
+    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
+  }
+  pml_buf_puts(out, "\"");
+}
+
+PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
+  const char *text[][2] = {{"arch", hw->arch},
+                           {"vendor", hw->vendor},
+                           {"model", hw->model},
+                           {"level", pml_cpu_level_name(hw->level)},
+                           {"thp", hw->thp},
+                           {"hypervisor", hw->hypervisor},
+                           {"gpu_state", hw->gpu_state}};
+  const struct {
+    const char *key;
+    uint64_t value;
+  } number[] = {{"family", (uint64_t)hw->family},
+                {"model_id", (uint64_t)hw->model_id},
+                {"stepping", (uint64_t)hw->stepping},
+                {"packages", (uint64_t)hw->packages},
+                {"cores", (uint64_t)hw->cores},
+                {"threads", (uint64_t)hw->threads},
+                {"numa_nodes", (uint64_t)hw->nodes},
+                {"allowed", (uint64_t)hw->allowed},
+                {"usable", (uint64_t)hw->usable},
+                {"ram", hw->ram},
+                {"ram_available", hw->ram_available},
+                {"swap", hw->swap},
+                {"swap_free", hw->swap_free},
+                {"memory_limit", hw->memory_limit},
+                {"memory_used", hw->memory_used},
+                {"page", hw->page},
+                {"huge_page", hw->huge_page},
+                {"huge_pages", hw->huge_pages},
+                {"huge_pages_free", hw->huge_pages_free},
+                {"cuda", (uint64_t)hw->cuda}};
+  for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
+    pml_buf_puts(out, i ? "," : "{");
+    pml__json_ascii(out, text[i][0], text[i][1]);
+  }
+  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+    pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
+  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota,
+                 hw->container ? "true" : "false");
+  pml__feature_list(out, hw->features, "\"", ",");
+  pml_buf_puts(out, "],\"withheld\":[");
+  pml__feature_list(out, hw->blocked, "\"", ",");
+  pml_buf_puts(out, "],\"caches\":[");
+  for (int i = 0; i < hw->n_caches; i++) {
+    const pml_cache *c = &hw->cache[i];
+    pml_buf_printf(out,
+                   "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64
+                   ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
+                   i ? "," : "", c->level,
+                   c->type == 'd'   ? "data"
+                   : c->type == 'i' ? "instruction"
+                                    : "unified",
+                   c->bytes, c->line, c->ways, c->threads, c->instances);
+  }
+  pml_buf_puts(out, "],\"gpus\":[");
+  for (int i = 0; i < hw->n_gpus; i++) {
+    const pml_gpu *g = &hw->gpu[i];
+    pml_buf_puts(out, i ? ",{" : "{");
+    pml__json_ascii(out, "name", g->name);
+    pml_buf_printf(out,
+                   ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64
+                   ",\"multiprocessors\":%d,\"bandwidth\":%.0f}",
+                   g->major, g->minor, g->memory, g->multiprocessors, g->bandwidth);
+  }
+  pml_buf_puts(out, "]}");
 }
 
 #endif /* § 4 */
@@ -814,12 +2065,15 @@ PML_API const char *pml_cpu_model(void) {
    The trap: two threads calling pml_parallel at once.  The second finds the
    pool busy and runs its range alone; it waits for nothing and gets the same
    bits.
+
+   WebAssembly has one thread here: pml_parallel is then a call of fn.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef void (*pml_range_fn)(void *ctx, size_t begin, size_t end);
 
 /* Number of threads that pml_parallel uses, the caller's included.  n = 0 means
-   one per core of this process; the default.  At most 256. */
+   one per core of this process; the default.  At most 256.  Where there are no
+   threads (WASM) any n is accepted and pml_threads() stays 1. */
 PML_API pml_status pml_threads_set(int n);
 PML_API int pml_threads(void);
 
@@ -833,6 +2087,24 @@ PML_API void pml_threads_stop(void);
 #ifdef PML__IMPL
 
 #define PML__MAX_THREADS 256
+
+PML__FN pml_status pml__threads_check(int n) {
+  if (n >= 0 && n <= PML__MAX_THREADS) return PML_OK;
+  return pml_fail(PML_E_USAGE, "%d threads asked for: give 1 to %d, or 0 for one per core", n,
+                  PML__MAX_THREADS);
+}
+
+#if !defined(PML__THREADS)
+
+PML_API int pml_threads(void) { return 1; }
+PML_API pml_status pml_threads_set(int n) { return pml__threads_check(n); }
+PML_API void pml_threads_stop(void) {}
+PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
+  (void)grain;
+  if (n) fn(ctx, 0, n);
+}
+
+#else
 
 static struct {
   pthread_mutex_t call;      /* held by the thread whose region is running */
@@ -936,9 +2208,7 @@ PML_API int pml_threads(void) {
 }
 
 PML_API pml_status pml_threads_set(int n) {
-  if (n < 0 || n > PML__MAX_THREADS)
-    return pml_fail(PML_E_USAGE, "%d threads asked for: give 1 to %d, or 0 for one per core", n,
-                    PML__MAX_THREADS);
+  if (pml__threads_check(n) != PML_OK) return PML_E_USAGE;
   pthread_mutex_lock(&pml__pool.call);
   if (pml__pool.n_workers && n != pml__pool.n_threads) pml__pool_stop_locked();
   pml__pool.n_threads = n;
@@ -980,6 +2250,8 @@ PML_API void pml_parallel(size_t n, size_t grain, pml_range_fn fn, void *ctx) {
   }
   pthread_mutex_unlock(&pml__pool.call);
 }
+
+#endif /* PML__THREADS */
 
 #endif /* § 5 */
 
@@ -1172,11 +2444,16 @@ PML_API pml_status pml_file_open(pml_file *f, const char *path) {
   f->path = pml_strdup(path);
   if (!f->path) st = PML_E_MEMORY;
   else {
+#if defined(PML__MMAP)
     void *p = f->size ? mmap(NULL, f->size, PROT_READ, MAP_PRIVATE, fd, 0) : MAP_FAILED;
-    char *copy = NULL;
     f->mapped = p != MAP_FAILED;
-    if (!f->mapped) st = pml__fd_read(path, fd, f->size, &copy, &f->size);
-    f->data = f->mapped ? (const unsigned char *)p : (const unsigned char *)copy;
+    if (f->mapped) f->data = (const unsigned char *)p;
+#endif
+    char *copy = NULL;
+    if (!f->mapped) {
+      st = pml__fd_read(path, fd, f->size, &copy, &f->size);
+      f->data = (const unsigned char *)copy;
+    }
   }
   close(fd); /* the mapping stays */
   if (st != PML_OK) pml_file_close(f);
@@ -1186,8 +2463,10 @@ PML_API pml_status pml_file_open(pml_file *f, const char *path) {
 
 PML_API void pml_file_close(pml_file *f) {
   if (!f) return;
+#if defined(PML__MMAP)
   if (f->mapped) munmap((void *)(uintptr_t)f->data, f->size);
-  else pml_free((void *)(uintptr_t)f->data);
+#endif
+  if (!f->mapped) pml_free((void *)(uintptr_t)f->data);
   pml_free(f->path);
   memset(f, 0, sizeof *f);
 }
@@ -1248,6 +2527,17 @@ PML__FN void pml__writer_free(pml_writer *w) {
   pml_free(w);
 }
 
+/* WASI has no processes, permissions or resolved names. */
+#if defined(__wasm__)
+PML__FN long pml__process(void) { return 0; }
+PML__FN int pml__copy_mode(int fd, const struct stat *from) { (void)fd; (void)from; return 0; }
+PML__FN char *pml__real_path(const char *path) { (void)path; return NULL; }
+#else
+PML__FN long pml__process(void) { return (long)getpid(); }
+PML__FN int pml__copy_mode(int fd, const struct stat *from) { return fchmod(fd, from->st_mode & 0777); }
+PML__FN char *pml__real_path(const char *path) { return realpath(path, NULL); }
+#endif
+
 /* Creates "PATH.PID-N.tmp"; N grows past names that exist already. */
 PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
   static atomic_uint serial;
@@ -1255,7 +2545,7 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
   w->temp = (char *)pml_alloc(cap);
   if (!w->temp) return PML_E_MEMORY;
   for (int tries = 0; w->fd < 0 && tries < 1000; tries++) {
-    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, (long)getpid(), atomic_fetch_add(&serial, 1u));
+    snprintf(w->temp, cap, "%s.%ld-%u.tmp", w->path, pml__process(), atomic_fetch_add(&serial, 1u));
     w->fd = open(w->temp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
     if (w->fd < 0 && errno != EEXIST) break;
   }
@@ -1265,7 +2555,7 @@ PML__FN pml_status pml__writer_temp(pml_writer *w, const struct stat *old) {
     w->temp = NULL;
     return pml__fail_errno(w->path, "create", err);
   }
-  if (!old || fchmod(w->fd, old->st_mode & 0777) == 0) return PML_OK;
+  if (!old || pml__copy_mode(w->fd, old) == 0) return PML_OK;
   return pml__fail_errno(w->path, "set permissions", errno);
 }
 
@@ -1282,7 +2572,7 @@ PML_API pml_status pml_writer_open(pml_writer **out, const char *path) {
   if (!w) return PML_E_MEMORY;
   w->fd = -1;
   w->buffer = (unsigned char *)pml_alloc(PML__WRITER_BUFFER);
-  char *real = exists ? realpath(path, NULL) : NULL; /* so that a link stays a link */
+  char *real = exists ? pml__real_path(path) : NULL; /* so that a link stays a link */
   w->path = pml_strdup(real ? real : path);
   free(real);
   pml_status st = w->buffer && w->path ? PML_OK : PML_E_MEMORY;
@@ -1479,7 +2769,6 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
 
 /* pml__crc_table[k][b] is the remainder of byte b followed by k zero bytes. */
 static uint32_t pml__crc_table[8][256];
-static pthread_once_t pml__crc_once = PTHREAD_ONCE_INIT;
 
 PML__FN void pml__crc_init(void) {
   for (uint32_t b = 0; b < 256; b++) {
@@ -1494,13 +2783,22 @@ PML__FN void pml__crc_init(void) {
     }
 }
 
+PML__FN void pml__crc_ready(void) {
+#if defined(PML__THREADS)
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, pml__crc_init);
+#else
+  if (!pml__crc_table[0][1]) pml__crc_init();
+#endif
+}
+
 /* @crc32 */
 /* Eight bytes at a time: a byte that stands k places before the end of the eight
    contributes its remainder followed by k zero bytes, and remainders add by xor. */
 PML_API uint32_t pml_crc32(uint32_t crc, const void *data, size_t size) {
   const unsigned char *p = (const unsigned char *)data;
   const uint32_t(*t)[256] = (const uint32_t(*)[256])pml__crc_table;
-  pthread_once(&pml__crc_once, pml__crc_init);
+  pml__crc_ready();
   crc = ~crc;
   for (; size >= 8; p += 8, size -= 8) {
     uint32_t lo, hi;
@@ -1789,7 +3087,9 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
    The other trap: a compiler may fuse a·b + c into one rounding where the
    machine can.  The pragma at the head of the implementation forbids it; the
    test hashes a million results and holds one constant for every compiler,
-   optimisation level and machine.
+   optimisation level and machine: x86-64, ARM64 (tests/test_arm64.sh) and
+   WebAssembly (tests/test_wasm.sh), where 20 training steps and a model's logits
+   also give the committed SHA-256.
    Source: Muller et al. 2018, Handbook of Floating-Point Arithmetic; Cody and
    Waite 1980, Software Manual for the Elementary Functions.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -2294,6 +3594,18 @@ PML_API uint64_t pml_trace_begin(void);   /* 0 when not tracing */
 PML_API void pml_trace_end(uint64_t begin, const char *name, int layer, const float *data, size_t n);
 PML_API void pml_trace_count(const char *name, int layer, float value);
 
+/* Where the time of a repeated step goes.  While { names, n } is installed, pml_trace_set(pml_stages_see,
+   &stages), it adds up the microseconds of the spans of each name; whoever drives the loop counts `step`.
+   Steps beyond the last are not timed. */
+enum { PML_STAGES_MAX = 8, PML_STAGE_STEPS = 128 };
+typedef struct {
+  const char *const *names; /* [n] */
+  int n, step;
+  int spans[PML_STAGES_MAX];  /* how many were seen */
+  double us[PML_STAGES_MAX][PML_STAGE_STEPS];
+} pml_stages;
+PML_API void pml_stages_see(void *stages, const pml_span *span);
+
 /* Appends one JSON object: {"program":"…","version":"…","git_sha":"…",
    "compiler":"gcc 12.2.0","flags":"…","hardware":{"cpu":"…","level":"avx512",
    "cores":2,"ram_bytes":…},"seed":42,"strict":false}.  PML_GIT_SHA and PML_CFLAGS
@@ -2337,16 +3649,13 @@ PML_API void pml_trace_count(const char *name, int layer, float value) {
   pml__trace_fn(pml__trace_user, &span);
 }
 
-/* "key":"value", where only ASCII can occur (§ 15 writes any text). */
-PML__FN void pml__provenance_text(pml_buf *out, const char *key, const char *value) {
-  pml_buf_printf(out, "\"%s\":\"", key);
-  for (const char *s = value; *s; s++) {
-    unsigned char c = (unsigned char)*s;
-    if (c == '"' || c == '\\') pml_buf_printf(out, "\\%c", c);
-    else if (c < 0x20) pml_buf_printf(out, "\\u%04x", (unsigned)c);
-    else pml_buf_printf(out, "%c", c < 0x7F ? c : '?');
-  }
-  pml_buf_puts(out, "\"");
+PML_API void pml_stages_see(void *stages, const pml_span *span) {
+  pml_stages *t = (pml_stages *)stages;
+  for (int i = 0; i < t->n && t->step < PML_STAGE_STEPS; i++)
+    if (strcmp(t->names[i], span->name) == 0) {
+      t->us[i][t->step] += (double)(span->end_ns - span->begin_ns) / 1e3;
+      t->spans[i]++;
+    }
 }
 
 PML__FN const char *pml__compiler(void) {
@@ -2366,12 +3675,12 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
   const char *values[] = {program, PML_VERSION, PML_GIT_SHA, pml__compiler(), PML_CFLAGS};
   for (int i = 0; i < 5; i++) {
     pml_buf_puts(out, i ? "," : "{");
-    pml__provenance_text(out, keys[i], values[i]);
+    pml__json_ascii(out, keys[i], values[i]);
   }
   pml_buf_puts(out, ",\"hardware\":{");
-  pml__provenance_text(out, "cpu", pml_cpu_model());
+  pml__json_ascii(out, "cpu", pml_cpu_model());
   pml_buf_puts(out, ",");
-  pml__provenance_text(out, "level", pml_cpu_level_name(pml_cpu_level()));
+  pml__json_ascii(out, "level", pml_cpu_level_name(pml_cpu_level()));
   pml_buf_printf(out, ",\"cores\":%d,\"ram_bytes\":%zu},\"seed\":%" PRIu64 ",\"strict\":%s}", pml_cpu_count(),
                  pml_ram_bytes(), seed, pml_strict() ? "true" : "false");
 }
@@ -2386,10 +3695,10 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
    A transformer is a few operations repeated: a dot product, and some arithmetic
-   on each element.  This chapter has each of them twice or three times: once as a
-   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
-   floats.  A table per processor level holds the versions; the caller never sees
-   which one ran, because all give the same bits.
+   on each element.  This chapter has each of them several times: once as a
+   definition in plain C, and again for registers of 4 (NEON, WASM SIMD128), 8
+   (AVX2) and 16 floats (AVX-512).  A table per processor level holds the versions;
+   the caller never sees which one ran, because all give the same bits.
 
    How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
    1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
@@ -2399,15 +3708,32 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
      lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
 
-   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
-   What is missing at the end of a row counts as 0·0.
+   AVX-512 keeps the lanes in one register, AVX2 in two, NEON and SIMD128 in four,
+   plain C in an array.  What is missing at the end of a row counts as 0·0.
 
    Strict and default differ in one place: how a product joins its lane.
      strict    lane = round(lane + round(a·b))    the same on every processor
      default   lane = round(lane + a·b)           fused, one instruction instead of two
-   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
-   two roundings, since a fused multiply-add without the instruction costs twenty
-   times as much.  All else (norms, softmax, activations) has one definition.
+   Default is for AVX2, AVX-512 and NEON, which agree with each other; plain C stays
+   with two roundings, since a fused multiply-add without the instruction costs
+   twenty times as much, and WASM has no such instruction.  All else (norms, softmax,
+   activations) has one definition.
+
+   The registers.
+     x86-64   AVX2      16 of 8 floats    F16C converts f16
+              AVX-512   32 of 16          a mask reads a row's end, scalef is 2^n
+     ARM64    NEON      32 of 4           every ARM64 has it; converts f16 itself
+     WASM     SIMD128   4 floats          f16 by shifts and one multiplication
+   NEON and SIMD128 are one source: compilers let +, · and < work on a vector type
+   and find the instruction.  A dot product alone keeps four sums in flight on NEON
+   and one on AVX-512, where a core wants eight or more to be busy: that is the price
+   of the fixed lanes, and why matrices are read several rows at a time.
+   Not worth it here.  SVE: its registers are 128 or 256 bits on today's cores, and
+   sixteen lanes gain nothing from a width that is known only when the program runs.
+   The bf16 instructions: AVX-512's conversion takes a subnormal for 0 and the dot
+   products of both architectures add with a rounding of their own; a shift and an
+   addition of integers are exact.  WASM's relaxed SIMD: whether its multiply-add is
+   fused is left to the browser.
 
    Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
      One row (decoding): every weight is read once and used once: 2·o·i bytes of
@@ -2471,6 +3797,11 @@ PML_API float pml_dot(const float *a, const float *b, size_t n);
    a row outside 0 … n_out-1 is PML_E_USAGE. */
 PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row);
 
+/* n elements of type F32, F16 or BF16, else PML_E_UNSUPPORTED.  To f32 is exact; from f32 the bits are those
+   of pml_f32_to_f16 and pml_f32_to_bf16 (§ 8): nearest, ties to even, subnormals kept.  x and y do not overlap. */
+PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n);
+PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n);
+
 /* y[rows,n_out] = x[rows,n_in] · Wᵀ (+ bias[n_out] if not NULL), W of type F32, F16
    or BF16.  Each output is pml_dot of a row of x and a row of W, plus the bias,
    whatever `rows` and the number of threads are.  y overlaps nothing.  Runs on all
@@ -2512,6 +3843,11 @@ PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n);
 PML_API void pml_add(float *y, const float *x, size_t n);             /* y += x */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n);   /* y += a·x, rounded twice */
 PML_API void pml_scale(float *y, float a, size_t n);                  /* y *= a */
+
+/* pml_add and pml_dot as controls of a comparison (§ 48): the same sums in the same order, hence the bits of
+   strict mode, with one number per instruction on every processor and at every level of optimisation. */
+PML_API void pml_add_plain(float *y, const float *x, size_t n);
+PML_API float pml_dot_plain(const float *a, const float *b, size_t n);
 
 #ifdef PML__IMPL
 
@@ -2560,6 +3896,7 @@ typedef struct {
   void (*matvec)(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin, size_t end);
   void (*tile)(const pml__tile *t);
   void (*expand)(float *y, const void *w, pml_dtype type, size_t n);          /* to f32 */
+  void (*shrink)(void *y, const float *x, pml_dtype type, size_t n);          /* from f32 */
   float (*max)(const float *x, size_t n);                                     /* -inf for n = 0 */
   float (*sum)(const float *x, size_t n);
   float (*sum_sq)(const float *x, size_t n, float mean);                      /* Σ (x - mean)² */
@@ -2583,6 +3920,15 @@ typedef struct {
 #define PML__UNROLL _Pragma("GCC unroll 16")
 #endif
 
+/* One function for each level and mode; the type is chosen once per call. */
+#define PML__MATVEC(name, target, body, strict)                                                          \
+  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
+                           size_t end) {                                                                 \
+    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
+    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
+    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
+  }
+
 /* ── the definitions, in plain C ── */
 
 /* @tree */
@@ -2598,6 +3944,13 @@ PML__FN void pml__expand_scalar(float *y, const void *w, pml_dtype type, size_t 
   if (type == PML_F32 && n) memcpy(y, w, n * sizeof(float));
   if (type == PML_F16) for (size_t i = 0; i < n; i++) y[i] = pml_f16_to_f32(h[i]);
   if (type == PML_BF16) for (size_t i = 0; i < n; i++) y[i] = pml_bf16_to_f32(h[i]);
+}
+
+PML__FN void pml__shrink_scalar(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  if (type == PML_F32 && n) memcpy(y, x, n * sizeof(float));
+  if (type == PML_F16) for (size_t i = 0; i < n; i++) h[i] = pml_f32_to_f16(x[i]);
+  if (type == PML_BF16) for (size_t i = 0; i < n; i++) h[i] = pml_f32_to_bf16(x[i]);
 }
 
 /* @dot */
@@ -2816,14 +4169,6 @@ PML__AVX2 PML__INLINE void pml__matvec8(float *y, const float *x, const pml_mat 
   }
 }
 
-/* One function for each level and mode; the type is chosen once per call. */
-#define PML__MATVEC(name, target, body, strict)                                                          \
-  target PML__FN void name(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,  \
-                           size_t end) {                                                                 \
-    if (w->type == PML_F16) body(y, x, w, bias, begin, end, PML_F16, strict);                            \
-    else if (w->type == PML_BF16) body(y, x, w, bias, begin, end, PML_BF16, strict);                     \
-    else body(y, x, w, bias, begin, end, PML_F32, strict);                                               \
-  }
 PML__MATVEC(pml__matvec_avx2, PML__AVX2, pml__matvec8, false)
 PML__MATVEC(pml__matvec_avx2_strict, PML__AVX2, pml__matvec8, true)
 
@@ -2889,6 +4234,30 @@ PML__AVX2 PML__FN void pml__expand_avx2(float *y, const void *w, pml_dtype type,
       _mm256_storeu_ps(y + i, type == PML_F16 ? pml__load8(h + i, PML_F16) : pml__load8(h + i, PML_BF16));
     }
   pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+/* bf16 in integers: AVX-512's own instruction takes a subnormal for 0. */
+PML__AVX2 PML__INLINE __m256i pml__bf16_8(const float *x) {
+  __m256i u = _mm256_castps_si256(_mm256_loadu_ps(x)), high = _mm256_srli_epi32(u, 16);
+  __m256i up = _mm256_add_epi32(_mm256_set1_epi32(0x7FFF), _mm256_and_si256(high, _mm256_set1_epi32(1)));
+  __m256i rounded = _mm256_srli_epi32(_mm256_add_epi32(u, up), 16);
+  __m256i nan = _mm256_cmpgt_epi32(_mm256_and_si256(u, _mm256_set1_epi32(0x7FFFFFFF)),
+                                   _mm256_set1_epi32(0x7F800000));
+  return _mm256_blendv_epi8(rounded, _mm256_or_si256(high, _mm256_set1_epi32(0x40)), nan);
+}
+
+PML__AVX2 PML__FN void pml__shrink_avx2(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  size_t i = 0;
+  if (type == PML_F16)
+    for (; i + 8 <= n; i += 8)
+      _mm_storeu_si128((__m128i *)(void *)(h + i), _mm256_cvtps_ph(_mm256_loadu_ps(x + i), 0)); /* 0: nearest, ties even */
+  if (type == PML_BF16)
+    for (; i + 16 <= n; i += 16) {
+      __m256i v = _mm256_packus_epi32(pml__bf16_8(x + i), pml__bf16_8(x + i + 8)); /* 0-3 8-11 4-7 12-15 */
+      _mm256_storeu_si256((__m256i *)(void *)(h + i), _mm256_permute4x64_epi64(v, 0xD8));
+    }
+  pml__shrink_scalar(h + i, x + i, type, n - i);
 }
 
 PML__AVX2 PML__FN float pml__max_avx2(const float *x, size_t n) {
@@ -3302,16 +4671,422 @@ PML__AVX512 PML__FN void pml__mix_avx512(float *out, size_t ldo, const float *pr
 
 #endif /* PML__X86 */
 
+#if defined(PML__ARM) || defined(PML__WASM_SIMD)
+
+/* ── 128 bits, NEON and WASM SIMD128: the sixteen lanes are four registers, v[0] = lanes 0-3 …
+   gcc and clang let +, -, ·, / and < work on a vector type and choose the instruction; names of
+   instructions stand only where the two machines differ. ── */
+
+#define PML__SIMD4 1
+typedef float pml__f4 __attribute__((vector_size(16)));
+typedef float pml__f4_in_memory __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t pml__i4 __attribute__((vector_size(16)));
+typedef uint32_t pml__u4 __attribute__((vector_size(16)));
+
+/* Element i of the result is element i of a ++ b. */
+#if defined(__clang__) || __GNUC__ >= 12
+#define PML__SHUFFLE4(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define PML__SHUFFLE4(a, b, i, j, k, l) __builtin_shuffle(a, b, (pml__i4){i, j, k, l})
+#endif
+
+PML__INLINE pml__f4 pml__load4(const float *p) { return *(const pml__f4_in_memory *)p; }
+PML__INLINE void pml__store4(float *p, pml__f4 v) { *(pml__f4_in_memory *)p = v; }
+PML__INLINE pml__f4 pml__set4(float f) { return (pml__f4){f, f, f, f}; }
+PML__INLINE pml__f4 pml__pick4(pml__i4 mask, pml__f4 yes, pml__f4 no) {
+  return (pml__f4)((mask & (pml__i4)yes) | (~mask & (pml__i4)no));
+}
+
+/* WASM has no fused multiply-add: its default mode equals strict. */
+PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
+#if defined(PML__ARM)
+  if (!strict) return (pml__f4)vfmaq_f32((float32x4_t)acc, (float32x4_t)a, (float32x4_t)b);
+#endif
+  (void)strict;
+  return acc + a * b;
+}
+
+/* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
+   place and multiplied by 2^112, are the number, subnormals too; infinity and NaN become 65536 and more, and get their
+   exponent, NaN also the bit that makes it quiet. */
+/* @f16_4 */
+PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
+  if (type == PML_F32) return pml__load4((const float *)p);
+#if defined(PML__ARM)
+  uint16x4_t h = vld1_u16((const uint16_t *)p);
+  if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
+  return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
+#else
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p);
+  if (type == PML_BF16) return (pml__f4)(h << 16);
+  pml__f4 f = (pml__f4)((h & 0x7FFF) << 13) * 0x1p112f;
+  pml__u4 other = (pml__u4)(f >= 65536.0f) & 0x7F800000, quiet = (pml__u4)(f > 65536.0f) & 0x400000;
+  return (pml__f4)((pml__u4)f | other | quiet | (h & 0x8000) << 16);
+#endif
+}
+/* @end */
+
+/* The tree for four sums at once; a, b, c, d are the lanes of one sum each. */
+PML__INLINE pml__f4 pml__tree4(const pml__f4 *a, const pml__f4 *b, const pml__f4 *c, const pml__f4 *d) {
+  pml__f4 s = (a[0] + a[2]) + (a[1] + a[3]), t = (b[0] + b[2]) + (b[1] + b[3]);
+  pml__f4 u = (c[0] + c[2]) + (c[1] + c[3]), v = (d[0] + d[2]) + (d[1] + d[3]);
+  s = PML__SHUFFLE4(s, t, 0, 1, 4, 5) + PML__SHUFFLE4(s, t, 2, 3, 6, 7);
+  u = PML__SHUFFLE4(u, v, 0, 1, 4, 5) + PML__SHUFFLE4(u, v, 2, 3, 6, 7);
+  return PML__SHUFFLE4(s, u, 0, 2, 4, 6) + PML__SHUFFLE4(s, u, 1, 3, 5, 7);
+}
+
+PML__INLINE float pml__dot4(const float *a, const float *b, size_t n, bool strict) {
+  pml__f4 lane[4] = {{0}};
+  float ta[16] = {0}, tb[16] = {0};
+  for (size_t i = 0; i < n; i += 16, a += 16, b += 16) {
+    if (n - i < 16) { /* the missing end counts as 0·0 */
+      memcpy(ta, a, (n - i) * sizeof(float));
+      memcpy(tb, b, (n - i) * sizeof(float));
+      a = ta, b = tb;
+    }
+    PML__UNROLL for (int q = 0; q < 4; q++)
+      lane[q] = pml__madd4(pml__load4(a + 4 * q), pml__load4(b + 4 * q), lane[q], strict);
+  }
+  return pml__tree4(lane, lane, lane, lane)[0];
+}
+
+/* ARM64 has 32 registers, a processor that runs WASM often 16: four sums side by side, or two. */
+#if defined(PML__ARM)
+#define PML__ROWS4 4
+#define PML__OUTS4 2
+#else
+#define PML__ROWS4 2
+#define PML__OUTS4 1
+#endif
+
+PML__INLINE void pml__matvec4(float *y, const float *x, const pml_mat *w, const float *bias, size_t begin,
+                              size_t end, pml_dtype type, bool strict) {
+  size_t n = (size_t)w->n_in, size = type == PML_F32 ? 4 : 2;
+  for (size_t o = begin; o < end; o += PML__ROWS4) {
+    const unsigned char *row[PML__ROWS4]; /* past the end the last row is computed again and dropped */
+    pml__f4 lane[PML__ROWS4][4];
+    PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++) {
+      row[r] = (const unsigned char *)w->data + (o + r < end ? o + r : end - 1) * n * size;
+      PML__UNROLL for (int q = 0; q < 4; q++) lane[r][q] = pml__set4(0);
+    }
+    size_t k = 0;
+    for (; k + 16 <= n; k += 16)
+      PML__UNROLL for (size_t q = 0; q < 4; q++) {
+        pml__f4 v = pml__load4(x + k + 4 * q);
+        PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++)
+          lane[r][q] = pml__madd4(pml__load4_as(row[r] + (k + 4 * q) * size, type), v, lane[r][q], strict);
+      }
+    if (k < n) {
+      float tx[16] = {0};
+      memcpy(tx, x + k, (n - k) * sizeof(float));
+      PML__UNROLL for (size_t r = 0; r < PML__ROWS4; r++) {
+        unsigned char tw[64] = {0};
+        memcpy(tw, row[r] + k * size, (n - k) * size);
+        PML__UNROLL for (size_t q = 0; q < 4; q++)
+          lane[r][q] = pml__madd4(pml__load4_as(tw + 4 * q * size, type), pml__load4(tx + 4 * q), lane[r][q],
+                                  strict);
+      }
+    }
+    float sum[4];
+    pml__store4(sum, pml__tree4(lane[0], lane[1], lane[PML__ROWS4 - 2], lane[PML__ROWS4 - 1]));
+    for (size_t r = 0; r < PML__ROWS4 && o + r < end; r++) y[o + r] = bias ? sum[r] + bias[o + r] : sum[r];
+  }
+}
+
+/* Up to 3 rows × 2 outputs (WASM: 1), whose lanes are 24 (12) registers. */
+PML__INLINE void pml__tile4(const pml__tile *t, int R, bool strict) {
+  for (int o = 0; o < 4; o += PML__OUTS4) {
+    pml__f4 lane[3][PML__OUTS4][4];
+    PML__UNROLL for (int i = 0; i < R * PML__OUTS4; i++)
+      PML__UNROLL for (int q = 0; q < 4; q++) {
+        int r = i / PML__OUTS4, c = i % PML__OUTS4;
+        lane[r][c][q] = t->first ? pml__set4(0) : pml__load4(t->acc + (r * 4 + o + c) * 16 + q * 4);
+      }
+    float tx[3][16] = {{0}}, tw[2][16] = {{0}};
+    const float *x = t->x, *w0 = t->w[o], *w1 = t->w[o + PML__OUTS4 - 1];
+    size_t ldx = t->ldx;
+    for (size_t k = 0; k < t->k; k += 16, x += 16, w0 += 16, w1 += 16) {
+      size_t rest = t->k - k;
+      if (rest < 16) { /* the missing end counts as 0·0 */
+        for (int r = 0; r < R; r++) memcpy(tx[r], x + (size_t)r * ldx, rest * sizeof(float));
+        memcpy(tw[0], w0, rest * sizeof(float));
+        memcpy(tw[1], w1, rest * sizeof(float));
+        x = tx[0], ldx = 16, w0 = tw[0], w1 = tw[1];
+      }
+      PML__UNROLL for (int q = 0; q < 4; q++) {
+        pml__f4 a = pml__load4(w0 + 4 * q), b = pml__load4(w1 + 4 * q);
+        PML__UNROLL for (int r = 0; r < R; r++) {
+          pml__f4 v = pml__load4(x + (size_t)r * ldx + 4 * q);
+          lane[r][0][q] = pml__madd4(a, v, lane[r][0][q], strict);
+          if (PML__OUTS4 > 1)
+            lane[r][PML__OUTS4 - 1][q] = pml__madd4(b, v, lane[r][PML__OUTS4 - 1][q], strict);
+        }
+      }
+    }
+    PML__UNROLL for (int r = 0; r < R; r++) {
+      if (t->last) {
+        float sum[4];
+        pml__f4 *first = lane[r][0], *second = lane[r][PML__OUTS4 - 1];
+        pml__store4(sum, pml__tree4(first, second, first, second));
+        for (int c = 0; c < PML__OUTS4 && o + c < t->n_out; c++)
+          t->y[(size_t)r * t->ldy + (size_t)(o + c)] = t->bias ? sum[c] + t->bias[o + c] : sum[c];
+      } else {
+        PML__UNROLL for (int i = 0; i < 4 * PML__OUTS4; i++)
+          pml__store4(t->acc + (r * 4 + o + i / 4) * 16 + i % 4 * 4, lane[r][i / 4][i % 4]);
+      }
+    }
+  }
+}
+
+/* The versions for one mode: dot, matvec, tile. */
+#define PML__MODE4(suffix, strict)                                                                       \
+  PML__FN float pml__dot_##suffix(const float *a, const float *b, size_t n) {                            \
+    return pml__dot4(a, b, n, strict);                                                                   \
+  }                                                                                                      \
+  PML__MATVEC(pml__matvec_##suffix, , pml__matvec4, strict)                                              \
+  PML__FN void pml__tile_##suffix(const pml__tile *t) {                                                  \
+    if (t->rows == 3) pml__tile4(t, 3, strict);                                                          \
+    else if (t->rows == 2) pml__tile4(t, 2, strict);                                                     \
+    else pml__tile4(t, 1, strict);                                                                       \
+  }
+PML__MODE4(simd4_strict, true)
+#if defined(PML__ARM)
+PML__MODE4(neon, false)
+#endif
+
+PML__FN void pml__expand_simd4(float *y, const void *w, pml_dtype type, size_t n) {
+  const uint16_t *h = (const uint16_t *)w;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4_as(h + i, PML_F16));
+  if (type == PML_BF16) for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4_as(h + i, PML_BF16));
+  pml__expand_scalar(y + i, h + i, type, n - i);
+}
+
+PML__INLINE void pml__shrink4_as(uint16_t *y, const float *x, pml_dtype type) {
+  pml__f4 f = pml__load4(x);
+  pml__u4 u = (pml__u4)f, a = u & 0x7FFFFFFF, nan = (pml__u4)(a > 0x7F800000), r;
+#if defined(PML__ARM)
+  if (type == PML_F16) {
+    vst1_u16(y, vreinterpret_u16_f16(vcvt_f16_f32((float32x4_t)f)));
+    return;
+  }
+#endif
+  if (type == PML_BF16) {
+    pml__u4 rounded = (u + 0x7FFF + ((u >> 16) & 1)) >> 16;
+    r = (rounded & ~nan) | ((u >> 16 | 0x40) & nan);
+  } else { /* a sum with 0.5 has steps of 2^-24, those of a subnormal f16: the addition rounds */
+    pml__u4 small = (pml__u4)((pml__f4)a + 0.5f) - 0x3F000000, normal = a - (112u << 23);
+    normal = (normal + 0xFFF + ((normal >> 13) & 1)) >> 13;
+    pml__u4 tiny = (pml__u4)(a < 0x38800000), big = (pml__u4)(a >= 0x47800000) & ~nan;
+    r = (small & tiny) | (normal & ~(tiny | big | nan)) | (0x7C00 & big);
+    r |= (0x7E00 | ((a >> 13) & 0x3FF)) & nan;
+    r |= (u >> 16) & 0x8000;
+  }
+#if defined(PML__ARM)
+  vst1_u16(y, vmovn_u32((uint32x4_t)r));
+#else
+  wasm_v128_store64_lane(y, wasm_u16x8_narrow_i32x4((v128_t)r, (v128_t)r), 0);
+#endif
+}
+
+PML__FN void pml__shrink_simd4(void *y, const float *x, pml_dtype type, size_t n) {
+  uint16_t *h = (uint16_t *)y;
+  size_t i = 0;
+  if (type == PML_F16) for (; i + 4 <= n; i += 4) pml__shrink4_as(h + i, x + i, PML_F16);
+  if (type == PML_BF16) for (; i + 4 <= n; i += 4) pml__shrink4_as(h + i, x + i, PML_BF16);
+  pml__shrink_scalar(h + i, x + i, type, n - i);
+}
+
+PML__FN float pml__max_simd4(const float *x, size_t n) {
+  float lane[16];
+  pml__f4 m[4];
+  size_t i = 0;
+  PML__UNROLL for (int q = 0; q < 4; q++) m[q] = pml__set4(-HUGE_VALF);
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 v = pml__load4(x + i + 4 * q);
+      m[q] = pml__pick4((pml__i4)(v > m[q]), v, m[q]); /* NaN is never greater */
+    }
+  PML__UNROLL for (int q = 0; q < 4; q++) pml__store4(lane + 4 * q, m[q]);
+  float most = pml__max_scalar(lane, 16), rest = pml__max_scalar(x + i, n - i);
+  return rest > most ? rest : most;
+}
+
+/* The lanes as an array, the last n elements added, and the tree. */
+PML__INLINE float pml__finish4(const pml__f4 v[4], const float *x, size_t n) {
+  float lane[16];
+  PML__UNROLL for (int q = 0; q < 4; q++) pml__store4(lane + 4 * q, v[q]);
+  for (size_t j = 0; j < n; j++) lane[j] += x[j];
+  return pml__lanes_sum(lane);
+}
+
+PML__FN float pml__sum_simd4(const float *x, size_t n) {
+  pml__f4 lane[4] = {{0}};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) lane[q] += pml__load4(x + i + 4 * q);
+  return pml__finish4(lane, x + i, n - i);
+}
+
+PML__FN float pml__sum_sq_simd4(const float *x, size_t n, float mean) {
+  pml__f4 lane[4] = {{0}};
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 v = pml__load4(x + i + 4 * q) - pml__set4(mean);
+      lane[q] += v * v;
+    }
+  float rest[16];
+  for (size_t j = 0; i + j < n; j++) rest[j] = (x[i + j] - mean) * (x[i + j] - mean);
+  return pml__finish4(lane, rest, n - i);
+}
+
+/* pml_expf (§ 8), operation by operation, on 4 numbers. */
+/* @exp4 */
+PML__INLINE pml__f4 pml__exp4(pml__f4 x) {
+  const pml__f4 round = pml__set4(PML__EXP_ROUND), low = pml__set4(-104.0f), high = pml__set4(89.0f);
+  x = pml__pick4((pml__i4)(low > x), low, x);
+  x = pml__pick4((pml__i4)(high < x), high, x);
+  pml__f4 t = x * PML__EXP_LOG2E + round, n = t - round;
+  pml__f4 r = x - n * PML__EXP_LN2_HI;
+  r = r - n * PML__EXP_LN2_LO;
+  pml__f4 p = pml__set4(PML__EXP_C6);
+  p = p * r + PML__EXP_C5;
+  p = p * r + PML__EXP_C4;
+  p = p * r + PML__EXP_C3;
+  p = p * r + PML__EXP_C2;
+  p = p * (r * r) + r;
+  p = p + 1.0f;
+  pml__i4 k = (pml__i4)((pml__u4)t - (pml__u4)round), k1 = k >> 1, k2 = k - k1;
+  return p * (pml__f4)((pml__u4)(k1 + 127) << 23) * (pml__f4)((pml__u4)(k2 + 127) << 23);
+}
+/* @end */
+
+PML__FN float pml__exp_sum_simd4(float *x, size_t n, float max) {
+  pml__f4 lane[4] = {{0}}, m = pml__set4(max);
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t q = 0; q < 4; q++) {
+      pml__f4 e = pml__exp4(pml__load4(x + i + 4 * q) - m);
+      pml__store4(x + i + 4 * q, e);
+      lane[q] += e;
+    }
+  float rest[16] = {0};
+  if (i < n) memcpy(rest, x + i, (n - i) * sizeof(float));
+  for (size_t q = 0; q < 16; q += 4) pml__store4(rest + q, pml__exp4(pml__load4(rest + q) - m));
+  if (i < n) memcpy(x + i, rest, (n - i) * sizeof(float));
+  return pml__finish4(lane, rest, n - i);
+}
+
+PML__FN void pml__norm_simd4(float *y, const float *x, const float *w, const float *b, size_t n, float mean,
+                             float inv) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 v = (pml__load4(x + i) - mean) * inv * pml__load4(w + i);
+    if (b) v = v + pml__load4(b + i);
+    pml__store4(y + i, v);
+  }
+  pml__norm_scalar(y + i, x + i, w + i, b ? b + i : NULL, n - i, mean, inv);
+}
+
+PML__INLINE pml__f4 pml__sigmoid4(pml__f4 x) {
+  pml__f4 one = pml__set4(1.0f), e = pml__exp4((pml__f4)((pml__u4)x | 0x80000000u));
+  return pml__pick4((pml__i4)(x < pml__set4(0)), e, one) / (one + e);
+}
+
+PML__FN void pml__act_simd4(float *y, const float *x, const float *up, size_t n, pml__act_kind kind) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 v = pml__load4(x + i), u = v;
+    if (kind == PML__GELU) u = PML__GELU_A * (v + PML__GELU_B * (v * v * v));
+    v = v * pml__sigmoid4(u);
+    if (kind == PML__SWIGLU) v = v * pml__load4(up + i);
+    pml__store4(y + i, v);
+  }
+  pml__act_scalar(y + i, x + i, up ? up + i : NULL, n - i, kind);
+}
+
+PML__FN void pml__axpy_simd4(float *y, float a, const float *x, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4(y + i) + a * pml__load4(x + i));
+  pml__axpy_scalar(y + i, a, x + i, n - i);
+}
+
+PML__FN void pml__scale_simd4(float *y, float a, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) pml__store4(y + i, pml__load4(y + i) * a);
+  pml__scale_scalar(y + i, a, n - i);
+}
+
+PML__FN void pml__rope_simd4(float *a, float *b, const float *cos, const float *sin, size_t n) {
+  size_t i = 0;
+  for (; i + 4 <= n; i += 4) {
+    pml__f4 c = pml__load4(cos + i), s = pml__load4(sin + i);
+    if (b) {
+      pml__f4 u = pml__load4(a + i), v = pml__load4(b + i);
+      pml__store4(a + i, u * c - v * s);
+      pml__store4(b + i, u * s + v * c);
+    } else { /* side by side: the even and the odd places apart, and together again */
+      pml__f4 lo = pml__load4(a + 2 * i), hi = pml__load4(a + 2 * i + 4);
+      pml__f4 u = PML__SHUFFLE4(lo, hi, 0, 2, 4, 6), v = PML__SHUFFLE4(lo, hi, 1, 3, 5, 7);
+      pml__f4 even = u * c - v * s, odd = u * s + v * c;
+      pml__store4(a + 2 * i, PML__SHUFFLE4(even, odd, 0, 4, 1, 5));
+      pml__store4(a + 2 * i + 4, PML__SHUFFLE4(even, odd, 2, 6, 3, 7));
+    }
+  }
+  pml__rope_scalar(a + (b ? i : 2 * i), b ? b + i : NULL, cos + i, sin + i, n - i);
+}
+
+/* N heads × 8 components stay in registers while the positions pass. */
+PML__INLINE void pml__mix4(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                           size_t n_pos, int heads, size_t dim, int N) {
+  size_t i = 0;
+  for (; i + 8 <= dim; i += 8) {
+    pml__f4 acc[8][2];
+    const float *pr[8];
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      size_t row = (size_t)(h < heads ? h : 0);
+      acc[h][0] = pml__load4(out + row * ldo + i);
+      acc[h][1] = pml__load4(out + row * ldo + i + 4);
+      pr[h] = prob + row * ldp;
+    }
+    for (size_t p = 0; p < n_pos; p++) {
+      pml__f4 x0 = pml__load4(v[p] + i), x1 = pml__load4(v[p] + i + 4);
+      PML__UNROLL for (int h = 0; h < N; h++) {
+        acc[h][0] += pr[h][p] * x0;
+        acc[h][1] += pr[h][p] * x1;
+      }
+    }
+    PML__UNROLL for (int h = 0; h < N; h++) {
+      if (h >= heads) break;
+      pml__store4(out + (size_t)h * ldo + i, acc[h][0]);
+      pml__store4(out + (size_t)h * ldo + i + 4, acc[h][1]);
+    }
+  }
+  for (int h = 0; h < heads && i < dim; h++)
+    for (size_t p = 0; p < n_pos; p++)
+      for (size_t j = i; j < dim; j++) out[(size_t)h * ldo + j] += prob[(size_t)h * ldp + p] * v[p][j];
+}
+PML__FN void pml__mix_simd4(float *out, size_t ldo, const float *prob, size_t ldp, const float *const *v,
+                            size_t n_pos, int heads, size_t dim) {
+  if (heads > 4) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 8);
+  else if (heads > 2) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 4);
+  else if (heads > 1) pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 2);
+  else pml__mix4(out, ldo, prob, ldp, v, n_pos, heads, dim, 1);
+}
+
+#endif /* PML__ARM or PML__WASM_SIMD */
+
 /* ── the table, and what the rest of the library calls ── */
 
 #define PML__KERNELS_AVX2                                                                              \
-  .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
+  .shrink = pml__shrink_avx2, .sum = pml__sum_avx2, .sum_sq = pml__sum_sq_avx2, .norm = pml__norm_avx2, .act = pml__act_avx2,        \
   .axpy = pml__axpy_avx2, .scale = pml__scale_avx2, .rope = pml__rope_avx2
 
 /* Read on each public call, so that the level and the mode can change between calls. */
 PML__FN const pml__kernels *pml__kernels_now(void) {
   static const pml__kernels scalar = {
-      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__max_scalar,
+      4, pml__dot_scalar, pml__matvec_scalar, pml__tile_scalar, pml__expand_scalar, pml__shrink_scalar, pml__max_scalar,
       pml__sum_scalar, pml__sum_sq_scalar, pml__exp_sum_scalar, pml__norm_scalar, pml__act_scalar,
       pml__axpy_scalar, pml__scale_scalar, pml__rope_scalar, pml__mix_scalar};
 #if defined(PML__X86)
@@ -3332,19 +5107,37 @@ PML__FN const pml__kernels *pml__kernels_now(void) {
   pml_cpu_level_t level = pml_cpu_level();
   if (level == PML_CPU_AVX512) return &avx512[pml_strict()];
   if (level == PML_CPU_AVX2) return &avx2[pml_strict()];
+#elif defined(PML__SIMD4)
+#define PML__KERNELS_SIMD4                                                                               \
+  .tile_rows = 3, .expand = pml__expand_simd4, .shrink = pml__shrink_simd4, .max = pml__max_simd4,       \
+  .sum = pml__sum_simd4, .sum_sq = pml__sum_sq_simd4, .exp_sum = pml__exp_sum_simd4,                     \
+  .norm = pml__norm_simd4, .act = pml__act_simd4, .axpy = pml__axpy_simd4, .scale = pml__scale_simd4,    \
+  .rope = pml__rope_simd4, .mix = pml__mix_simd4
+  static const pml__kernels simd4_strict = {.dot = pml__dot_simd4_strict, .matvec = pml__matvec_simd4_strict,
+                                            .tile = pml__tile_simd4_strict, PML__KERNELS_SIMD4};
+#if defined(PML__ARM)
+  static const pml__kernels neon = {.dot = pml__dot_neon, .matvec = pml__matvec_neon, .tile = pml__tile_neon,
+                                    PML__KERNELS_SIMD4};
+  if (pml_cpu_level() == PML_CPU_NEON && !pml_strict()) return &neon;
+#endif
+  if (pml_cpu_level() != PML_CPU_SCALAR) return &simd4_strict;
 #endif
   return &scalar;
 }
 
 PML_API float pml_dot(const float *a, const float *b, size_t n) { return pml__kernels_now()->dot(a, b, n); }
 
+PML__FN pml_status pml__type_check(pml_dtype type, const char *who) {
+  if (type == PML_F32 || type == PML_F16 || type == PML_BF16) return PML_OK;
+  const pml_dtype_info_t *info = pml_dtype_info((int)type);
+  return pml_fail(PML_E_UNSUPPORTED,
+                  "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16", who,
+                  info ? info->name : "unknown", (int)type);
+}
+
 PML__FN pml_status pml__mat_check(const pml_mat *w, const char *who) {
-  if (w->type != PML_F32 && w->type != PML_F16 && w->type != PML_BF16) {
-    const pml_dtype_info_t *info = pml_dtype_info((int)w->type);
-    return pml_fail(PML_E_UNSUPPORTED,
-                    "%s: weights of type %s (%d) are not computed: convert to F32, F16 or BF16",
-                    who, info ? info->name : "unknown", (int)w->type);
-  }
+  pml_status st = pml__type_check(w->type, who);
+  if (st != PML_OK) return st;
   if (w->n_out < 0 || w->n_in < 0 || (!w->data && w->n_out && w->n_in))
     return pml_fail(PML_E_USAGE, "%s: a matrix of %d outputs and %d inputs without data makes no sense", who,
                     w->n_out, w->n_in);
@@ -3359,6 +5152,18 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
   size_t n = (size_t)w->n_in, size = w->type == PML_F32 ? 4 : 2;
   pml__kernels_now()->expand(y, (const unsigned char *)w->data + (size_t)row * n * size, w->type, n);
   return PML_OK;
+}
+
+PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n) {
+  pml_status st = pml__type_check(type, "pml_to_f32");
+  if (st == PML_OK && n) pml__kernels_now()->expand(y, x, type, n);
+  return st;
+}
+
+PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n) {
+  pml_status st = pml__type_check(type, "pml_from_f32");
+  if (st == PML_OK && n) pml__kernels_now()->shrink(y, x, type, n);
+  return st;
 }
 
 #define PML__LINEAR_ROWS 96     /* rows of x per task: 96 · 1024 · 4 bytes stay in the second cache */
@@ -3569,13 +5374,58 @@ PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n) 
 }
 
 PML_API void pml_add(float *y, const float *x, size_t n) { pml__kernels_now()->axpy(y, 1.0f, x, n); }
+
+/* An empty instruction for which x must lie alone in a register: a compiler that puts several numbers into
+   one register, as gcc and clang do with simple loops, cannot do so here, whatever it was told. */
+/* @alone */
+#if defined(PML__X86)
+#define PML__ALONE(x) __asm__("" : "+x"(x))
+#elif defined(PML__ARM)
+#define PML__ALONE(x) __asm__("" : "+w"(x))
+#elif defined(__wasm__)
+#define PML__ALONE(x) __asm__("" : "+r"(x))
+#else
+#define PML__ALONE(x) ((void)0)
+#endif
+
+PML_API void pml_add_plain(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float sum = y[i] + x[i];
+    PML__ALONE(sum);
+    y[i] = sum;
+  }
+}
+
+PML_API float pml_dot_plain(const float *a, const float *b, size_t n) {
+  float lane[16] = {0}, sum;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t j = 0; j < 16; j++) {
+      sum = lane[j] + a[i + j] * b[i + j];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  for (size_t j = 0; i + j < n; j++) {
+    sum = lane[j] + a[i + j] * b[i + j];
+    PML__ALONE(sum);
+    lane[j] = sum;
+  }
+  for (size_t w = 8; w >= 1; w /= 2)
+    for (size_t j = 0; j < w; j++) {
+      sum = lane[j] + lane[j + w];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  return lane[0];
+}
+/* @end */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n) { pml__kernels_now()->axpy(y, a, x, n); }
 PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(y, a, n); }
 
 #endif /* § 11 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 12  MATRIX MULTIPLICATION                             needs § 1 § 2 § 4 § 5 § 8
+   § 12  MATRIX MULTIPLICATION                        needs § 1 § 2 § 4 § 5 § 8 § 11
    ─────────────────────────────────────────────────────────────────────────────
    Nine tenths of a training step are products of two matrices.  The definition
    is three loops:
@@ -3615,8 +5465,11 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
-   into 4-wide vectors, has 4 × 8.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  NEON has 32 of 4: 8 × 12, 24
+   registers of sums; a multiply-add takes one factor from a lane of a register, so
+   5 loads serve 24 of them.  WASM does not know how many registers the machine under
+   it has: 4 × 8 in 8 registers leaves room on 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8 as well.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -3630,13 +5483,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
        pack the panel of B                                         (in parallel)
        for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
 
-   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
-   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
-   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 = NEON bit
+   for bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; all levels of all machines bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere it is a function call per product, so there the scalar
-   default equals strict.
+   ARM64); elsewhere it is a function call per product, so there, and in WASM at
+   every level, the default equals strict.
+
+   OpenBLAS.  With PRODML_USE_OPENBLAS the default mode calls its sgemm, on as many
+   threads as pml_threads() says.  It is here for training and as the baseline that
+   these kernels are measured against (tests/bench_gemm.c).  Its sums have an order
+   that depends on its version, the processor and the shape, so a row may change
+   with the rows beside it: that is why strict mode and everything that serves
+   (pml_linear, § 11) never come here.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -3649,6 +5509,18 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
 
    For few rows (decoding, M below 14) packing B costs as much as the product:
    pml_linear (§ 11) reads the weights in place.
+
+   What does each part of this buy?  pml_gemm_by computes one product in five ways:
+
+     plain      the three loops, one number per instruction
+     blocked    all of the above, cuts and packing, but a tile of 4 × 2 numbers, each
+                in a register of its own: only the vectors are missing
+     SIMD       the tile of this processor level, one thread
+     threads    the same, the work cut for all threads even where that loses
+     OpenBLAS   where it was compiled in; one thread
+
+   Without the second, a comparison of the first with the third sells the cuts, which
+   every language has, as the gain of vector instructions.
 
    Source: Goto and van de Geijn 2008, Anatomy of High-Performance Matrix
    Multiplication; Van Zee and van de Geijn 2015, BLIS.
@@ -3665,9 +5537,23 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
    negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
    With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
-   of summation is its own.  Source: Goto and van de Geijn 2008. */
+   of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
+
+/* The columns of a comparison. */
+typedef enum { PML_WAY_PLAIN = 0, PML_WAY_BLOCKED, PML_WAY_SIMD, PML_WAY_THREADS, PML_WAY_BLAS } pml_way;
+enum { PML_WAYS = 5 };
+PML_API const char *pml_way_name(pml_way way); /* "plain", "blocked", "SIMD", "threads", "OpenBLAS" */
+
+/* C[M,N] = A[M,K] · B[K,N] in one of the five ways; dense rows, f32; C must not overlap A or B.  Plain and
+   blocked have the bits of strict mode in every mode and no instruction in them multiplies or adds more than
+   one number; SIMD and threads have those of pml_gemm in the mode of the moment; OpenBLAS has its own.
+   Errors: those of pml_gemm; PML_E_UNSUPPORTED for OpenBLAS when built without it. */
+PML_API pml_status pml_gemm_by(pml_way way, float *C, const float *A, const float *B, int M, int N, int K);
+/* The kernels that OpenBLAS chose for this processor ("SkylakeX"), or NULL when built without it.  "Prescott"
+   means that it does not know the processor: set OPENBLAS_CORETYPE=SkylakeX (AVX-512) or Haswell (AVX2). */
+PML_API const char *pml_blas_core(void);
 
 #ifdef PML__IMPL
 
@@ -3678,6 +5564,13 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
 #endif
 #endif
 #include <cblas.h>
+
+/* Its own count is one thread per core, and --threads 1 would not hold for it. */
+PML__FN void pml__blas_threads(void) {
+  static atomic_int last;
+  int n = pml_threads();
+  if (atomic_exchange(&last, n) != n) openblas_set_num_threads(n);
+}
 #endif
 
 #define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
@@ -3743,6 +5636,39 @@ PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, 
                                      bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
 }
+
+/* The tile of the blocked way: eight sums, two numbers of B and one of A fill 11 of the 16 registers of x86-64,
+   one number in each. */
+/* @gemm_alone */
+PML__FN void pml__gemm_alone(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  float acc[4][2], sum;
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 2)
+    PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+      PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) {
+        sum = acc[m][n] + a[m] * b[n];
+        PML__ALONE(sum);
+        acc[m][n] = sum;
+      }
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) c[m * ldc + n] = acc[m][n];
+}
+
+/* The plain way: the definition as it is written above. */
+__attribute__((noinline)) /* a name in a profile, and for tests/test_plain.sh */
+PML__FN void pml__gemm_loops(float *C, const float *A, const float *B, size_t M, size_t N, size_t K) {
+  for (size_t m = 0; m < M; m++)
+    for (size_t n = 0; n < N; n++) {
+      float sum = 0;
+      for (size_t k = 0; k < K; k++) {
+        sum = sum + A[m * K + k] * B[k * N + n];
+        PML__ALONE(sum);
+      }
+      C[m * N + n] = sum;
+    }
+}
+/* @end */
 
 PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
                                   size_t kc) {
@@ -3879,6 +5805,77 @@ PML__GEMM_AVX2 PML__FN void pml__gemm_copy_avx2(float *dst, size_t stride, const
 }
 #endif /* PML__X86 */
 
+#if defined(PML__SIMD4)
+/* The tile on registers of 4 (§ 11).  ARM64: 8 × 12 numbers, 24 of 32 registers; one step of k loads 3
+   registers of B and 2 of A for 24 multiply-adds.  WASM: 4 × 8, since its processor may have 16. */
+#if defined(PML__ARM)
+#define PML__GEMM_MR4 8
+#define PML__GEMM_NR4 12
+#else
+#define PML__GEMM_MR4 4
+#define PML__GEMM_NR4 8
+#endif
+
+/* @gemm_tile_4 */
+PML__GEMM_INLINE void pml__gemm_tile_4(size_t kc, const float *a, const float *b, float *c, size_t ldc,
+                                       bool load, bool strict) {
+  enum { M = PML__GEMM_MR4, V = PML__GEMM_NR4 / 4 };
+  pml__f4 acc[M][V];
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++)
+      acc[m][v] = load ? pml__load4(c + m * ldc + 4 * v) : pml__set4(0);
+  for (size_t k = 0; k < kc; k++, a += M, b += 4 * V) {
+    pml__f4 ak[M / 4], bk[V];
+    PML__GEMM_UNROLL for (size_t m = 0; m < M / 4; m++) ak[m] = pml__load4(a + 4 * m);
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) bk[v] = pml__load4(b + 4 * v);
+    PML__GEMM_UNROLL for (size_t m = 0; m < M; m++) {
+      pml__f4 am = pml__set4(ak[m / 4][m % 4]); /* ARM multiplies by one lane of a register */
+      PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) acc[m][v] = pml__madd4(am, bk[v], acc[m][v], strict);
+    }
+  }
+  PML__GEMM_UNROLL for (size_t m = 0; m < M; m++)
+    PML__GEMM_UNROLL for (size_t v = 0; v < V; v++) pml__store4(c + m * ldc + 4 * v, acc[m][v]);
+}
+/* @end */
+
+PML__FN void pml__gemm_4(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, false);
+}
+PML__FN void pml__gemm_4_strict(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  pml__gemm_tile_4(kc, a, b, c, ldc, load, true);
+}
+
+/* Turns 4 × 4 blocks in registers; stride is a multiple of 4. */
+PML__FN void pml__gemm_turn_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t r = 0; r < stride; r += 4) {
+    size_t have = r >= rows ? 0 : rows - r < 4 ? rows - r : 4, k = 0;
+    for (; k + 4 <= kc; k += 4) {
+      pml__f4 v[4];
+      PML__GEMM_UNROLL for (size_t i = 0; i < 4; i++)
+        v[i] = i < have ? pml__load4(src + (r + i) * ld + k) : pml__set4(0);
+      pml__f4 p = PML__SHUFFLE4(v[0], v[1], 0, 4, 1, 5), q = PML__SHUFFLE4(v[2], v[3], 0, 4, 1, 5);
+      pml__f4 s = PML__SHUFFLE4(v[0], v[1], 2, 6, 3, 7), t = PML__SHUFFLE4(v[2], v[3], 2, 6, 3, 7);
+      float *to = dst + k * stride + r;
+      pml__store4(to, PML__SHUFFLE4(p, q, 0, 1, 4, 5));
+      pml__store4(to + stride, PML__SHUFFLE4(p, q, 2, 3, 6, 7));
+      pml__store4(to + 2 * stride, PML__SHUFFLE4(s, t, 0, 1, 4, 5));
+      pml__store4(to + 3 * stride, PML__SHUFFLE4(s, t, 2, 3, 6, 7));
+    }
+    for (; k < kc; k++)
+      for (size_t i = 0; i < 4; i++) dst[k * stride + r + i] = i < have ? src[(r + i) * ld + k] : 0.0f;
+  }
+}
+
+/* Four at a time while four are there: what is missing is not read. */
+PML__FN void pml__gemm_copy_4(float *dst, size_t stride, const float *src, size_t ld, size_t rows, size_t kc) {
+  for (size_t k = 0; k < kc; k++, src += ld, dst += stride) {
+    size_t r = 0;
+    for (; r + 4 <= rows; r += 4) pml__store4(dst + r, pml__load4(src + r));
+    for (; r < stride; r++) dst[r] = r < rows ? src[r] : 0.0f;
+  }
+}
+#endif /* PML__SIMD4 */
+
 PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
 #if defined(PML__X86)
   if (level == PML_CPU_AVX512)
@@ -3887,6 +5884,10 @@ PML__FN pml__gemm_kernel pml__gemm_choose(pml_cpu_level_t level, bool strict) {
   if (level == PML_CPU_AVX2)
     return (pml__gemm_kernel){6, 16, 8, strict ? pml__gemm_avx2_strict : pml__gemm_avx2,
                               pml__gemm_turn_avx2, pml__gemm_copy_avx2};
+#elif defined(PML__SIMD4)
+  if (level != PML_CPU_SCALAR)
+    return (pml__gemm_kernel){PML__GEMM_MR4, PML__GEMM_NR4, PML__GEMM_MR4,
+                              strict ? pml__gemm_4_strict : pml__gemm_4, pml__gemm_turn_4, pml__gemm_copy_4};
 #endif
   (void)level;
   return (pml__gemm_kernel){4, 8, 4, strict ? pml__gemm_scalar_strict : pml__gemm_scalar,
@@ -3963,6 +5964,25 @@ PML__FN void pml__gemm_panel(pml__gemm_job *j, bool parallel) {
   pml_parallel(items, parallel ? 1 : items, pml__gemm_rows, j);
 }
 
+/* A job of N columns and K products, panel by panel. */
+PML__FN pml_status pml__gemm_cut(pml__gemm_job *j, size_t N, size_t K, bool accumulate, bool parallel) {
+  size_t nr = j->kern.nr, nc_max = N < PML__GEMM_NC ? (N + nr - 1) / nr * nr : PML__GEMM_NC;
+  j->packed = (float *)pml_alloc(nc_max * (K < PML__GEMM_KC ? K : PML__GEMM_KC) * sizeof(float));
+  if (!j->packed) return PML_E_MEMORY;
+  j->row_slivers = (j->M + j->kern.mr - 1) / j->kern.mr;
+  for (j->n0 = 0; j->n0 < N; j->n0 += j->nc) {
+    j->nc = N - j->n0 < PML__GEMM_NC ? N - j->n0 : PML__GEMM_NC;
+    j->col_slivers = (j->nc + nr - 1) / nr;
+    for (j->k0 = 0; j->k0 < K; j->k0 += j->kc) {
+      j->kc = K - j->k0 < PML__GEMM_KC ? K - j->k0 : PML__GEMM_KC;
+      j->load = accumulate || j->k0 > 0;
+      pml__gemm_panel(j, parallel);
+    }
+  }
+  pml_free(j->packed);
+  return PML_OK;
+}
+
 PML__FN pml_status pml__gemm_check(const float *C, int ldc, const float *A, int lda, bool ta, const float *B,
                                    int ldb, bool tb, int M, int N, int K) {
   if (M < 0 || N < 0 || K < 0)
@@ -3987,6 +6007,7 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
+    pml__blas_threads();
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
                 A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
@@ -3995,23 +6016,51 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
                      .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M,
                      .ta = ta, .tb = tb};
-  size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
-  size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
-  j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
-  if (!j.packed) return PML_E_MEMORY;
-  bool parallel = (double)M * N * K >= PML__GEMM_SERIAL;
-  j.row_slivers = (j.M + j.kern.mr - 1) / j.kern.mr;
-  for (j.n0 = 0; j.n0 < n_all; j.n0 += j.nc) {
-    j.nc = n_all - j.n0 < PML__GEMM_NC ? n_all - j.n0 : PML__GEMM_NC;
-    j.col_slivers = (j.nc + nr - 1) / nr;
-    for (j.k0 = 0; j.k0 < k_all; j.k0 += j.kc) {
-      j.kc = k_all - j.k0 < PML__GEMM_KC ? k_all - j.k0 : PML__GEMM_KC;
-      j.load = accumulate || j.k0 > 0;
-      pml__gemm_panel(&j, parallel);
-    }
-  }
-  pml_free(j.packed);
+  return pml__gemm_cut(&j, (size_t)N, (size_t)K, accumulate, (double)M * N * K >= PML__GEMM_SERIAL);
+}
+
+/* ── Five ways to compute one product ─────────────────────────────────────── */
+
+PML_API const char *pml_way_name(pml_way way) {
+  static const char *const name[PML_WAYS] = {"plain", "blocked", "SIMD", "threads", "OpenBLAS"};
+  return (unsigned)way < PML_WAYS ? name[way] : "unknown";
+}
+
+/* OpenBLAS on one thread.  Its workers would spin on after the call, on a core that others are timed on. */
+PML__FN pml_status pml__gemm_blas(float *C, const float *A, const float *B, int M, int N, int K) {
+#if defined(PRODML_USE_OPENBLAS)
+  int before = openblas_get_num_threads();
+  if (before != 1) openblas_set_num_threads(1);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, K, 1.0f, A, K > 0 ? K : 1, B, N, 0.0f, C, N);
+  if (before != 1) openblas_set_num_threads(before);
   return PML_OK;
+#else
+  (void)C, (void)A, (void)B, (void)M, (void)N, (void)K;
+  return pml_fail(PML_E_UNSUPPORTED, "built without OpenBLAS: compile with -DPRODML_USE_OPENBLAS and -lopenblas");
+#endif
+}
+
+PML_API const char *pml_blas_core(void) {
+#if defined(PRODML_USE_OPENBLAS)
+  return openblas_get_corename();
+#else
+  return NULL;
+#endif
+}
+
+PML_API pml_status pml_gemm_by(pml_way way, float *C, const float *A, const float *B, int M, int N, int K) {
+  static const pml__gemm_kernel alone = {4, 2, 4, pml__gemm_alone, pml__gemm_turn_scalar, pml__gemm_copy_scalar};
+  pml_status st = pml__gemm_check(C, N, A, K, false, B, N, false, M, N, K);
+  if ((unsigned)way >= PML_WAYS) return pml_fail(PML_E_USAGE, "pml_gemm_by: there is no way number %d", (int)way);
+  if (st != PML_OK || M == 0 || N == 0) return st;
+  if (way == PML_WAY_BLAS) return pml__gemm_blas(C, A, B, M, N, K);
+  if (way == PML_WAY_PLAIN || K == 0) {
+    pml__gemm_loops(C, A, B, (size_t)M, (size_t)N, (size_t)K);
+    return PML_OK;
+  }
+  pml__gemm_job j = {.kern = way == PML_WAY_BLOCKED ? alone : pml__gemm_choose(pml_cpu_level(), pml_strict()),
+                     .C = C, .A = A, .B = B, .ldc = (size_t)N, .lda = (size_t)K, .ldb = (size_t)N, .M = (size_t)M};
+  return pml__gemm_cut(&j, (size_t)N, (size_t)K, false, way == PML_WAY_THREADS);
 }
 
 #endif /* § 12 */
@@ -4051,6 +6100,11 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
    out are multiplied by e^(m - m'); at the end out is divided by l.  The memory is
    8·256 scores, on the stack, at any length.
 
+   A sliding window w (Mistral 7B: 4096, Phi-3-mini: 2047) lets a row see only the last w
+   positions, itself among them.  Positions before that are not masked but not read:
+   the loop begins at n_visible - w.  Layers still pass on what they saw, so L layers
+   reach back L·(w - 1) positions.
+
    Cost per row and head: 2·S·h multiply-adds.  Decoding reads K and V once, 2·S·G·h
    numbers: at 32768 positions and G·h = 128 that is 33 MB a layer.
    The traps.  Cutting the sum where the cache's blocks end would make the result
@@ -4061,7 +6115,8 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
    that is applied after softmax leaves weight on the future: n_visible cuts first.
    Source: Vaswani et al. 2017 (arXiv:1706.03762); Milakov and Gimelshein 2018, Online
    normalizer calculation for softmax (arXiv:1805.02867); Dao et al. 2022,
-   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180).
+   FlashAttention (arXiv:2205.14135); Kwon et al. 2023, PagedAttention (arXiv:2309.06180);
+   Jiang et al. 2023, Mistral 7B, for the window (arXiv:2310.06825).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where a sequence's keys and values lie: position p is row p mod block_size of
@@ -4083,6 +6138,13 @@ typedef struct {
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible);
 
+/* The same through a sliding window: of its n_visible[t] positions row t sees the last
+   `window`; 0 is no window.  A window that reaches back to position 0 gives the bits of
+   pml_attention.  Positions before the window are not read: their blocks may be gone. */
+PML_API pml_status pml_attention_window(float *out, const float *q, int T, int n_heads, int n_kv_heads,
+                                        int head_dim, const pml_kv_view *const *view, const int32_t *n_visible,
+                                        int window);
+
 #ifdef PML__IMPL
 
 #define PML__ATT_CHUNK 256   /* positions between two looks at the maximum */
@@ -4092,10 +6154,14 @@ typedef struct {
   const pml__kernels *kernels;
   float *out;
   const float *q;
-  int T, n_heads, n_kv_heads, head_dim;
+  int T, n_heads, n_kv_heads, head_dim, window;
   const pml_kv_view *const *view;
   const int32_t *n_visible;
 } pml__att_job;
+
+PML__FN size_t pml__att_begin(int n_visible, int window) {
+  return window > 0 && n_visible > window ? (size_t)(n_visible - window) : 0;
+}
 
 /* k[i], v[i]: the rows of positions first … first+n-1 of one kv head, offset floats into a position. */
 PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *view, size_t first, size_t n,
@@ -4140,10 +6206,11 @@ PML__FN void pml__att_scores(const pml__kernels *kn, float *score, const float *
   }
 }
 
-/* One row's `heads` query heads (at most 8) that share one kv head.  out[heads,dim] holds the sums. */
+/* One row's `heads` query heads (at most 8) that share one kv head, over positions begin … n_visible-1.
+   out[heads,dim] holds the sums. */
 /* @attention */
 PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, int heads, size_t dim,
-                            const pml_kv_view *view, size_t n_visible, size_t offset) {
+                            const pml_kv_view *view, size_t begin, size_t n_visible, size_t offset) {
   _Alignas(64) float score[PML__ATT_HEADS * PML__ATT_CHUNK];
   const float *k[PML__ATT_CHUNK], *v[PML__ATT_CHUNK];
   float m[PML__ATT_HEADS], l[PML__ATT_HEADS], scale = 1.0f / sqrtf((float)dim);
@@ -4152,15 +6219,16 @@ PML__FN void pml__att_heads(const pml__kernels *kn, float *out, const float *q, 
     l[h] = 0;
   }
   memset(out, 0, (size_t)heads * dim * sizeof(float));
-  for (size_t first = 0; first < n_visible; first += PML__ATT_CHUNK) {
-    size_t n = n_visible - first < PML__ATT_CHUNK ? n_visible - first : PML__ATT_CHUNK;
+  for (size_t first = begin, n; first < n_visible; first += n) {
+    n = PML__ATT_CHUNK - first % PML__ATT_CHUNK; /* to the next cut */
+    if (n > n_visible - first) n = n_visible - first;
     pml__att_rows(k, v, view, first, n, offset);
     pml__att_scores(kn, score, q, heads, dim, k, v, n);
     for (int h = 0; h < heads; h++) {
       float *s = score + h * PML__ATT_CHUNK;
       kn->scale(s, scale, n);
       float top = kn->max(s, n);
-      if (top > m[h] && first > 0) { /* a new maximum: what was summed so far shrinks */
+      if (top > m[h] && first > begin) { /* a new maximum: what was summed so far shrinks */
         float shrink = pml_expf(m[h] - top);
         l[h] *= shrink;
         kn->scale(out + (size_t)h * dim, shrink, dim);
@@ -4184,25 +6252,31 @@ PML__FN void pml__att_range(void *ctx, size_t begin, size_t end) {
     for (int h = 0; h < group; h += PML__ATT_HEADS) {
       int heads = group - h < PML__ATT_HEADS ? group - h : PML__ATT_HEADS;
       size_t at = (t * (size_t)j->n_heads + g * (size_t)group + (size_t)h) * dim;
-      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t], (size_t)j->n_visible[t],
-                     g * dim);
+      pml__att_heads(j->kernels, j->out + at, j->q + at, heads, dim, j->view[t],
+                     pml__att_begin(j->n_visible[t], j->window), (size_t)j->n_visible[t], g * dim);
     }
   }
 }
 
 PML_API pml_status pml_attention(float *out, const float *q, int T, int n_heads, int n_kv_heads, int head_dim,
                                  const pml_kv_view *const *view, const int32_t *n_visible) {
-  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads)
-    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d do not fit", T,
-                    n_heads, n_kv_heads, head_dim);
+  return pml_attention_window(out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible, 0);
+}
+
+PML_API pml_status pml_attention_window(float *out, const float *q, int T, int n_heads, int n_kv_heads,
+                                        int head_dim, const pml_kv_view *const *view, const int32_t *n_visible,
+                                        int window) {
+  if (T < 0 || n_heads < 1 || n_kv_heads < 1 || head_dim < 1 || n_heads % n_kv_heads || window < 0)
+    return pml_fail(PML_E_USAGE, "pml_attention: %d rows, %d query heads, %d kv heads of %d, window %d do not fit",
+                    T, n_heads, n_kv_heads, head_dim, window);
   double work = 0;
   for (int t = 0; t < T; t++) {
     if (n_visible[t] < 0 || (n_visible[t] > 0 && view[t]->block_size < 1))
       return pml_fail(PML_E_USAGE, "pml_attention: row %d sees %d positions in blocks of %d", t,
                       (int)n_visible[t], view[t]->block_size);
-    work += (double)n_visible[t] * n_heads * head_dim;
+    work += (double)(n_visible[t] - (int)pml__att_begin(n_visible[t], window)) * n_heads * head_dim;
   }
-  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, view, n_visible};
+  pml__att_job j = {pml__kernels_now(), out, q, T, n_heads, n_kv_heads, head_dim, window, view, n_visible};
   size_t items = (size_t)T * (size_t)n_kv_heads;
   pml_parallel(items, work < 32768 ? items : 1, pml__att_range, &j);
   return PML_OK;
@@ -5458,7 +7532,7 @@ PML_API bool pml_utf8_valid(const char *s, size_t len) {
 #endif /* § 16 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 17  TOKENIZER                                             needs § 2 § 6 § 16
+   § 17  TOKENIZER                                         needs § 2 § 3 § 6 § 16
    ─────────────────────────────────────────────────────────────────────────────
    A model computes with numbers, so text must become a sequence of ids.  Letters
    make long sequences, and every position costs time.  Whole words make short
@@ -5733,6 +7807,38 @@ PML_API pml_status pml_wordlist_encode(const pml_wordlist *w, const char *text, 
 /* Appends the words; [UNK] is all that is left of an unknown one.  PML_E_USAGE for
    an id outside the list, PML_E_MEMORY. */
 PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids, size_t n, pml_buf *out);
+
+/* What a text costs: its words; how many of them the v - 1 most frequent words of the list do not have; its
+   tokens. */
+typedef struct {
+  size_t words, unknown, tokens;
+} pml_token_cost;
+PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
+                                         const char *text, size_t len);
+
+/* The same for several sizes: BPE of sizes[i] entries, trained on doc, and the list cut to as many.  *bpe is the
+   one of the last size; pml_tokenizer_free it. */
+PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
+                                       int n, pml_str doc, pml_str held);
+/* Whether training is repeatable: learns once more as t did, from the lines of doc with its halves swapped, and
+   says how many merges, the most wanted first, came out the same. */
+PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same);
+/* The first merge that docs teach, "e s". */
+PML_API pml_status pml_bpe_first(const pml_str *docs, size_t n, char out[64]);
+
+/* A text through one of the two and back: through t, or when t is NULL through w. */
+enum { PML_CUT_MAX = 64 };
+typedef struct {
+  int n, lost;                 /* pieces; those of them that are [UNK] */
+  bool same;                   /* decoding gave the text back; false also when memory ran out */
+  pml_str piece[PML_CUT_MAX];  /* the first ones; they live as long as t or w */
+  bool unknown[PML_CUT_MAX];
+  char back[256];              /* the beginning of what decoding gave */
+} pml_cut;
+PML_API pml_cut pml_cut_text(const pml_tokenizer *t, const pml_wordlist *w, pml_str text);
+/* How many texts survive the way there and back: n of random bytes and PML_HARD_TEXTS of many scripts. */
+enum { PML_HARD_TEXTS = 8 };
+PML_API int pml_round_trips(const pml_tokenizer *t, const pml_wordlist *w, int n, uint64_t seed);
 
 #ifdef PML__IMPL
 
@@ -8334,6 +10440,93 @@ PML_API pml_status pml_wordlist_decode(const pml_wordlist *w, const int32_t *ids
   for (size_t i = 0; i < n; i++) pml_buf_add(out, w->words[ids[i]].ptr, w->words[ids[i]].len);
   return out->failed ? pml_fail(PML_E_MEMORY, "out of memory while decoding %zu words", n) : PML_OK;
 }
+/* @compare */
+PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
+                                         const char *text, size_t len) {
+  int32_t *tokens = NULL, *words = NULL;
+  memset(out, 0, sizeof *out);
+  pml_status st = pml_encode(t, text, len, 0, &tokens, &out->tokens);
+  if (st == PML_OK) st = pml_wordlist_encode(w, text, len, &words, &out->words);
+  for (size_t i = 0; st == PML_OK && i < out->words; i++) out->unknown += words[i] == 0 || words[i] >= v;
+  pml_free(tokens);
+  pml_free(words);
+  return st;
+}
+/* @end */
+
+PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
+                                       int n, pml_str doc, pml_str held) {
+  pml_status st = PML_OK;
+  *bpe = NULL;
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_tokenizer_free(*bpe);
+    *bpe = NULL;
+    st = pml_bpe_train(bpe, &doc, 1, &(pml_bpe_options){.n_vocab = sizes[i], .pre = w->pre});
+    if (st == PML_OK) st = pml_tokenizer_compare(&cost[i], *bpe, w, sizes[i], held.ptr, held.len);
+  }
+  return st;
+}
+
+PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  size_t cut = doc.len / 2;
+  while (cut < doc.len && doc.ptr[cut] != '\n') cut++;
+  const pml_str half[] = {{doc.ptr + cut, doc.len - cut}, {doc.ptr, cut}};
+  pml_tokenizer *again;
+  pml_status st = pml_bpe_train(&again, half, 2, &(pml_bpe_options){.n_vocab = spec->n_vocab, .pre = spec->pre});
+  *same = st == PML_OK ? pml_merges_shared(t, again) : 0;
+  pml_tokenizer_free(again);
+  return st;
+}
+
+PML_API pml_status pml_bpe_first(const pml_str *docs, size_t n, char out[64]) {
+  pml_tokenizer *t;
+  pml_status st = pml_bpe_train(&t, docs, n, &(pml_bpe_options){.n_vocab = 257, .pre = PML_PRE_QWEN2});
+  bool any = st == PML_OK && pml_tokenizer_spec_of(t)->n_merges > 0;
+  pml_str first = any ? pml_tokenizer_spec_of(t)->merges[0] : (pml_str){"", 0};
+  snprintf(out, 64, "%.*s", (int)(first.len < 63 ? first.len : 63), first.ptr);
+  pml_tokenizer_free(t);
+  return st;
+}
+
+PML_API pml_cut pml_cut_text(const pml_tokenizer *t, const pml_wordlist *w, pml_str text) {
+  pml_cut c = {0, 0, false, {{NULL, 0}}, {false}, ""};
+  int32_t *ids = NULL;
+  size_t n = 0;
+  pml_buf back = {0};
+  pml_status st = t ? pml_encode(t, text.ptr, text.len, 0, &ids, &n) : pml_wordlist_encode(w, text.ptr, text.len, &ids, &n);
+  if (st == PML_OK) st = t ? pml_decode(t, ids, n, 0, &back) : pml_wordlist_decode(w, ids, n, &back);
+  c.same = st == PML_OK && back.len == text.len && (text.len == 0 || !memcmp(back.data, text.ptr, text.len));
+  snprintf(c.back, sizeof c.back, "%s", back.data ? back.data : "");
+  for (size_t i = 0; st == PML_OK && i < n; i++) {
+    bool unknown = !t && ids[i] == 0;
+    c.lost += unknown;
+    if (c.n < PML_CUT_MAX) {
+      c.piece[c.n] = t ? pml_token_bytes(t, ids[i]) : w->words[ids[i]];
+      c.unknown[c.n] = unknown;
+    }
+    c.n++;
+  }
+  pml_free(ids);
+  pml_buf_free(&back);
+  return c;
+}
+
+PML_API int pml_round_trips(const pml_tokenizer *t, const pml_wordlist *w, int n, uint64_t seed) {
+  static const char *const hard[PML_HARD_TEXTS] = {
+      "", "naïve Straße", "東京は雨", "😀👩‍🔬", "مرحبا", "x\r\n\t\ty\n", "\xC3\x28\xFF", "<|im_end|>"};
+  pml_rng rng = pml_rng_seed(seed);
+  int same = 0;
+  for (int i = 0; i < n + PML_HARD_TEXTS; i++) {
+    char bytes[48];
+    pml_str x = {bytes, pml_rng_below(&rng, 48)};
+    for (size_t k = 0; k < x.len; k++) bytes[k] = (char)pml_rng_below(&rng, 256);
+    if (i >= n) x = (pml_str){hard[i - n], strlen(hard[i - n])};
+    same += pml_cut_text(t, w, x).same;
+  }
+  return same;
+}
+
 #endif /* § 17 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -8746,15 +10939,15 @@ PML__FN pml_status pml__gguf_shape(const char *file, pml_tensor *t) {
     if (t->ne[d] == 0)
       return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': dimension %d is 0, at least 1 is needed", file,
                       shown, t->name.ptr, d + 1);
-    fits = fits && t->ne[d] <= INT64_MAX && pml_size_mul(n, (size_t)t->ne[d], &n);
+    fits = fits && t->ne[d] <= SIZE_MAX / 2 && pml_size_mul(n, (size_t)t->ne[d], &n);
   }
   if (fits && t->ne[0] % block != 0)
     return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': rows of %" PRIu64 " do not divide into %s blocks of "
                     "%zu", file, shown, t->name.ptr, t->ne[0], info ? info->name : "?", block);
-  fits = fits && n <= INT64_MAX && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
+  fits = fits && n <= SIZE_MAX / 2 && pml_size_mul(n / block, info ? (size_t)info->bytes : 0, &bytes);
   if (!fits)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit 63 bits",
-                    file, shown, t->name.ptr);
+    return pml_fail(PML_E_FORMAT, "%s: tensor '%.*s': the product of its dimensions does not fit %d bits",
+                    file, shown, t->name.ptr, (int)sizeof(size_t) * 8 - 1);
   t->size = bytes;
   return PML_OK;
 }
@@ -9532,6 +11725,9 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path) 
    positions per sequence are wasted.  A contiguous cache is the same thing with
    one block of the full length.
 
+   A model with a sliding window (§ 14) reads only the last w positions, but all stay
+   here: a turn of the chat may be taken back, and then the window moves back too.
+
    The trap: rows beyond n_tokens hold whatever was there before.  They are never
    read, because attention is told how many positions are visible; truncating a
    sequence therefore only moves a number.
@@ -9680,17 +11876,44 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 
      tensor                    shape [out,in]    what it does
      token_embd.weight         [V,d]             row t is the vector of token t
-     blk.i.attn_norm.weight    [d]               scale of the first RMSNorm
+     blk.i.attn_norm.weight    [d]      +bias    scale of the first norm
      blk.i.attn_q.weight       [H·h,d]  +bias    queries
      blk.i.attn_k.weight       [G·h,d]  +bias    keys
      blk.i.attn_v.weight       [G·h,d]  +bias    values
-     blk.i.attn_output.weight  [d,H·h]           heads back to the residual
-     blk.i.ffn_norm.weight     [d]
-     blk.i.ffn_gate.weight     [f,d]
-     blk.i.ffn_up.weight       [f,d]
-     blk.i.ffn_down.weight     [d,f]
-     output_norm.weight        [d]
-     output.weight             [V,d]             the head; absent: token_embd again ("tied")
+     blk.i.attn_q_norm.weight  [h]               a norm for each query head; attn_k_norm for keys
+     blk.i.attn_output.weight  [d,H·h]  +bias    heads back to the residual
+     blk.i.ffn_norm.weight     [d]      +bias
+     blk.i.ffn_gate.weight     [f,d]    +bias
+     blk.i.ffn_up.weight       [f,d]    +bias
+     blk.i.ffn_down.weight     [d,f]    +bias
+     output_norm.weight        [d]      +bias
+     output.weight             [V,d]    +bias    the head; absent: token_embd again ("tied")
+
+   Nobody has all of them.  What the five families share is larger than what parts
+   them, so a family is a row of facts, and § 26 has one forward pass for all:
+
+     arch    norm       RoPE turns pairs    and
+     llama   RMSNorm    (2i, 2i+1)
+     qwen2   RMSNorm    (i, i + r/2)        QKV bias
+     qwen3   RMSNorm    (i, i + r/2)        queries and keys normalised per head; h ≠ d/H
+     phi2    LayerNorm  (i, i + r/2), r < h GELU without gate, biases everywhere, attention
+                                            and FFN side by side on the same norm
+     phi3    RMSNorm    (i, i + r/2)        q, k, v in one matrix, gate and up in one
+
+   Biases, fused matrices and the tied head are read off the file: the tensor is there
+   or not.  A fused matrix is rows of several under each other, so it comes apart by
+   adding to a pointer; nothing is copied.
+
+   Longer than trained.  RoPE turns pair i by φ_i radians per position, φ_i = θ^(-2i/r).
+   Positions never seen in training mean angles never seen, so φ is made smaller:
+
+     linear     φ_i / s               every pair s times slower
+     YaRN       fast pairs stay, slow ones become φ_i / s, a ramp between; q and k grow
+                by 1 + 0.1·ln s.  A pair is fast when it turns more than 32 times within
+                the original context, slow below once.
+     Llama 3.1  φ_i / factor_i, factors in the file (rope_freqs.weight)
+     LongRoPE   φ_i / long_i, or short_i in a context of the original length; q and k
+                grow by attn_factor
 
    Cost: one layer of Qwen2.5-0.5B (d 896, H 14, G 2, h 64, f 4864) holds
    896·(896+128+128+896) + 3·896·4864 = 14.9 million weights; 87 % are the FFN's.
@@ -9699,17 +11922,38 @@ PML_API pml_kv_view pml_kv_view_of(const pml_kv *kv, const pml_seq *seq, int lay
 
    The trap: a tokenizer from another model fits the types but not the meaning.
    Where the tokenizer has more tokens than the embedding has rows, the file is
-   refused here, at load, and not by a wild read at the first rare token.
-   Source: Qwen Team 2024 (arXiv:2407.10671), Touvron et al. 2023 (arXiv:2302.13971).
+   refused here, at load, and not by a wild read at the first rare token.  And a
+   tensor that nobody asked for is a feature we would leave out: fluent text, slightly
+   wrong.  So every tensor of the file must have been used.
+   Source: Touvron et al. 2023, Llama (arXiv:2302.13971); Jiang et al. 2023, Mistral
+   (arXiv:2310.06825); Qwen Team 2024 and 2025 (arXiv:2407.10671, 2505.09388); Abdin et
+   al. 2024, Phi-3 (arXiv:2404.14219); Chen et al. 2023, linear scaling (arXiv:2306.
+   15595); Peng et al. 2023, YaRN (arXiv:2309.00071); Ding et al. 2024, LongRoPE
+   (arXiv:2402.13753).
    ═════════════════════════════════════════════════════════════════════════════ */
 
+/* How RoPE's angles are changed for contexts longer than the trained one.  The factors of
+   Llama 3.1 (rope_freqs.weight) may come on top of any. */
+typedef enum { PML_ROPE_PLAIN = 0, PML_ROPE_LINEAR, PML_ROPE_YARN, PML_ROPE_LONG } pml_rope_scaling;
+PML_API const char *pml_rope_scaling_name(pml_rope_scaling s); /* "none", "linear", "yarn", "longrope" */
+
 typedef struct {
-  char arch[16];              /* "qwen2", "llama" */
+  char arch[16];              /* "llama", "qwen2", "qwen3", "phi2", "phi3" */
   int n_layers, d_model, n_heads, n_kv_heads, head_dim, d_ffn, n_vocab, n_ctx;
-  int rope_dim;               /* dimensions of a head that rotate, usually head_dim */
-  bool rope_split;            /* true: qwen2's pairs (i, i+rope_dim/2); false: llama's (2i, 2i+1) */
+  int rope_dim;               /* r: dimensions of a head that rotate, usually head_dim */
+  bool rope_split;            /* true: pairs (i, i+rope_dim/2); false: llama's (2i, 2i+1) */
   bool qkv_bias, tied_head;
-  float rope_theta, rms_eps;
+  float rope_theta, rms_eps;  /* rms_eps: ε of the norms, LayerNorm's too */
+  bool layer_norm;            /* LayerNorm with biases instead of RMSNorm */
+  bool parallel;              /* attention and FFN read the same norm of x; no ffn_norm */
+  bool gelu;                  /* FFN is down(gelu(up)) without a gate, instead of SwiGLU */
+  bool qk_norm;               /* RMSNorm of every query and key head before RoPE */
+  bool out_bias, ffn_bias, head_bias; /* of attn_output; of gate, up and down; of the head */
+  int window;                 /* positions that attention sees; 0: all */
+  pml_rope_scaling rope_scaling;
+  float rope_factor;          /* s, 1 without */
+  float rope_gain;            /* what q and k grow by, 1 without */
+  int n_ctx_orig;             /* the context before scaling; n_ctx without */
 } pml_config;
 
 /* Parameters that pml_config describes, counted from the shapes. */
@@ -9717,10 +11961,17 @@ PML_API uint64_t pml_config_n_params(const pml_config *c);
 /* Those of one layer, and of these the feed-forward network's: gate, up and down. */
 PML_API uint64_t pml_config_layer_params(const pml_config *c);
 PML_API uint64_t pml_config_ffn_params(const pml_config *c);
+/* The published shapes that lessons calculate with: "Qwen2.5 0.5B", "1.5B", "7B", "32B", in this order from
+   i = 0; further ones have d_model 0.  arch is the name. */
+PML_API pml_config pml_config_shape(int i);
 
+/* What a family does without is NULL, and a matrix of no rows. */
 typedef struct {
-  const float *attn_norm, *ffn_norm; /* [d] */
-  const float *bq, *bk, *bv;         /* [H·h], [G·h], [G·h]; NULL without biases */
+  const float *attn_norm, *ffn_norm;     /* [d] */
+  const float *attn_norm_b, *ffn_norm_b; /* [d] with layer_norm */
+  const float *q_norm, *k_norm;          /* [h] */
+  const float *bq, *bk, *bv, *bo;        /* [H·h], [G·h], [G·h], [d] */
+  const float *b_gate, *b_up, *b_down;   /* [f], [f], [d] */
   pml_mat wq, wk, wv, wo;
   pml_mat w_gate, w_up, w_down;
 } pml_layer;
@@ -9731,22 +11982,28 @@ typedef struct pml_model {
   pml_mat embed;              /* [V,d] */
   pml_mat head;               /* [V,d]; the same bytes as embed when tied */
   const float *final_norm;    /* [d] */
+  const float *final_norm_b;  /* [d], or NULL */
+  const float *head_b;        /* [V], or NULL */
   pml_layer *layers;          /* [n_layers] */
   float *rope_freqs;          /* [rope_dim/2] radians per position */
+  float *rope_freqs_long;     /* the same for contexts over n_ctx_orig; NULL: one is for all */
   pml_tokenizer *tokenizer;   /* NULL when the file has none that we can read */
   char *name;                 /* general.name, or the path */
   char *chat_template;        /* tokenizer.chat_template, or NULL */
+  const char *chat_name;      /* the caller's choice of a chat format (§ 28), or NULL; borrowed */
+  int eom;                    /* tokenizer.ggml.eom_token_id, or -1 */
   pml_gguf *file;
   pml_arena arena;
 } pml_model;
 
 typedef struct {
   bool allow_no_tokenizer;    /* open a file whose tokenizer is missing or unsupported */
+  const char *chat_template;  /* a chat format by name (§ 28), whatever the file says; outlives the model */
 } pml_model_options;
 
 /* Opens a GGUF model.  o may be NULL.  Close with pml_model_close.  PML_E_FORMAT
-   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture or
-   tensor type this version cannot compute. */
+   names the first tensor that does not fit; PML_E_UNSUPPORTED an architecture, tensor,
+   or tensor type this version cannot compute. */
 PML_API pml_status pml_model_open(pml_model **out, const char *path, const pml_model_options *o);
 /* The same from bytes that outlive the model; name is for error sentences. */
 PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size_t size, const char *name,
@@ -9756,6 +12013,10 @@ PML_API void pml_model_close(pml_model *m);
 /* Bytes of weights that one decode step reads: all matrices, norms and biases,
    and one row of the embedding. */
 PML_API size_t pml_model_bytes_per_token(const pml_model *m);
+/* For tests and lessons that break a file on purpose: opens a copy in which dimension `dim` (0: columns, 1:
+   rows) of a tensor is `size`, and closes it.  The result says whether anybody noticed; PML_E_USAGE: there is
+   no such tensor or dimension. */
+PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size);
 
 /* The backend seam.  A backend runs a model somewhere: the CPU of § 26 is the
    first, a GPU the second.  Everything crosses it in plain types.  A segment is
@@ -9789,33 +12050,94 @@ typedef struct pml_backend {
 
 #ifdef PML__IMPL
 
-PML_API uint64_t pml_config_ffn_params(const pml_config *c) { return 3 * (uint64_t)c->d_ffn * (uint64_t)c->d_model; }
+PML_API pml_config pml_config_shape(int i) {
+  static const struct {
+    const char *name;
+    int d, layers, heads, kv_heads, f, vocab;
+    bool tied;
+  } all[] = {{"Qwen2.5 0.5B", 896, 24, 14, 2, 4864, 151936, true},
+             {"Qwen2.5 1.5B", 1536, 28, 12, 2, 8960, 151936, true},
+             {"Qwen2.5 7B", 3584, 28, 28, 4, 18944, 152064, false},
+             {"Qwen2.5 32B", 5120, 64, 40, 8, 27648, 152064, false}};
+  pml_config c;
+  memset(&c, 0, sizeof c);
+  if (i < 0 || i >= (int)(sizeof all / sizeof all[0])) return c;
+  snprintf(c.arch, sizeof c.arch, "%s", all[i].name);
+  c.d_model = all[i].d, c.n_layers = all[i].layers, c.n_heads = all[i].heads, c.n_kv_heads = all[i].kv_heads;
+  c.d_ffn = all[i].f, c.n_vocab = all[i].vocab, c.tied_head = all[i].tied;
+  c.head_dim = c.d_model / c.n_heads, c.qkv_bias = true;
+  return c;
+}
+
+PML_API const char *pml_rope_scaling_name(pml_rope_scaling s) {
+  static const char *const names[] = {"none", "linear", "yarn", "longrope"};
+  return (size_t)s < sizeof names / sizeof names[0] ? names[s] : "unknown";
+}
+
+PML_API uint64_t pml_config_ffn_params(const pml_config *c) {
+  uint64_t n = c->gelu ? 2 : 3, f = (uint64_t)c->d_ffn, d = (uint64_t)c->d_model;
+  return n * f * d + (c->ffn_bias ? (n - 1) * f + d : 0);
+}
 
 PML_API uint64_t pml_config_layer_params(const pml_config *c) {
-  uint64_t d = (uint64_t)c->d_model;
-  uint64_t q = (uint64_t)c->n_heads * (uint64_t)c->head_dim, kv = (uint64_t)c->n_kv_heads * (uint64_t)c->head_dim;
-  return 2 * d + 2 * q * d + 2 * kv * d + pml_config_ffn_params(c) + (c->qkv_bias ? q + 2 * kv : 0);
+  uint64_t d = (uint64_t)c->d_model, h = (uint64_t)c->head_dim;
+  uint64_t q = (uint64_t)c->n_heads * h, kv = (uint64_t)c->n_kv_heads * h;
+  uint64_t norms = d * (c->parallel ? 1 : 2) * (c->layer_norm ? 2 : 1) + (c->qk_norm ? 2 * h : 0);
+  uint64_t biases = (c->qkv_bias ? q + 2 * kv : 0) + (c->out_bias ? d : 0);
+  return norms + 2 * q * d + 2 * kv * d + biases + pml_config_ffn_params(c);
 }
 
 PML_API uint64_t pml_config_n_params(const pml_config *c) {
   uint64_t d = (uint64_t)c->d_model, v = (uint64_t)c->n_vocab;
-  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d + v * d * (c->tied_head ? 1 : 2);
+  return (uint64_t)c->n_layers * pml_config_layer_params(c) + d * (c->layer_norm ? 2 : 1) +
+         v * d * (c->tied_head ? 1 : 2) + (c->head_bias ? v : 0);
+}
+
+/* ── The configuration ──────────────────────────────────────────────────────── */
+
+/* @families */
+/* What a family's metadata does not say.  all_bias: every matrix has one, else the file decides. */
+typedef struct {
+  const char *name;
+  bool rope_split, layer_norm, parallel, gelu, qk_norm, all_bias, fused_ffn;
+} pml__family;
+
+static const pml__family pml__families[] PML__UNUSED = {
+    {.name = "llama"},
+    {.name = "qwen2", .rope_split = true},
+    {.name = "qwen3", .rope_split = true, .qk_norm = true},
+    {.name = "phi2", .rope_split = true, .layer_norm = true, .parallel = true, .gelu = true, .all_bias = true},
+    {.name = "phi3", .rope_split = true, .fused_ffn = true}};
+/* @end */
+
+PML__FN const pml__family *pml__family_find(pml_str arch) {
+  for (size_t i = 0; i < sizeof pml__families / sizeof pml__families[0]; i++)
+    if (pml_str_eq(arch, pml__families[i].name)) return &pml__families[i];
+  return NULL;
+}
+
+/* "arch.key" in buf; true when the file has it. */
+PML__FN bool pml__cfg_has(const pml_gguf *g, const pml_config *c, const char *key, char name[128]) {
+  snprintf(name, 128, "%s.%s", c->arch, key);
+  return pml__gguf_find(g, name) != NULL;
 }
 
 /* "arch.key" as an integer in [lo,hi].  An absent key gives `absent`; absent < 0
    makes the key required. */
-PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char *key, int64_t lo, int64_t hi,
+PML__FN pml_status pml__cfg_int(const pml_gguf *g, const pml_config *c, const char *key, int64_t lo, int64_t hi,
                                 int absent, int *out) {
   char name[128];
   int64_t v;
-  snprintf(name, sizeof name, "%s.%s", arch, key);
-  if (!pml_gguf_get_int(g, name, &v)) {
+  if (!pml__cfg_has(g, c, key, name)) {
     if (absent < 0)
       return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is missing: this is not a complete model file",
                       pml_gguf_path(g), name);
     *out = absent;
     return PML_OK;
   }
+  if (!pml_gguf_get_int(g, name, &v))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is not one whole number: the file is damaged, or this model "
+                    "has layers of different sizes, which cannot be computed", pml_gguf_path(g), name);
   if (v < lo || v > hi)
     return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %" PRId64 ", it must lie between %" PRId64 " and %" PRId64,
                     pml_gguf_path(g), name, v, lo, hi);
@@ -9823,24 +12145,48 @@ PML__FN pml_status pml__cfg_int(const pml_gguf *g, const char *arch, const char 
   return PML_OK;
 }
 
-PML__FN float pml__cfg_float(const pml_gguf *g, const char *arch, const char *key, float absent) {
+/* "arch.key" as a float in [lo,hi]; absent gives `absent`. */
+PML__FN pml_status pml__cfg_float(const pml_gguf *g, const pml_config *c, const char *key, double lo, double hi,
+                                  float absent, float *out) {
   char name[128];
-  double v;
-  snprintf(name, sizeof name, "%s.%s", arch, key);
-  return pml_gguf_get_float(g, name, &v) ? (float)v : absent;
+  double v = 0;
+  *out = absent;
+  if (!pml__cfg_has(g, c, key, name)) return PML_OK;
+  if (!pml_gguf_get_float(g, name, &v))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is not a number", pml_gguf_path(g), name);
+  if (!(v >= lo && v <= hi))
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s' is %g, it must lie between %g and %g", pml_gguf_path(g), name, v,
+                    lo, hi);
+  *out = (float)v;
+  return PML_OK;
 }
 
-PML__FN pml_status pml__cfg_arch(const pml_gguf *g, pml_config *c) {
+PML__FN pml_status pml__cfg_family(const pml_gguf *g, pml_config *c, const pml__family **family) {
   pml_str arch;
   if (!pml_gguf_get_str(g, "general.architecture", &arch))
     return pml_fail(PML_E_FORMAT, "%s: metadata 'general.architecture' is missing: this is not a model file",
                     pml_gguf_path(g));
-  if (!pml_str_eq(arch, "qwen2") && !pml_str_eq(arch, "llama"))
-    return pml_fail(PML_E_UNSUPPORTED, "%s: architecture '%.*s' is not supported: qwen2 and llama are",
-                    pml_gguf_path(g), (int)(arch.len < 40 ? arch.len : 40), arch.ptr);
-  snprintf(c->arch, sizeof c->arch, "%.*s", (int)arch.len, arch.ptr);
-  c->rope_split = pml_str_eq(arch, "qwen2");
-  return PML_OK;
+  const pml__family *f = *family = pml__family_find(arch);
+  if (!f) {
+    pml_buf shown = {0};
+    pml__gguf_quote(arch, 40, &shown);
+    pml_status st = pml_fail(PML_E_UNSUPPORTED, "%s: architecture %s is not supported: llama, qwen2, qwen3, phi2 and "
+                             "phi3 are", pml_gguf_path(g), shown.data ? shown.data : "?");
+    pml_buf_free(&shown);
+    return st;
+  }
+  snprintf(c->arch, sizeof c->arch, "%s", f->name);
+  c->rope_split = f->rope_split;
+  c->layer_norm = f->layer_norm;
+  c->parallel = f->parallel;
+  c->gelu = f->gelu;
+  c->qk_norm = f->qk_norm;
+  int experts = 0;
+  pml_status st = pml__cfg_int(g, c, "expert_count", 0, INT_MAX, 0, &experts);
+  if (st == PML_OK && experts > 0)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: a mixture of %d experts, which cannot be computed: take a dense model",
+                    pml_gguf_path(g), experts);
+  return st;
 }
 
 PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
@@ -9854,117 +12200,246 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
               {"feed_forward_length", 1, 1 << 22, offsetof(pml_config, d_ffn)}};
   for (size_t i = 0; i < sizeof need / sizeof need[0]; i++) {
     int *field = (int *)(void *)((char *)c + need[i].field);
-    pml_status st = pml__cfg_int(g, c->arch, need[i].key, need[i].lo, need[i].hi, -1, field);
+    pml_status st = pml__cfg_int(g, c, need[i].key, need[i].lo, need[i].hi, -1, field);
     if (st != PML_OK) return st;
   }
-  int head = c->d_model / c->n_heads;
+  char name[128];
+  int value_dim;
   pml_status st;
-  if ((st = pml__cfg_int(g, c->arch, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
-      (st = pml__cfg_int(g, c->arch, "attention.key_length", 2, 4096, head, &c->head_dim)) ||
-      (st = pml__cfg_int(g, c->arch, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
-      (st = pml__cfg_int(g, c->arch, "context_length", 1, INT_MAX, 2048, &c->n_ctx)))
+  if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head "
+                    "is", pml_gguf_path(g), c->d_model, c->n_heads, name);
+  if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
+      (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
+      (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
+      (st = pml__cfg_int(g, c, "rope.dimension_count", 2, 4096, c->head_dim, &c->rope_dim)) ||
+      (st = pml__cfg_int(g, c, "context_length", 1, INT_MAX, 2048, &c->n_ctx)) ||
+      (st = pml__cfg_int(g, c, "attention.sliding_window", 0, INT_MAX, 0, &c->window)))
     return st;
-  int window = 0; /* attention within a window equals full attention up to its length */
-  if ((st = pml__cfg_int(g, c->arch, "attention.sliding_window", 0, INT_MAX, 0, &window)) != PML_OK) return st;
-  if (window > 0 && window < c->n_ctx) c->n_ctx = window;
   if (c->n_heads % c->n_kv_heads || c->head_dim % 2 || c->rope_dim % 2 || c->rope_dim > c->head_dim)
     return pml_fail(PML_E_FORMAT, "%s: %d heads, %d key heads of %d dimensions, %d rotated: these do not fit together",
                     pml_gguf_path(g), c->n_heads, c->n_kv_heads, c->head_dim, c->rope_dim);
+  if (value_dim != c->head_dim)
+    return pml_fail(PML_E_UNSUPPORTED, "%s: keys of %d and values of %d dimensions: only equal ones are computed",
+                    pml_gguf_path(g), c->head_dim, value_dim);
+  const char *eps = c->layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon";
+  return pml__cfg_float(g, c, eps, 1e-12, 0.1, 1e-5f, &c->rms_eps);
+}
+
+/* Which scaling, by how much, from which length on. */
+PML__FN pml_status pml__cfg_rope(const pml_gguf *g, pml_config *c) {
+  static const struct { const char *name; pml_rope_scaling scaling; } known[] = {
+      {"none", PML_ROPE_PLAIN}, {"linear", PML_ROPE_LINEAR}, {"yarn", PML_ROPE_YARN}, {"longrope", PML_ROPE_LONG},
+      {"su", PML_ROPE_LONG}};
+  char name[128];
+  float gain;
+  pml_status st;
+  if ((st = pml__cfg_float(g, c, "rope.freq_base", 1.001, 1e12, 10000.0f, &c->rope_theta)) ||
+      (st = pml__cfg_float(g, c, "rope.scaling.factor", 0, 1e6, 0, &c->rope_factor)) ||
+      (st = pml__cfg_float(g, c, "rope.scaling.attn_factor", 0.01, 100, 1, &gain)) ||
+      (st = pml__cfg_int(g, c, "rope.scaling.original_context_length", 0, INT_MAX, 0, &c->n_ctx_orig)))
+    return st;
+  if (c->n_ctx_orig == 0) c->n_ctx_orig = c->n_ctx;
+  if (c->rope_factor == 0) c->rope_factor = 1; /* how old files say "none" */
+  if (c->rope_factor < 1)
+    return pml_fail(PML_E_FORMAT, "%s: metadata '%s.rope.scaling.factor' is %g, it must lie between 1 and 1000000",
+                    pml_gguf_path(g), c->arch, (double)c->rope_factor);
+  c->rope_gain = gain;
+  pml_str type = {"", 0};
+  if (!pml__cfg_has(g, c, "rope.scaling.type", name)) {
+    bool two = pml_gguf_tensor(g, "rope_factors_long.weight") != NULL;
+    c->rope_scaling = two ? PML_ROPE_LONG : c->rope_factor > 1 ? PML_ROPE_LINEAR : PML_ROPE_PLAIN;
+  } else {
+    size_t i = 0, n = sizeof known / sizeof known[0];
+    (void)pml_gguf_get_str(g, name, &type);
+    while (i < n && !pml_str_eq(type, known[i].name)) i++;
+    if (i == n) {
+      pml_buf shown = {0};
+      pml__gguf_quote(type, 40, &shown);
+      st = pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling %s is not supported: linear, yarn and longrope are",
+                    pml_gguf_path(g), shown.data ? shown.data : "?");
+      pml_buf_free(&shown);
+      return st;
+    }
+    c->rope_scaling = known[i].scaling;
+  }
+  if (c->rope_scaling == PML_ROPE_PLAIN) c->rope_factor = 1;
+  if (c->rope_scaling == PML_ROPE_YARN) c->rope_gain *= 1 + 0.1f * pml_logf(c->rope_factor);
   return PML_OK;
 }
 
+/* ── The weights ────────────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_model *m;
+  const pml_gguf *g;
+  const pml__family *family;
+  unsigned char *used;       /* [tensors]: this one was asked for */
+} pml__loader;
+
+PML__FN bool pml__loader_has(const pml__loader *ld, int layer, const char *suffix) {
+  char name[64];
+  snprintf(name, sizeof name, "blk.%d.%s", layer, suffix);
+  return pml_gguf_tensor(ld->g, name) != NULL;
+}
+
 /* Finds a matrix and checks its shape [n_out, n_in] and type. */
-PML__FN pml_status pml__model_mat(const pml_gguf *g, const char *name, int n_out, int n_in, pml_mat *w) {
-  const pml_tensor *t = pml_gguf_tensor(g, name);
-  if (!t)
-    return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", pml_gguf_path(g),
-                    name);
+PML__FN pml_status pml__model_mat(pml__loader *ld, const char *name, int n_out, int n_in, pml_mat *w) {
+  const pml_tensor *t = pml_gguf_tensor(ld->g, name);
+  const char *path = pml_gguf_path(ld->g);
+  if (!t) return pml_fail(PML_E_FORMAT, "%s: tensor '%s' is missing: the file is not a complete model", path, name);
+  ld->used[(const pml__gguf_info *)(const void *)t - ld->g->info] = 1;
   if (t->ne[0] != (uint64_t)n_in || t->ne[1] != (uint64_t)n_out || t->ne[2] != 1 || t->ne[3] != 1)
     return pml_fail(PML_E_FORMAT,
                     "%s: tensor '%s' is [%" PRIu64 ",%" PRIu64 "] (out,in), the configuration asks for [%d,%d]",
-                    pml_gguf_path(g), name, t->ne[1], t->ne[0], n_out, n_in);
+                    path, name, t->ne[1], t->ne[0], n_out, n_in);
   if (t->type != PML_F32 && t->type != PML_F16 && t->type != PML_BF16) {
     const pml_dtype_info_t *info = pml_dtype_info(t->type);
     return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%s' has type %s (%d), which cannot be computed yet: convert the "
-                    "model to F16", pml_gguf_path(g), name, info ? info->name : "unknown", t->type);
+                    "model to F16", path, name, info ? info->name : "unknown", t->type);
   }
   *w = (pml_mat){(pml_dtype)t->type, n_out, n_in, t->data};
   return PML_OK;
 }
 
 /* A vector as f32: in place when it is stored so, else converted into the arena. */
-PML__FN pml_status pml__model_vec(pml_model *m, const char *name, int n, const float **v) {
-  pml_mat w;
-  pml_status st = pml__model_mat(m->file, name, 1, n, &w);
+PML__FN pml_status pml__model_vec(pml__loader *ld, const char *name, int n, const float **v) {
+  pml_mat w = {PML_F32, 0, 0, NULL};
+  pml_status st = pml__model_mat(ld, name, 1, n, &w);
   if (st != PML_OK) return st;
   if (w.type == PML_F32) {
     *v = (const float *)w.data;
     return PML_OK;
   }
-  float *copy = (float *)pml_arena_alloc(&m->arena, (size_t)n * sizeof(float));
+  float *copy = (float *)pml_arena_alloc(&ld->m->arena, (size_t)n * sizeof(float));
   if (!copy) return PML_E_MEMORY;
   *v = copy;
   return pml_row_to_f32(copy, &w, 0);
 }
 
-PML__FN pml_status pml__model_layer(pml_model *m, int i) {
-  const pml_config *c = &m->cfg;
-  pml_layer *l = &m->layers[i];
-  int q = c->n_heads * c->head_dim, kv = c->n_kv_heads * c->head_dim;
-  struct {
+/* @unfuse */
+/* Rows [first, first + n) of a matrix are a matrix. */
+PML__FN pml_mat pml__mat_rows(const pml_mat *w, int first, int n) {
+  const pml_dtype_info_t *t = pml_dtype_info((int)w->type);
+  size_t row = (size_t)(w->n_in / t->block) * (size_t)t->bytes;
+  return (pml_mat){w->type, n, w->n_in, (const unsigned char *)w->data + (size_t)first * row};
+}
+/* @end */
+
+PML__FN pml_status pml__model_layer(pml__loader *ld, int i) {
+  const pml_config *c = &ld->m->cfg;
+  pml_layer *l = &ld->m->layers[i];
+  int d = c->d_model, f = c->d_ffn, h = c->head_dim, q = c->n_heads * h, kv = c->n_kv_heads * h;
+  bool fused_qkv = pml__loader_has(ld, i, "attn_qkv.weight");
+  bool fused_ffn = ld->family->fused_ffn && !pml__loader_has(ld, i, "ffn_gate.weight");
+  bool gate = !c->gelu && !fused_ffn, bias = c->qkv_bias;
+  pml_mat qkv = {0}, up = {0};
+  const float *qkv_b = NULL, *up_b = NULL;
+  const struct {
     const char *suffix;
+    bool wanted;
     int n_out, n_in;
     pml_mat *mat;
     const float **vec; /* exactly one of mat and vec is set */
-  } want[] = {{"attn_norm.weight", 1, c->d_model, NULL, &l->attn_norm},
-              {"attn_q.weight", q, c->d_model, &l->wq, NULL},
-              {"attn_k.weight", kv, c->d_model, &l->wk, NULL},
-              {"attn_v.weight", kv, c->d_model, &l->wv, NULL},
-              {"attn_output.weight", c->d_model, q, &l->wo, NULL},
-              {"ffn_norm.weight", 1, c->d_model, NULL, &l->ffn_norm},
-              {"ffn_gate.weight", c->d_ffn, c->d_model, &l->w_gate, NULL},
-              {"ffn_up.weight", c->d_ffn, c->d_model, &l->w_up, NULL},
-              {"ffn_down.weight", c->d_model, c->d_ffn, &l->w_down, NULL},
-              {"attn_q.bias", 1, q, NULL, &l->bq},
-              {"attn_k.bias", 1, kv, NULL, &l->bk},
-              {"attn_v.bias", 1, kv, NULL, &l->bv}};
-  size_t n = sizeof want / sizeof want[0] - (c->qkv_bias ? 0 : 3);
-  for (size_t j = 0; j < n; j++) {
+  } want[] = {{"attn_norm.weight", true, 1, d, NULL, &l->attn_norm},
+              {"attn_norm.bias", c->layer_norm, 1, d, NULL, &l->attn_norm_b},
+              {"attn_qkv.weight", fused_qkv, q + 2 * kv, d, &qkv, NULL},
+              {"attn_q.weight", !fused_qkv, q, d, &l->wq, NULL},
+              {"attn_k.weight", !fused_qkv, kv, d, &l->wk, NULL},
+              {"attn_v.weight", !fused_qkv, kv, d, &l->wv, NULL},
+              {"attn_qkv.bias", fused_qkv && bias, 1, q + 2 * kv, NULL, &qkv_b},
+              {"attn_q.bias", !fused_qkv && bias, 1, q, NULL, &l->bq},
+              {"attn_k.bias", !fused_qkv && bias, 1, kv, NULL, &l->bk},
+              {"attn_v.bias", !fused_qkv && bias, 1, kv, NULL, &l->bv},
+              {"attn_q_norm.weight", c->qk_norm, 1, h, NULL, &l->q_norm},
+              {"attn_k_norm.weight", c->qk_norm, 1, h, NULL, &l->k_norm},
+              {"attn_output.weight", true, d, q, &l->wo, NULL},
+              {"attn_output.bias", c->out_bias, 1, d, NULL, &l->bo},
+              {"ffn_norm.weight", !c->parallel, 1, d, NULL, &l->ffn_norm},
+              {"ffn_norm.bias", !c->parallel && c->layer_norm, 1, d, NULL, &l->ffn_norm_b},
+              {"ffn_gate.weight", gate, f, d, &l->w_gate, NULL},
+              {"ffn_gate.bias", gate && c->ffn_bias, 1, f, NULL, &l->b_gate},
+              {"ffn_up.weight", true, fused_ffn ? 2 * f : f, d, &up, NULL},
+              {"ffn_up.bias", c->ffn_bias, 1, fused_ffn ? 2 * f : f, NULL, &up_b},
+              {"ffn_down.weight", true, d, f, &l->w_down, NULL},
+              {"ffn_down.bias", c->ffn_bias, 1, d, NULL, &l->b_down}};
+  for (size_t j = 0; j < sizeof want / sizeof want[0]; j++) {
     char name[64];
+    if (!want[j].wanted) continue;
     snprintf(name, sizeof name, "blk.%d.%s", i, want[j].suffix);
-    pml_status st = want[j].mat ? pml__model_mat(m->file, name, want[j].n_out, want[j].n_in, want[j].mat)
-                                : pml__model_vec(m, name, want[j].n_in, want[j].vec);
+    pml_status st = want[j].mat ? pml__model_mat(ld, name, want[j].n_out, want[j].n_in, want[j].mat)
+                                : pml__model_vec(ld, name, want[j].n_in, want[j].vec);
     if (st != PML_OK) return st;
   }
+  if (fused_qkv) {
+    l->wq = pml__mat_rows(&qkv, 0, q);
+    l->wk = pml__mat_rows(&qkv, q, kv);
+    l->wv = pml__mat_rows(&qkv, q + kv, kv);
+    if (qkv_b) l->bq = qkv_b, l->bk = qkv_b + q, l->bv = qkv_b + q + kv;
+  }
+  l->w_up = fused_ffn ? pml__mat_rows(&up, f, f) : up;
+  l->b_up = fused_ffn && up_b ? up_b + f : up_b;
+  if (fused_ffn) l->w_gate = pml__mat_rows(&up, 0, f), l->b_gate = up_b;
   return PML_OK;
 }
 
-/* theta^(-2i/rope_dim), divided by the per-pair factors of Llama 3.1 ("rope_freqs")
-   and by a linear context-extension factor. */
-PML__FN pml_status pml__model_rope(pml_model *m) {
-  pml_config *c = &m->cfg;
-  int half = c->rope_dim / 2;
-  m->rope_freqs = (float *)pml_arena_alloc(&m->arena, (size_t)half * sizeof(float));
-  if (!m->rope_freqs) return PML_E_MEMORY;
-  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
-  if (pml_gguf_tensor(m->file, "rope_freqs.weight")) {
-    const float *factor = NULL;
-    pml_status st = pml__model_vec(m, "rope_freqs.weight", half, &factor);
-    if (st != PML_OK) return st;
-    for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor[i];
+/* ── The angles ─────────────────────────────────────────────────────────────── */
+
+/* Divides freqs by a tensor of factors, one per pair. */
+PML__FN pml_status pml__rope_factors(pml__loader *ld, const char *name, float *freqs, int half) {
+  const float *factor = NULL;
+  pml_status st = pml__model_vec(ld, name, half, &factor);
+  for (int i = 0; st == PML_OK && i < half; i++) {
+    if (!(factor[i] > 0 && factor[i] < 1e9f))
+      return pml_fail(PML_E_FORMAT, "%s: factor %d in tensor '%s' is %g, it must lie above 0 and below 1e9",
+                      pml_gguf_path(ld->g), i, name, (double)factor[i]);
+    freqs[i] /= factor[i];
   }
-  char key[64];
-  pml_str type;
-  snprintf(key, sizeof key, "%s.rope.scaling.type", c->arch);
-  if (!pml_gguf_get_str(m->file, key, &type) || pml_str_eq(type, "none")) return PML_OK;
-  if (!pml_str_eq(type, "linear"))
-    return pml_fail(PML_E_UNSUPPORTED, "%s: RoPE scaling '%.*s' is not supported: linear is", pml_gguf_path(m->file),
-                    (int)(type.len < 40 ? type.len : 40), type.ptr);
-  float factor = pml__cfg_float(m->file, c->arch, "rope.scaling.factor", 1.0f);
-  if (!(factor >= 1.0f && factor <= 1e6f))
-    return pml_fail(PML_E_FORMAT, "%s: rope.scaling.factor must lie between 1 and 1000000", pml_gguf_path(m->file));
-  for (int i = 0; i < half; i++) m->rope_freqs[i] /= factor;
-  return PML_OK;
+  return st;
+}
+
+/* @yarn */
+/* Pair i turns n_ctx·φ_i/2π times within the original context.  Pairs that turn more often than
+   beta_fast keep their angle, those below beta_slow are slowed by the factor, a ramp lies between. */
+PML__FN void pml__rope_yarn(float *freqs, const pml_config *c, float beta_fast, float beta_slow) {
+  const double two_pi = 6.283185307179586;
+  double per_pair = 2 * pml_logd((double)c->rope_theta) / c->rope_dim, last = c->rope_dim - 1;
+  double low = floor(pml_logd(c->n_ctx_orig / ((double)beta_fast * two_pi)) / per_pair);
+  double high = ceil(pml_logd(c->n_ctx_orig / ((double)beta_slow * two_pi)) / per_pair);
+  low = low < 0 ? 0 : low;
+  high = high > last ? last : high;
+  double width = high - low > 0.001 ? high - low : 0.001;
+  for (int i = 0; i < c->rope_dim / 2; i++) {
+    double slow = (i - low) / width, freq = (double)freqs[i];
+    slow = slow < 0 ? 0 : slow > 1 ? 1 : slow;
+    freqs[i] = (float)(freq / (double)c->rope_factor * slow + freq * (1 - slow));
+  }
+}
+/* @end */
+
+PML__FN pml_status pml__model_rope(pml__loader *ld) {
+  pml_model *m = ld->m;
+  const pml_config *c = &m->cfg;
+  int half = c->rope_dim / 2;
+  float fast, slow;
+  size_t bytes = (size_t)half * sizeof(float);
+  pml_status st;
+  if (!(m->rope_freqs = (float *)pml_arena_alloc(&m->arena, bytes))) return PML_E_MEMORY;
+  pml_rope_freqs(m->rope_freqs, c->rope_dim, c->rope_theta);
+  if (pml_gguf_tensor(ld->g, "rope_freqs.weight") &&
+      (st = pml__rope_factors(ld, "rope_freqs.weight", m->rope_freqs, half)) != PML_OK)
+    return st;
+  if ((st = pml__cfg_float(ld->g, c, "rope.scaling.yarn_beta_fast", 0.001, 1e6, 32, &fast)) ||
+      (st = pml__cfg_float(ld->g, c, "rope.scaling.yarn_beta_slow", 0.001, 1e6, 1, &slow)))
+    return st;
+  if (c->rope_scaling == PML_ROPE_LINEAR)
+    for (int i = 0; i < half; i++) m->rope_freqs[i] /= c->rope_factor;
+  if (c->rope_scaling == PML_ROPE_YARN) pml__rope_yarn(m->rope_freqs, c, fast, slow);
+  if (c->rope_scaling != PML_ROPE_LONG) return PML_OK;
+  if (!(m->rope_freqs_long = (float *)pml_arena_alloc(&m->arena, bytes))) return PML_E_MEMORY;
+  memcpy(m->rope_freqs_long, m->rope_freqs, bytes);
+  st = pml__rope_factors(ld, "rope_factors_long.weight", m->rope_freqs_long, half);
+  return st == PML_OK ? pml__rope_factors(ld, "rope_factors_short.weight", m->rope_freqs, half) : st;
 }
 
 PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
@@ -9975,43 +12450,66 @@ PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
   if (pml_gguf_get_str(m->file, "tokenizer.chat_template", &s) &&
       !(m->chat_template = pml_strndup(s.ptr, s.len)))
     return PML_E_MEMORY;
+  if (o) m->chat_name = o->chat_template;
   pml_status st = pml_gguf_tokenizer(m->file, &m->tokenizer);
   if (st != PML_OK) return o && o->allow_no_tokenizer ? PML_OK : st;
   int n_tokens = pml_tokenizer_spec_of(m->tokenizer)->n_vocab;
   if (n_tokens > m->cfg.n_vocab)
     return pml_fail(PML_E_FORMAT, "%s: the tokenizer has %d tokens but the embedding has %d rows: the tokenizer "
                     "belongs to another model", pml_gguf_path(m->file), n_tokens, m->cfg.n_vocab);
+  return pml__gguf_token_id(m->file, "tokenizer.ggml.eom_token_id", n_tokens, &m->eom);
+}
+
+/* A tensor that no one asked for is a part of the model that would be left out. */
+PML__FN pml_status pml__loader_all_used(const pml__loader *ld) {
+  static const char *const idle[] = {"attn_rot_embd", "rotary_emb.inv_freq"}; /* angles, which we compute */
+  for (size_t i = 0; i < pml_gguf_n_tensors(ld->g); i++) {
+    pml_str name = pml_gguf_tensor_at(ld->g, i)->name;
+    bool known = ld->used[i];
+    for (size_t k = 0; k < sizeof idle / sizeof idle[0]; k++)
+      for (size_t at = 0, n = strlen(idle[k]); !known && at + n <= name.len; at++)
+        known = memcmp(name.ptr + at, idle[k], n) == 0;
+    if (!known)
+      return pml_fail(PML_E_UNSUPPORTED, "%s: tensor '%.*s' has no place in a %s model as computed here: leaving it "
+                      "out would change every answer", pml_gguf_path(ld->g), pml__gguf_shown(name), name.ptr,
+                      ld->m->cfg.arch);
+  }
   return PML_OK;
 }
 
 PML__FN pml_status pml__model_load(pml_model *m, const pml_model_options *o) {
   pml_config *c = &m->cfg;
   const pml_gguf *g = m->file;
+  pml__loader ld = {.m = m, .g = g};
   pml_status st;
-  if ((st = pml__cfg_arch(g, c)) != PML_OK) return st;
+  if ((st = pml__cfg_family(g, c, &ld.family)) != PML_OK) return st;
   if (pml_gguf_n_tensors(g) == 0)
     return pml_fail(PML_E_FORMAT, "%s: the file holds a vocabulary but no weights: it can tokenize, not generate",
                     pml_gguf_path(g));
-  if ((st = pml__cfg_sizes(g, c)) != PML_OK) return st;
-  c->rms_eps = pml__cfg_float(g, c->arch, "attention.layer_norm_rms_epsilon", 1e-5f);
-  c->rope_theta = pml__cfg_float(g, c->arch, "rope.freq_base", 10000.0f);
-  if (!(c->rms_eps > 0.0f && c->rms_eps < 1.0f) || !(c->rope_theta > 1.0f && c->rope_theta < 1e12f))
-    return pml_fail(PML_E_FORMAT, "%s: RMSNorm epsilon or RoPE base out of range", pml_gguf_path(g));
+  if ((st = pml__cfg_sizes(g, c)) != PML_OK || (st = pml__cfg_rope(g, c)) != PML_OK) return st;
   const pml_tensor *e = pml_gguf_tensor(g, "token_embd.weight");
-  if (!e || e->ne[1] > INT_MAX)
-    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing or too large", pml_gguf_path(g));
+  if (!e || e->ne[1] < 1 || e->ne[1] > INT_MAX)
+    return pml_fail(PML_E_FORMAT, "%s: tensor 'token_embd.weight' is missing, empty or too large", pml_gguf_path(g));
   c->n_vocab = (int)e->ne[1];
   c->tied_head = !pml_gguf_tensor(g, "output.weight");
-  c->qkv_bias = pml_gguf_tensor(g, "blk.0.attn_q.bias") != NULL;
-  if ((st = pml__model_mat(g, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) != PML_OK) return st;
-  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
-  if ((st = pml__model_mat(g, head, c->n_vocab, c->d_model, &m->head)) != PML_OK) return st;
-  if ((st = pml__model_vec(m, "output_norm.weight", c->d_model, &m->final_norm)) != PML_OK) return st;
+  bool all = ld.family->all_bias;
+  c->qkv_bias = all || pml__loader_has(&ld, 0, "attn_q.bias") || pml__loader_has(&ld, 0, "attn_qkv.bias");
+  c->out_bias = all || pml__loader_has(&ld, 0, "attn_output.bias");
+  c->ffn_bias = all || pml__loader_has(&ld, 0, "ffn_up.bias");
+  c->head_bias = all || pml_gguf_tensor(g, "output.bias");
+  ld.used = (unsigned char *)pml_arena_calloc(&m->arena, pml_gguf_n_tensors(g), 1);
   m->layers = (pml_layer *)pml_arena_calloc(&m->arena, (size_t)c->n_layers, sizeof(pml_layer));
-  if (!m->layers) return PML_E_MEMORY;
+  if (!ld.used || !m->layers) return PML_E_MEMORY;
+  const char *head = c->tied_head ? "token_embd.weight" : "output.weight";
+  if ((st = pml__model_mat(&ld, "token_embd.weight", c->n_vocab, c->d_model, &m->embed)) ||
+      (st = pml__model_mat(&ld, head, c->n_vocab, c->d_model, &m->head)) ||
+      (st = pml__model_vec(&ld, "output_norm.weight", c->d_model, &m->final_norm)) ||
+      (c->layer_norm && (st = pml__model_vec(&ld, "output_norm.bias", c->d_model, &m->final_norm_b))) ||
+      (c->head_bias && (st = pml__model_vec(&ld, "output.bias", c->n_vocab, &m->head_b))))
+    return st;
   for (int i = 0; i < c->n_layers; i++)
-    if ((st = pml__model_layer(m, i)) != PML_OK) return st;
-  if ((st = pml__model_rope(m)) != PML_OK) return st;
+    if ((st = pml__model_layer(&ld, i)) != PML_OK) return st;
+  if ((st = pml__model_rope(&ld)) != PML_OK || (st = pml__loader_all_used(&ld)) != PML_OK) return st;
   return pml__model_texts(m, o);
 }
 
@@ -10022,6 +12520,7 @@ PML__FN pml_status pml__model_from(pml_model **out, pml_gguf *g, const pml_model
     return PML_E_MEMORY;
   }
   m->file = g;
+  m->eom = -1;
   pml_status st = pml__model_load(m, o);
   if (st != PML_OK) {
     pml_model_close(m);
@@ -10046,6 +12545,24 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
   return st == PML_OK ? pml__model_from(out, g, o) : st;
 }
 
+PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
+  char *bytes;
+  size_t n, at = 8, name = strlen(tensor), end = name + 4 + 8 * ((size_t)dim + 1);
+  uint64_t len = name; /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
+  uint32_t dims = 0;
+  pml_model *m = NULL;
+  pml_status st = pml_file_read(path, &bytes, &n);
+  if (st != PML_OK) return st;
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, name) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + name, 4);
+  if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
+  else memcpy(bytes + at + end - 8, &size, 8);
+  if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
+  pml_model_close(m);
+  pml_free(bytes);
+  return st;
+}
+
 PML_API void pml_model_close(pml_model *m) {
   if (!m) return;
   pml_tokenizer_free(m->tokenizer);
@@ -10063,15 +12580,18 @@ PML__FN size_t pml__mat_bytes(const pml_mat *w) {
 
 PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
   const pml_config *c = &m->cfg;
-  size_t d = (size_t)c->d_model, n = pml__mat_bytes(&m->head) + d * sizeof(float);
+  size_t n = pml__mat_bytes(&m->head), matrices = 0;
   for (int i = 0; i < c->n_layers; i++) {
     const pml_layer *l = &m->layers[i];
     const pml_mat *w[] = {&l->wq, &l->wk, &l->wv, &l->wo, &l->w_gate, &l->w_up, &l->w_down};
-    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) n += pml__mat_bytes(w[j]);
-    n += 2 * d * sizeof(float);
-    if (c->qkv_bias) n += (size_t)(c->n_heads + 2 * c->n_kv_heads) * (size_t)c->head_dim * sizeof(float);
+    for (size_t j = 0; j < sizeof w / sizeof w[0]; j++) {
+      n += pml__mat_bytes(w[j]);
+      matrices += (size_t)w[j]->n_out * (size_t)w[j]->n_in;
+    }
   }
-  return n + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
+  size_t embeddings = (size_t)c->n_vocab * (size_t)c->d_model * (c->tied_head ? 1 : 2);
+  size_t vectors = (size_t)pml_config_n_params(c) - embeddings - matrices; /* norms and biases, f32 */
+  return n + vectors * sizeof(float) + pml__mat_bytes(&m->embed) / (size_t)c->n_vocab;
 }
 
 #endif /* § 25 */
@@ -10085,14 +12605,19 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
 
      x[T,d]   = embed[token]                              one row per token
      for each layer:
-       n      = rmsnorm(x)
+       n      = norm(x)                                    RMSNorm or LayerNorm
        q,k,v  = n·Wqᵀ + bq,  n·Wkᵀ + bk,  n·Wvᵀ + bv      [T,H·h] [T,G·h] [T,G·h]
+       q,k    = norm of each head                          Qwen3
        q,k    = rope(q,k, position)                        rotate pairs by position
        cache  ← k, v                                       at this position
-       x     += attention(q, cache)·Woᵀ
-       n      = rmsnorm(x)
-       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside
-     logits   = rmsnorm(x)·headᵀ                           [T,V], only where wanted
+       x     += attention(q, cache)·Woᵀ                    over the window, if there is one
+       n      = norm(x)                                    Phi-2: the n from above
+       x     += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ                SwiGLU, f wide inside; Phi-2:
+                                                           gelu(n·Wuᵀ)·Wdᵀ
+     logits   = norm(x)·headᵀ                              [T,V], only where wanted
+
+   Biases are added where the file has them.  The families of § 25 differ in these
+   lines only; a missing bias or matrix is NULL and the line falls away.
 
    Cost per token: 2 operations per weight, and one read of every weight per
    *batch*.  A prefill of 512 tokens reads the weights once for 512 rows and is
@@ -10105,7 +12630,10 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
    are.  Each kernel of § 11 and § 14 promises that, so this chapter inherits it.
 
    Trace spans (§ 10), each from the start of its block: embed, per layer queries
-   (rotated), heads, attention, gate (before silu), hidden, ffn, then head.
+   (rotated), heads, attention, gate (before silu or gelu), hidden, ffn, then head.
+
+   LongRoPE's two tables: which one a context uses is decided when it is opened, by its
+   length, since keys turned by one table cannot meet queries turned by the other.
 
    The trap: computing logits for every prompt position.  For V = 151,936 the
    head is 28 % of Qwen2.5-0.5B's arithmetic; a prompt needs it once.
@@ -10136,6 +12664,19 @@ PML_API pml_status pml_forward(pml_context *ctx, const pml_segment *segs, int n_
 /* One sequence, logits of the last token only. */
 PML_API pml_status pml_forward_one(pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n, float *logits);
 PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens);
+/* A known text, read from an empty sequence. */
+typedef struct {
+  pml_context *ctx;
+  pml_seq *seq;
+  const int32_t *tokens;      /* [n] */
+  int n;
+  float *logits;              /* [n,V] */
+} pml_text;
+/* Fills the logits in one pass (steps 0), as training and prefill do, or in n steps of one token through the
+   cache, as decoding does: the same bits.  text is a pml_text *, so that pml_measure_pair (§ 51) can time it. */
+PML_API pml_status pml_forward_text(void *text, int steps);
+/* Reads it both ways: how many of the n·V logits differ in any bit.  text->logits is not used. */
+PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ);
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq);
 /* The pool that holds the keys and values, for reading: rows by pml_kv_k_row (§ 24).  Borrowed
    from the context.  NULL when the backend keeps them elsewhere. */
@@ -10145,6 +12686,22 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx);
    d numbers, so the final norm and the head can read row[d] at any depth.  logits[V]; scratch[d].
    After the last layer this is the model's own answer, bit for bit. */
 PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits);
+/* Runs tokens as pml_forward_one and reads their last row at every depth: [0] the embedding, [l] after layer
+   l - 1.  Uses the trace hook meanwhile.  PML_E_LIMIT: more than PML_DEPTHS_MAX - 1 layers. */
+enum { PML_DEPTHS_MAX = 129 };
+typedef struct {
+  int n;                      /* layers + 1 */
+  struct {
+    char after[16];           /* "embedding", "layer 0" … */
+    double length, p;         /* |row|; the probability of the likeliest token */
+    int32_t token;
+  } at[PML_DEPTHS_MAX];
+  double p_sum;               /* of all probabilities after the last layer */
+  bool starts_in_table;       /* row 0 is the last token's row of the embedding, bit for bit */
+  bool ends_in_logits;        /* the last reading is the model's logits, bit for bit */
+} pml_depths;
+PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                   float *logits);
 
 /* The definition of attention, one query and plain loops, for eyes and for tests of § 14:
    weights[n] = softmax(q·k[p] / √h), out[h] = Σ weights[p]·v[p] over the n positions that the
@@ -10170,7 +12727,8 @@ typedef struct {
   int max_rows;
   uint64_t n;
 } pml_probe;
-/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache. */
+/* max_rows: the longest run.  PML_E_UNSUPPORTED when the backend shows no cache, or the model looks
+   through a window shorter than the context. */
 PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const pml_seq *seq, int max_rows);
 PML_API void pml_probe_close(pml_probe *p);
 /* weights[n] of query row `row` of the latest run, which began at position `first`; n = first + row + 1.
@@ -10183,10 +12741,30 @@ typedef struct {
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+  double sum_error;            /* the worst |Σ weights − 1| of a row */
+  double other_kv;             /* Σ|change| / Σ|output| of the last row if it read the next kv head; 1 of 1: 0 */
 } pml_head_facts;
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
+/* All heads of the latest run, which began with an empty sequence; PML_E_LIMIT when they do not fit. */
+enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
+typedef struct {
+  int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
+  pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
+  double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
+  int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
+  double even;                             /* `previous` of a head with even attention */
+} pml_head_survey;
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
+   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
+   may). */
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before);
 
 #ifdef PML__IMPL
+
+#define PML__MAX_POSITIONS 1000000 /* § 8 reduces angles up to 1e6 radians */
 
 /* The CPU backend's buffers, sized once for max_batch rows. */
 typedef struct {
@@ -10195,7 +12773,9 @@ typedef struct {
   pml_arena arena;
   int max_batch;
   const volatile int *cancel;
-  float *x, *n;              /* [B,d] residual stream, its normalised copy */
+  const float *freqs;        /* the model's RoPE table for this context's length */
+  float *x, *n, *y;          /* [B,d] residual stream, its normalised copy, a block's result */
+  float *cs;                 /* [B,rope_dim] cosines and sines of each row's position */
   float *q, *k, *v, *att;    /* [B,H·h] [B,G·h] [B,G·h] [B,H·h] */
   float *gate, *up;          /* [B,f] */
   int32_t *pos, *visible;    /* [B] position, positions that attention sees */
@@ -10221,14 +12801,16 @@ PML__FN pml_status pml__cpu_open(void **state, const pml_model *m, const pml_con
   s->model = m;
   s->max_batch = o->max_batch;
   s->cancel = o->cancel;
+  s->freqs = m->rope_freqs_long && o->n_ctx > c->n_ctx_orig ? m->rope_freqs_long : m->rope_freqs;
   size_t b = (size_t)o->max_batch, q = (size_t)c->n_heads * (size_t)c->head_dim;
   size_t kv = (size_t)c->n_kv_heads * (size_t)c->head_dim;
   struct {
     float **p;
     size_t width;
-  } buf[] = {{&s->x, (size_t)c->d_model}, {&s->n, (size_t)c->d_model}, {&s->q, q},
-             {&s->k, kv},                 {&s->v, kv},                 {&s->att, q},
-             {&s->gate, (size_t)c->d_ffn}, {&s->up, (size_t)c->d_ffn}};
+  } buf[] = {{&s->x, (size_t)c->d_model},  {&s->n, (size_t)c->d_model}, {&s->y, (size_t)c->d_model},
+             {&s->q, q},                   {&s->k, kv},                 {&s->v, kv},
+             {&s->att, q},                 {&s->cs, (size_t)c->rope_dim}, {&s->gate, (size_t)c->d_ffn},
+             {&s->up, (size_t)c->d_ffn}};
   bool ok = true;
   for (size_t i = 0; i < sizeof buf / sizeof buf[0]; i++)
     ok = ok && (*buf[i].p = (float *)pml_arena_alloc(&s->arena, b * buf[i].width * sizeof(float))) != NULL;
@@ -10257,18 +12839,29 @@ typedef struct {
   int layer;
 } pml__cpu_job;
 
+/* The angles of rows [begin,end): the same for every head and layer. */
+PML__FN void pml__cpu_angles(void *ctx, size_t begin, size_t end) {
+  pml__cpu *s = (pml__cpu *)ctx;
+  const pml_config *c = &s->model->cfg;
+  size_t width = (size_t)c->rope_dim;
+  for (size_t r = begin; r < end; r++) {
+    pml_rope_angles(s->cs + r * width, c->rope_dim, s->pos[r], s->freqs);
+    if (c->rope_gain != 1.0f) pml_scale(s->cs + r * width, c->rope_gain, width);
+  }
+}
+
 /* Rotates q and k of rows [begin,end) and stores k and v in the cache. */
 PML__FN void pml__cpu_rope_store(void *ctx, size_t begin, size_t end) {
   const pml__cpu_job *job = (const pml__cpu_job *)ctx;
   pml__cpu *s = job->s;
   const pml_config *c = &s->model->cfg;
-  const float *freqs = s->model->rope_freqs;
   size_t qw = (size_t)c->n_heads * (size_t)c->head_dim, kw = s->kv->stride;
   for (size_t r = begin; r < end; r++) {
     const pml_seq *seq = job->segs[s->row_seg[r]].seq;
+    const float *cs = s->cs + r * (size_t)c->rope_dim;
     float *k = s->k + r * kw;
-    pml_rope(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
-    pml_rope(k, c->n_kv_heads, c->head_dim, c->rope_dim, s->pos[r], freqs, c->rope_split);
+    pml_rope_apply(s->q + r * qw, c->n_heads, c->head_dim, c->rope_dim, cs, c->rope_split);
+    pml_rope_apply(k, c->n_kv_heads, c->head_dim, c->rope_dim, cs, c->rope_split);
     memcpy(pml_kv_k_row(s->kv, seq, job->layer, s->pos[r]), k, kw * sizeof(float));
     memcpy(pml_kv_v_row(s->kv, seq, job->layer, s->pos[r]), s->v + r * kw, kw * sizeof(float));
   }
@@ -10279,50 +12872,68 @@ PML__FN void pml__cpu_swiglu(void *ctx, size_t begin, size_t end) {
   pml_swiglu(s->gate + begin, s->gate + begin, s->up + begin, end - begin);
 }
 
+/* The norm of the family over rows of d_model. */
+PML__FN void pml__model_norm(const pml_model *m, float *y, const float *x, const float *w, const float *b, int rows) {
+  const pml_config *c = &m->cfg;
+  if (c->layer_norm) pml_layernorm(y, x, w, b, rows, c->d_model, c->rms_eps);
+  else pml_rmsnorm(y, x, w, rows, c->d_model, c->rms_eps);
+}
+
 /* @attention_block */
-/* x += attention(rmsnorm(x))·Woᵀ for T rows. */
+/* x += attention(norm(x))·Woᵀ for T rows; n keeps norm(x). */
 PML__FN pml_status pml__cpu_attention(pml__cpu *s, const pml_segment *segs, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
+  int H = c->n_heads, G = c->n_kv_heads, h = c->head_dim;
   pml_status st;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, l->attn_norm, T, c->d_model, c->rms_eps);
+  pml__model_norm(s->model, s->n, s->x, l->attn_norm, l->attn_norm_b, T);
   if ((st = pml_linear(s->q, s->n, T, &l->wq, l->bq)) != PML_OK) return st;
   if ((st = pml_linear(s->k, s->n, T, &l->wk, l->bk)) != PML_OK) return st;
   if ((st = pml_linear(s->v, s->n, T, &l->wv, l->bv)) != PML_OK) return st;
+  if (c->qk_norm) { /* every head is a row of its own */
+    pml_rmsnorm(s->q, s->q, l->q_norm, T * H, h, c->rms_eps);
+    pml_rmsnorm(s->k, s->k, l->k_norm, T * G, h, c->rms_eps);
+  }
   pml__cpu_job job = {.s = s, .segs = segs, .layer = layer};
   pml_parallel((size_t)T, 4, pml__cpu_rope_store, &job);
-  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(c->n_heads * c->head_dim));
+  pml_trace_end(t0, "queries", layer, s->q, (size_t)T * (size_t)(H * h));
   for (int r = 0; r < T; r++) {
     pml_kv_view *view = &s->views[s->row_seg[r]];
     if (r == 0 || s->row_seg[r] != s->row_seg[r - 1]) *view = pml_kv_view_of(s->kv, segs[s->row_seg[r]].seq, layer);
     s->row_view[r] = view;
   }
-  st = pml_attention(s->att, s->q, T, c->n_heads, c->n_kv_heads, c->head_dim, s->row_view, s->visible);
+  st = pml_attention_window(s->att, s->q, T, H, G, h, s->row_view, s->visible, c->window);
   if (st != PML_OK) return st;
-  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(c->n_heads * c->head_dim));
-  if ((st = pml_linear(s->n, s->att, T, &l->wo, NULL)) != PML_OK) return st;
-  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  pml_trace_end(t0, "heads", layer, s->att, (size_t)T * (size_t)(H * h));
+  if ((st = pml_linear(s->y, s->att, T, &l->wo, l->bo)) != PML_OK) return st;
+  pml_add(s->x, s->y, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "attention", layer, s->x, (size_t)T * (size_t)c->d_model);
   return PML_OK;
 }
 /* @end */
 
 /* @ffn_block */
-/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ with n = rmsnorm(x). */
+/* x += (silu(n·Wgᵀ) ∘ (n·Wuᵀ))·Wdᵀ, or gelu(n·Wuᵀ)·Wdᵀ.  n = norm(x); in a parallel block the
+   norm that attention has read. */
 PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   const pml_config *c = &s->model->cfg;
   const pml_layer *l = &s->model->layers[layer];
+  size_t inside = (size_t)T * (size_t)c->d_ffn;
   pml_status st;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, l->ffn_norm, T, c->d_model, c->rms_eps);
-  if ((st = pml_linear(s->gate, s->n, T, &l->w_gate, NULL)) != PML_OK) return st;
-  pml_trace_end(t0, "gate", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
-  if ((st = pml_linear(s->up, s->n, T, &l->w_up, NULL)) != PML_OK) return st;
-  pml_parallel((size_t)T * (size_t)c->d_ffn, 4096, pml__cpu_swiglu, s);
-  pml_trace_end(t0, "hidden", layer, s->gate, (size_t)T * (size_t)c->d_ffn);
-  if ((st = pml_linear(s->n, s->gate, T, &l->w_down, NULL)) != PML_OK) return st;
-  pml_add(s->x, s->n, (size_t)T * (size_t)c->d_model);
+  if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
+  const pml_mat *first = c->gelu ? &l->w_up : &l->w_gate;
+  if ((st = pml_linear(s->gate, s->n, T, first, c->gelu ? l->b_up : l->b_gate)) != PML_OK) return st;
+  pml_trace_end(t0, "gate", layer, s->gate, inside);
+  if (c->gelu) pml_gelu(s->gate, s->gate, inside);
+  else {
+    if ((st = pml_linear(s->up, s->n, T, &l->w_up, l->b_up)) != PML_OK) return st;
+    pml_parallel(inside, 4096, pml__cpu_swiglu, s);
+  }
+  pml_trace_end(t0, "hidden", layer, s->gate, inside);
+  if ((st = pml_linear(s->y, s->gate, T, &l->w_down, l->b_down)) != PML_OK) return st;
+  pml_add(s->x, s->y, (size_t)T * (size_t)c->d_model);
   pml_trace_end(t0, "ffn", layer, s->x, (size_t)T * (size_t)c->d_model);
   return PML_OK;
 }
@@ -10337,6 +12948,7 @@ PML__FN pml_status pml__cpu_chunk(pml__cpu *s, const pml_segment *segs, int T) {
     if (st != PML_OK) return st;
   }
   pml_trace_end(t0, "embed", -1, s->x, (size_t)T * (size_t)c->d_model);
+  pml_parallel((size_t)T, 4, pml__cpu_angles, s);
   for (int i = 0; i < c->n_layers; i++) {
     if (s->cancel && *s->cancel) return pml_fail(PML_E_CANCELLED, "cancelled in layer %d of %d", i, c->n_layers);
     pml_status st = pml__cpu_attention(s, segs, T, i);
@@ -10360,8 +12972,8 @@ PML__FN pml_status pml__cpu_logits(pml__cpu *s, const pml_segment *segs, int T, 
   *written = rows;
   if (rows == 0) return PML_OK;
   uint64_t t0 = pml_trace_begin();
-  pml_rmsnorm(s->n, s->x, s->model->final_norm, rows, c->d_model, c->rms_eps);
-  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, NULL);
+  pml__model_norm(s->model, s->n, s->x, s->model->final_norm, s->model->final_norm_b, rows);
+  pml_status st = pml_linear(logits, s->n, rows, &s->model->head, s->model->head_b);
   pml_trace_end(t0, "head", -1, logits, (size_t)rows * (size_t)c->n_vocab);
   return st;
 }
@@ -10432,6 +13044,9 @@ PML_API pml_status pml_context_open(pml_context **out, const pml_model *m, const
   if (opt.n_ctx > m->cfg.n_ctx)
     return pml_fail(PML_E_LIMIT, "a context of %d positions was asked for, the model was trained for %d", opt.n_ctx,
                     m->cfg.n_ctx);
+  if (opt.n_ctx > PML__MAX_POSITIONS)
+    return pml_fail(PML_E_LIMIT, "a context of %d positions: RoPE's angles are exact up to %d", opt.n_ctx,
+                    PML__MAX_POSITIONS);
   if (opt.block_size == 0) opt.block_size = 16;
   if (opt.max_batch == 0) opt.max_batch = opt.n_ctx < 512 ? opt.n_ctx : 512;
   pml_context *ctx = (pml_context *)pml_calloc(1, sizeof *ctx);
@@ -10467,6 +13082,35 @@ PML_API void pml_context_truncate(pml_context *ctx, pml_seq *seq, int n_tokens) 
   ctx->backend->truncate(ctx->state, seq, n_tokens);
 }
 
+/* @two_ways */
+PML_API pml_status pml_forward_text(void *text, int steps) {
+  pml_text *x = (pml_text *)text;
+  size_t V = (size_t)x->ctx->model->cfg.n_vocab;
+  pml_segment all = {x->seq, x->tokens, x->n, x->n};
+  pml_status st = PML_OK;
+  pml_context_truncate(x->ctx, x->seq, 0);
+  if (!steps) return pml_forward(x->ctx, &all, 1, x->logits); /* each weight is read once, for n rows */
+  for (int i = 0; i < x->n && st == PML_OK; i++)               /* each weight is read n times, for one row */
+    st = pml_forward_one(x->ctx, x->seq, x->tokens + i, 1, x->logits + (size_t)i * V);
+  return st;
+}
+/* @end */
+
+PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ) {
+  size_t all = (size_t)text->n * (size_t)text->ctx->model->cfg.n_vocab;
+  pml_text x = *text;
+  float *a = (float *)pml_alloc(2 * all * sizeof *a);
+  *differ = 0;
+  if (!a) return PML_E_MEMORY;
+  x.logits = a;
+  pml_status st = pml_forward_text(&x, 0);
+  x.logits = a + all;
+  if (st == PML_OK) st = pml_forward_text(&x, 1);
+  for (size_t i = 0; i < all && st == PML_OK; i++) *differ += memcmp(a + i, a + all + i, sizeof *a) != 0;
+  pml_free(a);
+  return st;
+}
+
 PML_API void pml_context_seq_free(pml_context *ctx, pml_seq *seq) {
   pml_context_truncate(ctx, seq, 0);
   pml_seq_free(NULL, seq);
@@ -10478,10 +13122,51 @@ PML_API const pml_kv *pml_context_kv(const pml_context *ctx) {
 
 /* @lens */
 PML_API pml_status pml_lens(const pml_model *m, const float *row, float *scratch, float *logits) {
-  pml_rmsnorm(scratch, row, m->final_norm, 1, m->cfg.d_model, m->cfg.rms_eps);
-  return pml_linear(logits, scratch, 1, &m->head, NULL);
+  pml__model_norm(m, scratch, row, m->final_norm, m->final_norm_b, 1);
+  return pml_linear(logits, scratch, 1, &m->head, m->head_b);
 }
 /* @end */
+
+typedef struct {
+  float *rows; /* [n_layers + 1, d] */
+  size_t d;
+} pml__rows;
+
+PML__FN void pml__rows_see(void *user, const pml_span *s) {
+  const pml__rows *r = (const pml__rows *)user;
+  if (strcmp(s->name, "embed") == 0 || strcmp(s->name, "ffn") == 0)
+    memcpy(r->rows + (size_t)(s->layer + 1) * r->d, s->data + s->n - r->d, r->d * sizeof(float));
+}
+
+PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                   float *logits) {
+  const pml_model *m = ctx->model;
+  size_t d = (size_t)m->cfg.d_model, V = (size_t)m->cfg.n_vocab, depths = (size_t)m->cfg.n_layers + 1;
+  memset(out, 0, sizeof *out);
+  if (depths > PML_DEPTHS_MAX || n < 1)
+    return pml_fail(PML_E_LIMIT, "the lens reads up to %d layers after at least one token", PML_DEPTHS_MAX - 1);
+  pml__rows r = {(float *)pml_alloc(((depths + 1) * d + V) * sizeof(float)), d};
+  if (!r.rows) return PML_E_MEMORY;
+  float *scratch = r.rows + depths * d, *p = scratch + d;
+  pml_trace_set(pml__rows_see, &r);
+  pml_status st = pml_forward_one(ctx, seq, tokens, n, logits);
+  pml_trace_set(NULL, NULL);
+  if (st == PML_OK) st = pml_row_to_f32(scratch, &m->embed, tokens[n - 1]);
+  if (st == PML_OK) out->starts_in_table = !memcmp(scratch, r.rows, d * sizeof(float));
+  for (size_t l = 0; l < depths && st == PML_OK; l++) {
+    st = pml_lens(m, r.rows + l * d, scratch, p);
+    if (l + 1 == depths) out->ends_in_logits = st == PML_OK && !memcmp(p, logits, V * sizeof(float));
+    out->at[l].length = sqrt((double)pml_dot(r.rows + l * d, r.rows + l * d, d));
+    snprintf(out->at[l].after, sizeof out->at[l].after, l ? "layer %d" : "embedding", (int)l - 1);
+    out->at[l].token = (int32_t)pml_argmax(p, V);
+    pml_softmax(p, V);
+    out->at[l].p = (double)p[out->at[l].token];
+    for (size_t i = 0; i < V && l + 1 == depths; i++) out->p_sum += (double)p[i];
+  }
+  out->n = (int)depths;
+  pml_free(r.rows);
+  return st;
+}
 
 /* @attend */
 /* out = softmax(q·Kᵀ / √h)·V for one query. */
@@ -10555,20 +13240,85 @@ PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
   return all > 0 ? differ / all : 0;
 }
 
+/* How much the last row's output changes when the head reads its neighbour's keys and values. */
+PML__FN pml_status pml__probe_other(const pml_probe *p, int layer, int head, double *relative) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int G = c->n_kv_heads, kv = head * G / c->n_heads, h = c->head_dim, T = p->rows;
+  double *unused = (double *)pml_alloc((size_t)T * sizeof *unused), differ = 0, size = 0;
+  float *own = (float *)pml_alloc(2 * (size_t)h * sizeof *own);
+  pml_status st = unused && own ? pml_probe_row(p, layer, head, kv, 0, T - 1, unused, own) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_probe_row(p, layer, head, (kv + 1) % G, 0, T - 1, unused, own + h);
+  for (int i = 0; i < h && st == PML_OK; i++) differ += fabs((double)(own[i] - own[h + i])), size += fabs((double)own[i]);
+  *relative = size > 0 ? differ / size : 0;
+  pml_free(unused);
+  pml_free(own);
+  return st;
+}
+
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before) {
+  size_t row = (size_t)(ctx->model->cfg.n_heads * ctx->model->cfg.head_dim), layer = (size_t)n * row;
+  size_t all = layer * (size_t)ctx->model->cfg.n_layers;
+  float *first = (float *)pml_alloc(all * sizeof *first);
+  int32_t *other = (int32_t *)pml_alloc((size_t)n * sizeof *other);
+  *last = *before = 0;
+  pml_status st = first && other ? PML_OK : PML_E_MEMORY;
+  for (int run = 0; run < 2 && st == PML_OK; run++) {
+    memcpy(other, tokens, (size_t)n * sizeof *other);
+    other[n - 1] ^= run;
+    pml_context_truncate(ctx, seq, 0);
+    st = pml_forward_one(ctx, seq, other, n, NULL);
+    if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
+  }
+  for (size_t i = 0; i < all && st == PML_OK; i++) *(i % layer < layer - row ? before : last) += first[i] != p->heads[i];
+  pml_free(first);
+  pml_free(other);
+  return st;
+}
+
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
   pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
+  if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
     double *w = weights + (size_t)t * (size_t)T, entropy = 0;
     pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
     if (st != PML_OK) return st;
-    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    double sum = 0;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0, sum += w[j];
     for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    f.sum_error = fmax(f.sum_error, fabs(sum - 1));
     if (t == 0) continue;
     f.previous += w[t - 1] / (T - 1);
     f.used += pml_expd(entropy) / (t + 1) / (T - 1);
   }
   *facts = f;
+  return PML_OK;
+}
+
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *s) {
+  const pml_config *c = &p->ctx->model->cfg;
+  memset(s, 0, sizeof *s);
+  s->rows = p->rows, s->n_heads = c->n_heads, s->n = c->n_layers * c->n_heads;
+  s->worst.asymmetry = s->worst.other_kv = HUGE_VAL;
+  if (s->n > PML_SURVEY_HEADS || s->rows > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_LIMIT, "a survey has room for %d heads and %d positions, not for %d and %d", PML_SURVEY_HEADS,
+                    PML_SURVEY_ROWS, s->n, s->rows);
+  for (int i = 0; i < s->n; i++) {
+    pml_head_facts *f = &s->of[i];
+    pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
+    if (st != PML_OK) return st;
+    const double *last = s->weights[i] + (s->rows - 1) * s->rows;
+    for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
+    s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
+    s->worst.other_kv = fmin(s->worst.other_kv, f->other_kv);
+    s->worst.sum_error = fmax(s->worst.sum_error, f->sum_error);
+    if (f->previous > s->of[s->local].previous) s->local = i;
+    if (f->used > s->of[s->spread].used) s->spread = i;
+    if (s->share[i] > s->share[s->aimed]) s->aimed = i;
+  }
+  for (int t = 1; t < s->rows; t++) s->even += 1.0 / (t + 1) / (s->rows - 1);
   return PML_OK;
 }
 
@@ -10613,6 +13363,9 @@ PML_API pml_status pml_probe_open(pml_probe **out, const pml_context *ctx, const
   *out = NULL;
   if (!pml_context_kv(ctx))
     return pml_fail(PML_E_UNSUPPORTED, "probe: the backend '%s' keeps its cache to itself", ctx->backend->name);
+  if (c->window > 0 && c->window < ctx->options.n_ctx)
+    return pml_fail(PML_E_UNSUPPORTED, "probe: the model looks through a window of %d positions, the context has %d: "
+                    "open one no longer than the window", c->window, ctx->options.n_ctx);
   if (max_rows < 1 || max_rows > ctx->options.n_ctx)
     return pml_fail(PML_E_USAGE, "probe: %d rows: give 1 to %d, the context's positions", max_rows, ctx->options.n_ctx);
   size_t n = (size_t)c->n_layers * (size_t)max_rows * (size_t)c->n_heads * (size_t)c->head_dim;
@@ -10865,14 +13618,29 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    Generation is a loop: run the new tokens, take the last logits, sample one
    token, append it, stop or repeat.  Three things around the loop make it usable.
 
-   Chat template.  A chat model was trained on text with role markers and answers
-   well only in that form.  ChatML, which Qwen2 and our tutor use:
+   Chat format.  A chat model was trained on text with role markers and answers well
+   only in that form.  The same question in four of them:
 
-     <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     chatml   <|im_start|>user\nWhat is a KV cache?<|im_end|>\n<|im_start|>assistant\n
+     llama2   <s>[INST] What is a KV cache? [/INST]
+     llama3   <|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\nWhat is a KV
+              cache?<|eot_id|><|start_header_id|>assistant<|end_header_id|>\n\n
+     phi3     <|user|>\nWhat is a KV cache?<|end|>\n<|assistant|>\n
 
-   The markers are single control tokens.  The text between them is encoded with
-   control-token parsing off: a user who types "<|im_end|>" sends seven ordinary
-   tokens, not the end of his turn.
+   A file carries its format as a program in Jinja, a template language.  We do not run
+   programs from model files: the few formats there are stand in a table below, and
+   which one a template means is seen from its markers, "<|start_header_id|>" and so
+   on.  A file without a template is recognised by its control tokens.
+
+   Formats differ most in where a system message goes: a turn of its own, or inside the
+   first question (Llama 2, Gemma, Mistral v1), or the last (Mistral v3).  And spaces
+   count: "[INST] x" and "[INST]x" are other tokens, and a model trained on one answers
+   worse to the other.
+
+   Text between control tokens is encoded as one piece, markers and content together,
+   with control-token parsing off: a user who types "<|im_end|>" sends ordinary tokens,
+   not the end of his turn.  Where a format has no control tokens (llama2's [INST] is
+   plain text, alpaca's ### Instruction: too) nothing can protect it.
 
    Streaming.  A token is bytes, not characters: "é" may arrive as two tokens.
    Text is handed out only in whole UTF-8 characters, and a tail that could be
@@ -10883,7 +13651,11 @@ PML_API pml_status pml_sample(pml_sampler *s, float *logits, const int32_t *hist
    the tenth turn of a chat costs one turn and not ten.
 
    The trap: after a stop, the last sampled token is not in the cache yet.  The
-   session counts only tokens that were run.
+   session counts only tokens that were run.  Another: a model may have several tokens
+   that end a turn (Llama 3: <|end_of_text|>, <|eot_id|>, <|eom_id|>) but one eos in its
+   metadata; who stops only there hears the model talk to itself.
+   Source: the templates published with the models; llama.cpp's src/llama-chat.cpp
+   recognises them by markers too.
    ═════════════════════════════════════════════════════════════════════════════ */
 
 typedef struct {
@@ -10891,18 +13663,31 @@ typedef struct {
   const char *content; /* 0-terminated UTF-8 */
 } pml_message;
 
+/* The formats by name, in the order in which they are tried: "phi4", "chatml", "llama3.1" …; NULL
+   after the last. */
+PML_API const char *pml_chat_format_name(size_t i);
+/* The name of the format that a Jinja template means, seen from its markers; NULL when unknown. */
+PML_API const char *pml_chat_format_detect(const char *jinja);
+/* The format of a model: the caller's choice (pml_model_options), else what its template means, or
+   in a file without one what its control tokens say.  NULL: no chat model, or one we do not know. */
+PML_API const char *pml_chat_format(const pml_model *m);
+/* A text that ends an answer in formats without control tokens ("### Instruction:"), or NULL. */
+PML_API const char *pml_chat_stop(const pml_model *m);
+
 /* Messages as token ids for this model, ending with the opening of an assistant
-   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's template is not
-   ChatML or it has no tokenizer.  A system message that the template itself
-   supplies is added when messages has none. */
+   turn.  *ids from pml_alloc.  PML_E_UNSUPPORTED when the model's format is unknown
+   or it has no tokenizer; PML_E_USAGE for roles in an order that the format does not
+   have.  A system message that the template itself supplies is added when messages
+   has none.  BOS comes first where the template or the tokenizer asks for it. */
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids);
 /* The same as text, for eyes. */
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out);
-/* True when the model carries a ChatML template or the ChatML tokens. */
+/* True when pml_chat_format knows the model's format. */
 PML_API bool pml_model_is_chat(const pml_model *m);
 
-/* True for a token that ends an answer: the tokenizer's eos or eot, <|im_end|>, <|endoftext|>. */
+/* True for a token that ends an answer: the file's eos, eot or eom, or a control token with the text
+   of one: <|im_end|>, <|eot_id|>, <|end|>, <end_of_turn> … */
 PML_API bool pml_token_is_end(const pml_model *m, int32_t token);
 
 typedef enum { PML_FINISH_STOP = 0, PML_FINISH_LENGTH, PML_FINISH_CANCELLED } pml_finish;
@@ -10949,15 +13734,150 @@ PML_API void pml_session_close(pml_session *s);
    normal end: PML_OK with PML_FINISH_CANCELLED. */
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o);
 
-/* Opens a session, asks one question, closes it. */
+/* The definition of the above, from text to text, without streaming, stop texts, reuse of the cache and limits
+   of the context.  prompt[len] may hold control tokens.  At most max tokens into out[max], the end token included
+   in *n_out; their bytes, without it, are appended to answer.  clock (§ 10; may be NULL) sees the spans tokenise,
+   embed, attention, ffn, head, sample, decode. */
+PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
+                                      int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock);
+
+/* Opens a session, asks one question, closes it.  The format's own stop text (pml_chat_stop) is added
+   to those of o. */
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o);
 
 #ifdef PML__IMPL
 
-PML_API bool pml_model_is_chat(const pml_model *m) {
-  if (!m->tokenizer || pml_token_find(m->tokenizer, "<|im_start|>") < 0) return false;
-  return pml_token_find(m->tokenizer, "<|im_end|>") >= 0;
+/* ── Chat formats ───────────────────────────────────────────────────────────── */
+
+enum { PML__SYS_TURN, PML__SYS_FIRST, PML__SYS_LAST }; /* a turn of its own; inside the first, the last question */
+enum { PML__TRIM_SYSTEM = 1, PML__TRIM_USER = 2, PML__TRIM_ANSWER = 4, PML__TRIM_ALL = 7, PML__TRIM_JOINED = 8 };
+
+#define PML__BOS "\1" /* in a marker: the text of the tokenizer's bos and eos */
+#define PML__EOS "\2"
+
+/* @chat_formats */
+/* Markers around each role.  A template means the first format whose `has` all occur in it; a file
+   without a template, the first whose `tokens` it has as control tokens. */
+typedef struct {
+  const char *name, *has[2], *tokens[2];
+  const char *begin, *system[2], *user[2], *answer[2], *prompt;
+  int system_place, trim;
+  bool alternate;       /* user and assistant must take turns */
+  bool always_system;   /* a system turn even without a system message */
+  const char *stop;
+} pml__chat_kind;
+
+#define PML__L3_HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+
+static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
+    {.name = "phi4", .has = {"<|im_start|>", "<|im_sep|>"}, .tokens = {"<|im_start|>", "<|im_sep|>"},
+     .system = {"<|im_start|>system<|im_sep|>", "<|im_end|>"}, .user = {"<|im_start|>user<|im_sep|>", "<|im_end|>"},
+     .answer = {"<|im_start|>assistant<|im_sep|>", "<|im_end|>"}, .prompt = "<|im_start|>assistant<|im_sep|>"},
+    {.name = "chatml", .has = {"<|im_start|>"}, .tokens = {"<|im_start|>", "<|im_end|>"},
+     .system = {"<|im_start|>system\n", "<|im_end|>\n"}, .user = {"<|im_start|>user\n", "<|im_end|>\n"},
+     .answer = {"<|im_start|>assistant\n", "<|im_end|>\n"}, .prompt = "<|im_start|>assistant\n"},
+    {.name = "llama3.1", .has = {"<|start_header_id|>", "Cutting Knowledge Date"}, .begin = PML__BOS,
+     .system = {PML__L3_HEAD("system") "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
+                "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
+    {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+    {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
+     .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
+     .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
+    {.name = "mistral-v7", .has = {"[INST]", "[SYSTEM_PROMPT] "}, .begin = PML__BOS,
+     .system = {"[SYSTEM_PROMPT] ", "[/SYSTEM_PROMPT]"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS},
+     .alternate = true},
+    {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
+     .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
+     .answer = {"", PML__EOS}, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST] ", "[/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_LAST,
+     .trim = PML__TRIM_ANSWER, .alternate = true},
+    {.name = "mistral", .has = {"[INST]"}, .begin = PML__BOS, .system = {"", "\n\n"}, .user = {"[INST] ", " [/INST]"},
+     .answer = {"", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
+    {.name = "phi4-mini", .has = {"<|end|>", "'|>' + message['content']"}, .system = {"<|system|>", "<|end|>"},
+     .user = {"<|user|>", "<|end|>"}, .answer = {"<|assistant|>", "<|end|>"}, .prompt = "<|assistant|>"},
+    {.name = "phi3", .has = {"<|assistant|>", "<|end|>"}, .tokens = {"<|user|>", "<|end|>"}, .begin = PML__BOS,
+     .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
+     .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
+    {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"},
+     .prompt = "<|assistant|>\n"},
+    {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
+     .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
+     .system_place = PML__SYS_FIRST, .trim = PML__TRIM_USER | PML__TRIM_ANSWER, .alternate = true},
+    {.name = "alpaca", .has = {"### Instruction:"}, .begin = PML__BOS, .system = {"", "\n\n"},
+     .user = {"### Instruction:\n", "\n\n"}, .answer = {"### Response:\n", PML__EOS "\n\n"},
+     .prompt = "### Response:\n", .trim = PML__TRIM_ALL, .stop = "### Instruction:"},
+    {.name = "phi2", .has = {"Instruct:", "Output:"}, .system = {"", "\n"}, .user = {"Instruct: ", "\n"},
+     .answer = {"Output: ", "\n"}, .prompt = "Output:", .trim = PML__TRIM_ALL, .stop = "\nInstruct:"}};
+/* @end */
+
+enum { PML__N_CHAT_KINDS = sizeof pml__chat_kinds / sizeof pml__chat_kinds[0] };
+
+PML_API const char *pml_chat_format_name(size_t i) {
+  return i < PML__N_CHAT_KINDS ? pml__chat_kinds[i].name : NULL;
 }
+
+PML__FN const pml__chat_kind *pml__chat_by_name(const char *name) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++)
+    if (strcmp(pml__chat_kinds[i].name, name) == 0) return &pml__chat_kinds[i];
+  return NULL;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_markers(const char *jinja) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const pml__chat_kind *k = &pml__chat_kinds[i];
+    if (strstr(jinja, k->has[0]) && (!k->has[1] || strstr(jinja, k->has[1]))) return k;
+  }
+  return NULL;
+}
+
+PML_API const char *pml_chat_format_detect(const char *jinja) {
+  const pml__chat_kind *k = pml__chat_by_markers(jinja);
+  return k ? k->name : NULL;
+}
+
+PML__FN bool pml__is_control(const pml_tokenizer *t, int32_t id) {
+  return id >= 0 && pml_tokenizer_spec_of(t)->types[id] == 3;
+}
+
+PML__FN const pml__chat_kind *pml__chat_by_tokens(const pml_model *m) {
+  for (size_t i = 0; i < PML__N_CHAT_KINDS; i++) {
+    const char *const *want = pml__chat_kinds[i].tokens;
+    if (want[0] && pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[0])) &&
+        pml__is_control(m->tokenizer, pml_token_find(m->tokenizer, want[1])))
+      return &pml__chat_kinds[i];
+  }
+  return strcmp(m->cfg.arch, "phi2") == 0 ? pml__chat_by_name("phi2") : NULL; /* published without a template */
+}
+
+PML__FN const pml__chat_kind *pml__chat_kind_of(const pml_model *m) {
+  if (!m->tokenizer) return NULL;
+  if (m->chat_name) return pml__chat_by_name(m->chat_name);
+  return m->chat_template ? pml__chat_by_markers(m->chat_template) : pml__chat_by_tokens(m);
+}
+
+PML_API const char *pml_chat_format(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->name : NULL;
+}
+
+PML_API const char *pml_chat_stop(const pml_model *m) {
+  const pml__chat_kind *k = pml__chat_kind_of(m);
+  return k ? k->stop : NULL;
+}
+
+PML_API bool pml_model_is_chat(const pml_model *m) { return pml__chat_kind_of(m) != NULL; }
 
 /* The system text that a ChatML template supplies when the messages have none: in
    the Jinja source it stands as  <|im_start|>system\nTEXT<|im_end|>  with a literal
@@ -10965,7 +13885,7 @@ PML_API bool pml_model_is_chat(const pml_model *m) {
 PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   static const char open[] = "<|im_start|>system\\n";
   pml_str none = {NULL, 0};
-  for (const char *p = m->chat_template; p && (p = strstr(p, open)) != NULL;) {
+  for (const char *p = m->chat_name ? NULL : m->chat_template; p && (p = strstr(p, open)) != NULL;) {
     p += sizeof open - 1;
     const char *end = strstr(p, "<|im_end|>");
     if (!end) return none;
@@ -10976,57 +13896,196 @@ PML__FN pml_str pml__chat_default_system(const pml_model *m) {
   return none;
 }
 
+/* What a chat becomes: its text, or ids of the finished pieces and the plain text since the last
+   control token. */
 typedef struct {
   const pml_model *m;
-  pml_buf ids;   /* int32_t, or text when as_text */
+  const pml__chat_kind *kind;
+  pml_buf ids, run;
+  int32_t last; /* the control token before the run, -1: none */
   bool as_text;
 } pml__chat_out;
 
-PML__FN pml_status pml__chat_add(pml__chat_out *o, const char *text, size_t len, unsigned flags) {
-  if (o->as_text) {
-    pml_buf_add(&o->ids, text, len);
-    return PML_OK;
-  }
-  int32_t *ids;
-  size_t n;
-  pml_status st = pml_encode(o->m->tokenizer, text, len, flags, &ids, &n);
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
+
+/* Encodes the plain text since the last control token, in one piece. */
+PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
+  int32_t *ids = NULL;
+  size_t n = 0;
+  if (o->as_text || o->run.len == 0) return PML_OK;
+  if (o->run.failed) return PML_E_MEMORY;
+  bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
+  pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
+  pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
+  o->run.len = 0;
   return PML_OK;
 }
 
-PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *role, const char *content, size_t len) {
-  char head[64];
-  int n = snprintf(head, sizeof head, "<|im_start|>%s\n", role);
-  pml_status st = pml__chat_add(o, head, (size_t)n, PML_ENCODE_SPECIAL);
-  if (st == PML_OK) st = pml__chat_add(o, content, len, 0);
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_end|>\n", 11, PML_ENCODE_SPECIAL);
+PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
+  pml_str text = pml_token_bytes(o->m->tokenizer, id);
+  pml_status st = pml__chat_flush(o);
+  o->last = id;
+  if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
+  else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
 }
 
-PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
-  if (!pml_model_is_chat(o->m))
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no ChatML tokens, so it is not a chat model we know: use plain text "
-                    "(apr run)", o->m->name);
-  pml_str system = pml__chat_default_system(o->m);
-  pml_status st = PML_OK;
-  if (system.len && (n == 0 || strcmp(messages[0].role, "system") != 0))
-    st = pml__chat_turn(o, "system", system.ptr, system.len);
-  for (int i = 0; i < n && st == PML_OK; i++) {
-    const char *role = messages[i].role;
-    if (strcmp(role, "system") && strcmp(role, "user") && strcmp(role, "assistant"))
-      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i, role);
-    st = pml__chat_turn(o, role, messages[i].content, strlen(messages[i].content));
+/* The longest control token at the beginning of text, -1 when there is none. */
+PML__FN int32_t pml__chat_control_at(const pml_tokenizer *t, const char *text, size_t *len) {
+  char name[32];
+  for (size_t n = strnlen(text, sizeof name - 1); n > 1; n--) {
+    memcpy(name, text, n);
+    name[n] = 0;
+    int32_t id = pml_token_find(t, name);
+    if (!pml__is_control(t, id)) continue;
+    *len = n;
+    return id;
   }
-  if (st == PML_OK) st = pml__chat_add(o, "<|im_start|>assistant\n", 22, PML_ENCODE_SPECIAL);
-  if (st == PML_OK && o->ids.failed) st = PML_E_MEMORY;
+  return -1;
+}
+
+/* A marker: control tokens become ids, the rest joins the plain text.  A bos or eos that the
+   tokenizer lacks is left out. */
+PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
+  const pml_tokenizer *t = o->m->tokenizer;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+  pml_status st = PML_OK;
+  for (size_t step; text && *text && st == PML_OK; text += step) {
+    step = 1;
+    int32_t id = *text == PML__BOS[0] ? spec->bos : *text == PML__EOS[0] ? spec->eos : -1;
+    if (*text > 2) id = *text == '<' || *text == '[' ? pml__chat_control_at(t, text, &step) : -1;
+    if (id >= 0) st = pml__chat_token(o, id);
+    else if (*text > 2) pml_buf_add(&o->run, text, 1);
+  }
   return st;
+}
+
+PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
+  pml_status st = pml__chat_marker(o, around[0]);
+  pml_buf_add(&o->run, content.ptr, content.len);
+  return st == PML_OK ? pml__chat_marker(o, around[1]) : st;
+}
+
+PML__FN pml_status pml__chat_system(pml__chat_out *o, pml_str text) {
+  bool trim = o->kind->trim & PML__TRIM_SYSTEM;
+  return pml__chat_turn(o, o->kind->system, pml__trim(text, trim, trim));
+}
+
+/* A question, with the system text inside when `system` is not empty. */
+PML__FN pml_status pml__chat_question(pml__chat_out *o, pml_str system, pml_str text) {
+  const pml__chat_kind *k = o->kind;
+  bool trim = k->trim & PML__TRIM_USER, joined = system.len && k->trim & PML__TRIM_JOINED;
+  pml_status st = pml__chat_marker(o, k->user[0]);
+  if (st == PML_OK && system.len) st = pml__chat_system(o, system);
+  text = pml__trim(text, trim && !joined, trim); /* joined: the whole is trimmed, and begins with the system text */
+  pml_buf_add(&o->run, text.ptr, text.len);
+  return st == PML_OK ? pml__chat_marker(o, k->user[1]) : st;
+}
+
+/* An answer of an earlier turn.  Templates that know thinking show only what came after it. */
+PML__FN pml_status pml__chat_earlier(pml__chat_out *o, pml_str text) {
+  static const char mark[] = "</think>";
+  if (o->m->chat_template && strstr(o->m->chat_template, mark))
+    for (const char *p = text.ptr; (p = strstr(p, mark)) != NULL;) {
+      p += sizeof mark - 1;
+      text = (pml_str){p, strlen(p)};
+      while (text.len && text.ptr[0] == '\n') text.ptr++, text.len--;
+    }
+  bool trim = o->kind->trim & PML__TRIM_ANSWER;
+  return pml__chat_turn(o, o->kind->answer, pml__trim(text, trim, trim));
+}
+
+enum { PML__ROLE_SYSTEM, PML__ROLE_USER, PML__ROLE_ANSWER };
+
+PML__FN int pml__chat_role(const char *role) {
+  static const char *const names[] = {"system", "user", "assistant"};
+  for (int r = 0; r < 3; r++)
+    if (strcmp(role, names[r]) == 0) return r;
+  return -1;
+}
+
+/* Roles exist, and come in an order that the format can say. */
+PML__FN pml_status pml__chat_check(const pml__chat_kind *k, const pml_message *messages, int n) {
+  int expect = PML__ROLE_USER;
+  for (int i = 0; i < n; i++) {
+    int role = pml__chat_role(messages[i].role);
+    if (role < 0)
+      return pml_fail(PML_E_USAGE, "message %d has the role '%.20s': system, user and assistant exist", i,
+                      messages[i].role);
+    if (role == PML__ROLE_SYSTEM && i > 0 && k->system_place != PML__SYS_TURN)
+      return pml_fail(PML_E_USAGE, "message %d is a system message: the format '%s' has one only at the beginning", i,
+                      k->name);
+    if (role == PML__ROLE_SYSTEM || !k->alternate) continue;
+    if (role != expect)
+      return pml_fail(PML_E_USAGE, "message %d is by the %s: in the format '%s' user and assistant take turns, the "
+                      "user first", i, messages[i].role, k->name);
+    expect = role == PML__ROLE_USER ? PML__ROLE_ANSWER : PML__ROLE_USER;
+  }
+  if (k->system_place != PML__SYS_TURN && n > 0 && pml__chat_role(messages[n - 1].role) == PML__ROLE_SYSTEM)
+    return pml_fail(PML_E_USAGE, "there is only a system message: the format '%s' needs a question with it", k->name);
+  return PML_OK;
+}
+
+/* Which question carries the system text, -1: none. */
+PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *messages, int n) {
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool last = o->kind->system_place == PML__SYS_LAST;
+  if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  if (o->kind->system_place == PML__SYS_TURN || !given) return -1;
+  for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
+    if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
+  return -1;
+}
+
+/* The template decides about bos where there is one; ids also get the one that the tokenizer asks for. */
+PML__FN pml_status pml__chat_begin(pml__chat_out *o) {
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(o->m->tokenizer);
+  const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
+  bool in_turn = o->kind->user[0][0] == PML__BOS[0], bos = o->kind->begin != NULL;
+  if (bos && jinja) bos = strstr(jinja, "bos_token") || strstr(jinja, "<|begin_of_text|>");
+  if (!o->as_text && spec->add_bos) bos = true;
+  return bos && !in_turn ? pml__chat_marker(o, PML__BOS) : PML_OK;
+}
+
+PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages, int n) {
+  const pml__chat_kind *k = o->kind = pml__chat_kind_of(o->m);
+  if (!k && o->m->chat_name)
+    return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
+                    "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
+  if (!k)
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use "
+                    "plain text (apr run --raw)", o->m->name);
+  pml_status st = pml__chat_check(k, messages, n);
+  if (st == PML_OK) st = pml__chat_begin(o);
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  pml_str none = {"", 0}, system = given ? pml_str_of(messages[0].content) : none;
+  pml_str supplied = strcmp(k->name, "chatml") == 0 ? pml__chat_default_system(o->m) : none;
+  if (st == PML_OK && !given && (supplied.len || k->always_system)) st = pml__chat_system(o, supplied);
+  int carrier = pml__chat_carrier(o, messages, n);
+  for (int i = 0; i < n && st == PML_OK; i++) {
+    pml_str text = pml_str_of(messages[i].content);
+    int role = pml__chat_role(messages[i].role);
+    if (role == PML__ROLE_USER) st = pml__chat_question(o, i == carrier ? system : none, text);
+    else if (role == PML__ROLE_ANSWER) st = pml__chat_earlier(o, text);
+    else if (k->system_place == PML__SYS_TURN) st = pml__chat_system(o, text);
+  }
+  if (st == PML_OK) st = pml__chat_marker(o, k->prompt);
+  if (st == PML_OK) st = pml__chat_flush(o);
+  return st == PML_OK && (o->ids.failed || o->run.failed) ? PML_E_MEMORY : st;
 }
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids) {
-  pml__chat_out o = {.m = m};
+  pml__chat_out o = {.m = m, .last = -1};
   pml_status st = pml__chat_build(&o, messages, n);
   *ids = NULL;
   *n_ids = 0;
@@ -11034,14 +14093,15 @@ PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messag
     *ids = (int32_t *)(void *)o.ids.data;
     *n_ids = o.ids.len / sizeof(int32_t);
   } else pml_buf_free(&o.ids);
+  pml_buf_free(&o.run);
   return st;
 }
 
 PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages, int n, pml_buf *out) {
   pml__chat_out o = {.m = m, .as_text = true};
   pml_status st = pml__chat_build(&o, messages, n);
-  if (st == PML_OK) pml_buf_add(out, o.ids.data, o.ids.len);
-  pml_buf_free(&o.ids);
+  if (st == PML_OK) pml_buf_add(out, o.run.data, o.run.len);
+  pml_buf_free(&o.run);
   return st;
 }
 
@@ -11135,16 +14195,19 @@ PML__FN void pml__stream_add(pml__stream *st, pml_str bytes) {
   pml__stream_out(st, st->held.len - (pending > tail ? pending : tail));
 }
 
-PML__FN bool pml__is_end(const pml_tokenizer *t, int32_t token) {
-  if (!t) return false;
-  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
-  return token == spec->eos || token == spec->eot ||
-         (spec->types && token < spec->n_vocab && spec->types[token] == 3 &&
-          (pml_str_eq(pml_token_bytes(t, token), "<|im_end|>") ||
-           pml_str_eq(pml_token_bytes(t, token), "<|endoftext|>")));
+PML_API bool pml_token_is_end(const pml_model *m, int32_t token) {
+  static const char *const ends[] = {"<|im_end|>", "<|endoftext|>", "<|eot_id|>",     "<|eom_id|>",
+                                     "<|end|>",    "<end_of_turn>", "<|end_of_text|>", "</s>"};
+  if (!m->tokenizer) return false;
+  const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(m->tokenizer);
+  if (token < 0 || token >= spec->n_vocab) return false;
+  if (token == spec->eos || token == spec->eot || token == m->eom) return true;
+  if (spec->types[token] != 3 && spec->types[token] != 4) return false;
+  pml_str text = pml_token_bytes(m->tokenizer, token);
+  for (size_t i = 0; i < sizeof ends / sizeof ends[0]; i++)
+    if (pml_str_eq(text, ends[i])) return true;
+  return false;
 }
-
-PML_API bool pml_token_is_end(const pml_model *m, int32_t token) { return pml__is_end(m->tokenizer, token); }
 
 /* Keeps the common prefix with what is cached and runs the rest of the prompt. */
 PML__FN pml_status pml__session_prefill(pml_session *s, const int32_t *prompt, size_t n, int *reused) {
@@ -11174,7 +14237,7 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
     if (st != PML_OK) return st;
     stats->n_generated++;
     if (o->on_token && !o->on_token(o->user, token, s->logits)) out->cancelled = true;
-    bool end = !o->ignore_eos && pml__is_end(tok, token);
+    bool end = !o->ignore_eos && pml_token_is_end(s->ctx->model, token);
     if (tok && !(end && !o->show_special)) {
       const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(tok);
       bool control = spec->types && token < spec->n_vocab && spec->types[token] == 3;
@@ -11192,6 +14255,48 @@ PML__FN pml_status pml__decode_loop(pml_session *s, pml_sampler *sampler, pml__s
   }
   return PML_OK;
 }
+
+/* @pipeline */
+/* Ids go in, one id comes out and goes in again. */
+PML__FN pml_status pml__plain_loop(pml_session *s, pml_sampler *sampler, const int32_t *ids, int n, int max, int32_t *out,
+                                   int *n_out, pml_buf *answer, pml_stages *clock) {
+  for (int k = 0; k < max; k++) {
+    if (clock) clock->step = k;
+    pml_status st = pml_forward_one(s->ctx, &s->seq, ids, n, s->logits); /* 2 embed, 3 transform, 4 head */
+    uint64_t t = pml_trace_begin();
+    if (st == PML_OK) st = pml_sample(sampler, s->logits, out, k, &out[k]); /* 5 sample */
+    if (st != PML_OK) return st;
+    pml_trace_end(t, "sample", -1, NULL, 0);
+    *n_out = k + 1;
+    if (pml_token_is_end(s->ctx->model, out[k])) break;
+    t = pml_trace_begin();
+    if ((st = pml_decode(s->ctx->model->tokenizer, &out[k], 1, 0, answer)) != PML_OK) return st; /* 6 decode */
+    pml_trace_end(t, "decode", -1, NULL, 0);
+    ids = &out[k], n = 1; /* one row from now on: what came before is in the cache */
+  }
+  return PML_OK;
+}
+
+PML_API pml_status pml_generate_plain(pml_session *s, const char *prompt, size_t len, const pml_sampler_options *o,
+                                      int max, int32_t *out, int *n_out, pml_buf *answer, pml_stages *clock) {
+  const pml_model *m = s->ctx->model;
+  pml_sampler *sampler = NULL;
+  int32_t *ids = NULL;
+  size_t n = 0;
+  *n_out = 0;
+  pml_context_truncate(s->ctx, &s->seq, 0);
+  if (clock) pml_trace_set(pml_stages_see, clock);
+  uint64_t t = pml_trace_begin();
+  pml_status st = pml_encode(m->tokenizer, prompt, len, PML_ENCODE_SPECIAL, &ids, &n); /* 1 tokenise */
+  pml_trace_end(t, "tokenise", -1, NULL, 0);
+  if (st == PML_OK) st = pml_sampler_create(&sampler, m->cfg.n_vocab, o);
+  if (st == PML_OK) st = pml__plain_loop(s, sampler, ids, (int)n, max, out, n_out, answer, clock);
+  if (clock) pml_trace_set(NULL, NULL);
+  pml_sampler_free(sampler);
+  pml_free(ids);
+  return st;
+}
+/* @end */
 
 PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n, const pml_generate_options *o) {
   pml_generate_stats stats = {.n_prompt = n < INT_MAX ? (int)n : INT_MAX};
@@ -11221,12 +14326,21 @@ PML_API pml_status pml_generate(pml_session *s, const int32_t *prompt, size_t n,
 PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const pml_generate_options *o) {
   pml_message message = {"user", question};
   pml_session *s = NULL;
+  pml_generate_options own = *o;
+  const char *stop = pml_chat_stop(m), **stops = NULL;
   int32_t *ids = NULL;
   size_t n;
   pml_status st = pml_chat_encode(m, &message, 1, &ids, &n);
+  if (st == PML_OK && stop) {
+    if (!(stops = (const char **)pml_calloc((size_t)o->n_stop + 1, sizeof *stops))) st = PML_E_MEMORY;
+    for (int i = 0; stops && i < o->n_stop; i++) stops[i] = o->stop[i];
+    if (stops) stops[own.n_stop++] = stop;
+    own.stop = stops;
+  }
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, NULL);
-  if (st == PML_OK) st = pml_generate(s, ids, n, o);
+  if (st == PML_OK) st = pml_generate(s, ids, n, &own);
   pml_session_close(s);
+  pml_free(stops);
   pml_free(ids);
   return st;
 }
@@ -11368,6 +14482,10 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
 
+/* The same for pml_attention_backward on T random rows of 4 query heads over 2 key-value heads; *n says how
+   many derivatives were compared. */
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n);
+
 /* A feed-forward network on its own, small enough to train in a second:
      a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
      h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
@@ -11442,9 +14560,11 @@ PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float 
 
 PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
   if (strcmp(c->arch, "qwen2") != 0 || !c->rope_split || !c->qkv_bias || !c->tied_head ||
-      c->rope_dim != c->head_dim)
+      c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
+      c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, QKV bias, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other "
+                    "options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
@@ -11523,6 +14643,40 @@ PML__FN void pml__parallel_columns(int cols, pml_range_fn fn, pml__op *op) {
 PML__FN void pml__column_range(const pml__op *op, size_t begin, size_t end, int *from, int *to) {
   *from = (int)begin * PML__COLUMNS;
   *to = (int)end * PML__COLUMNS < op->cols ? (int)end * PML__COLUMNS : op->cols;
+}
+
+typedef struct {
+  const pml_config *config;
+  const int32_t *starts;
+  float *out, *probs, *qkv, *dout;
+} pml__attention_check;
+
+PML__FN double pml__attention_check_loss(void *user) { /* Σ out·dout */
+  const pml__attention_check *x = (const pml__attention_check *)user;
+  int n = x->starts[1] * x->config->n_heads * x->config->head_dim;
+  double sum = 0;
+  pml_attention_forward(x->out, x->probs, x->qkv, x->config, 1, x->starts);
+  for (int i = 0; i < n; i++) sum += (double)x->out[i] * (double)x->dout[i];
+  return sum;
+}
+
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n) {
+  const pml_config c = {.n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
+  const int32_t starts[] = {0, T};
+  int out = T * c.n_heads * c.head_dim, qkv = T * (c.n_heads + 2 * c.n_kv_heads) * c.head_dim, probs = c.n_heads * T * T;
+  float *all = (float *)pml_alloc((size_t)(2 * out + 2 * qkv + 2 * probs) * sizeof *all);
+  if (!all) return PML_E_MEMORY;
+  float *dqkv = all + 2 * out + qkv + 2 * probs, *dprobs = all + 2 * out + qkv + probs;
+  pml__attention_check x = {&c, starts, all, all + 2 * out + qkv, all + 2 * out, all + out};
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < qkv; i++) x.qkv[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < out; i++) x.dout[i] = pml_rng_normal(&rng);
+  pml__attention_check_loss(&x);
+  pml_status st = pml_attention_backward(dqkv, dprobs, x.dout, x.probs, x.qkv, &c, 1, starts);
+  if (st == PML_OK) *error = pml_gradient_error(pml__attention_check_loss, &x, x.qkv, dqkv, (size_t)qkv, 1e-2f);
+  *n = qkv;
+  pml_free(all);
+  return st;
 }
 
 /* ── embedding ── */
@@ -12337,7 +15491,7 @@ PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scal
 #endif /* § 31 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 32  OPTIMISER                                           needs § 5 § 8 § 11 § 31
+   § 32  OPTIMISER                                       needs § 3 § 5 § 8 § 11 § 31
    ─────────────────────────────────────────────────────────────────────────────
    The gradient says which way is down, not how far to go.  AdamW keeps two
    running averages for every weight: m of the gradient (which way, on average)
@@ -12383,6 +15537,19 @@ PML_API double pml_clip_norm(float *g, size_t n, double max_norm);
 /* The learning rate of step 0 … steps-1: linear over `warmup` steps up to lr, then half a
    cosine down to min_lr. */
 PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr, double min_lr);
+
+/* Trains a small network (§ 31) to tell n_out classes apart: x[n,n_in], label[n], `steps` batches in order,
+   at most 4096 values of logits a batch; n is a multiple of the batch.  The rate falls from lr to lr / 20. */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr);
+
+/* A problem in the plane that no straight line solves: n points on a board of cells × cells squares of side 1
+   around 0, none within 0.1 of an edge; the label is the colour of the square.  2 × 2 is XOR. */
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed);
+/* How a network with two inputs and two classes sees the plane.  Points: the share that it gets right, and
+   wrong[n] (may be NULL) says which it does not.  Surface: p[grid,grid] of class 1 over the square of side
+   `side` around 0. */
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong);
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side);
 
 #ifdef PML__IMPL
 
@@ -12452,6 +15619,69 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
   return min_lr + (lr - min_lr) * 0.5 * (1.0 + pml_cosd(3.14159265358979323846 * (done < 1.0 ? done : 1.0)));
 }
 
+/* @ffn_fit */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr) {
+  enum { MAX = 4096 };
+  float logits[MAX], loss[MAX], one[MAX], *moments = NULL;
+  pml_adamw o = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .beta1_t = 1, .beta2_t = 1};
+  if (batch < 1 || batch > MAX / m->n_out || batch > m->max_rows || n < batch || n % batch)
+    return pml_fail(PML_E_USAGE, "training: batches of %d rows of %d do not fit", batch, n);
+  if (!(moments = (float *)pml_calloc(2 * m->n, sizeof *moments))) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (int i = 0; i < batch; i++) one[i] = 1;
+  for (int step = 0; step < steps && st == PML_OK; step++) {
+    int at = (int)((int64_t)step * batch % n);
+    const float *rows = x + (size_t)at * (size_t)m->n_in;
+    memset(m->grads, 0, m->n * sizeof(float));
+    st = pml_ffn_forward(m, logits, rows, batch);
+    pml_cross_entropy_forward(loss, logits, label + at, batch, m->n_out);
+    pml_cross_entropy_backward(logits, label + at, one, 1.0f / (float)batch, batch, m->n_out);
+    if (st == PML_OK) st = pml_ffn_backward(m, logits, rows, batch);
+    o.beta1_t *= (double)o.beta1, o.beta2_t *= (double)o.beta2, o.lr = (float)pml_lr_at(step, steps, 10, lr, lr / 20);
+    pml_adamw_update(m->params, moments, moments + m->n, m->grads, m->n, &o);
+  }
+  pml_free(moments);
+  return st;
+}
+/* @end */
+
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed) {
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < n; i++) {
+    int col = (int)pml_rng_below(&rng, (uint32_t)cells), row = (int)pml_rng_below(&rng, (uint32_t)cells);
+    xy[2 * i] = (float)col + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    xy[2 * i + 1] = (float)row + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    label[i] = (col + row) & 1;
+  }
+}
+
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong) {
+  int good = 0;
+  for (int i = 0; i < n; i++) {
+    float y[2];
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, xy + 2 * i, 1);
+    if (st != PML_OK) return st;
+    bool is = (y[1] > y[0]) == (label[i] != 0);
+    good += is;
+    if (wrong) wrong[i] = !is;
+  }
+  *right = (double)good / n;
+  return PML_OK;
+}
+
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side) {
+  for (int i = 0; i < grid * grid; i++) {
+    float y[2], at[2] = {(float)side * (((float)(i % grid) + 0.5f) / (float)grid - 0.5f),
+                         (float)side * (((float)(i / grid) + 0.5f) / (float)grid - 0.5f)};
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, at, 1);
+    if (st != PML_OK) return st;
+    p[i] = (double)pml_sigmoidf(y[1] - y[0]);
+  }
+  return PML_OK;
+}
+
 #endif /* § 32 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -12507,6 +15737,7 @@ typedef struct {
   uint64_t tokens;            /* input tokens since the start of the run */
   double loss;                /* per weighted token, of the last step */
   double lr, grad_norm, tok_s, eta_s;
+  double forward_s, step_s;   /* of the last step: its forward passes; all of it but the gathering of data */
 } pml_train_progress;
 
 typedef struct {
@@ -12634,6 +15865,11 @@ PML_API pml_status pml_qa_source_next(void *source, uint64_t c, pml_sequence *s)
 PML_API pml_status pml_chatml_sequence(const pml_tokenizer *tok, const char *question, const char *answer, float wq,
                                        int limit, pml_sequence *s);
 
+/* The smallest fine-tuning: `steps` AdamW steps at the constant rate lr on one question with a new answer,
+   beginning with the weights of m, which stays as it is.  at[steps + 1]: before each step and after the last. */
+PML_API pml_status pml_finetune_one(const pml_model *m, const char *question, const char *answer, float lr, int steps,
+                                    pml_train_progress *at);
+
 /* The tokenizer of the tutor's family: byte-level BPE over all taught text, the same for the same data. */
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab);
 /* Appends all answers and taught questions, or all held-out questions, a line each. */
@@ -12745,7 +15981,7 @@ PML__FN pml_status pml__train_gather(pml_trainer *t) {
 }
 
 /* Forward and backward over slices of whole sequences of at most micro_tokens each. */
-PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
+PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss, double *forward_s) {
   struct pml__train_batch *b = t->batch;
   double sum = 0, weight = 0;
   for (int i = 0; i < b->ids.n; i++) weight += (double)b->ids.weights[i];
@@ -12756,7 +15992,9 @@ PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
     for (to = from + 1; to < t->opt.batch && b->starts[to + 1] - at <= t->opt.micro_tokens;) to++;
     pml_batch slice = {.n_seqs = to - from, .starts = b->starts + from, .ids = b->ids.ids + at,
                        .targets = b->targets.ids + at, .weights = b->ids.weights + at};
+    double begin = pml_time();
     pml_status st = pml_net_forward(t->net, &slice, &sum, NULL);
+    *forward_s += pml_time() - begin;
     if (st == PML_OK) st = pml_net_backward(t->net, &slice, (float)(1.0 / weight));
     if (st != PML_OK) return st;
   }
@@ -12767,10 +16005,10 @@ PML__FN pml_status pml__train_passes(pml_trainer *t, double *loss) {
 /* @train_step */
 PML_API pml_status pml_trainer_step(pml_trainer *t, pml_train_progress *p) {
   const pml_train_options *o = &t->opt;
-  double begin = pml_time(), loss = 0;
+  double begin = pml_time(), loss = 0, forward = 0;
   pml_status st = pml__train_gather(t);
   double gathered = pml_time();
-  if (st == PML_OK) st = pml__train_passes(t, &loss);
+  if (st == PML_OK) st = pml__train_passes(t, &loss, &forward);
   if (st != PML_OK) return st;
   double passed = pml_time();
   double norm = pml_clip_norm(t->net->grads, t->net->layout.n, (double)o->clip);
@@ -12793,7 +16031,8 @@ PML_API pml_status pml_trainer_step(pml_trainer *t, pml_train_progress *p) {
   t->tokens += (uint64_t)t->batch->ids.n;
   double rate = (double)t->tokens / t->train_seconds, left = (double)(o->steps - t->step) / (double)t->step;
   pml_train_progress now = {.step = t->step, .steps = o->steps, .tokens = t->tokens, .loss = loss, .lr = (double)adam.lr,
-                            .grad_norm = norm, .tok_s = rate, .eta_s = (double)t->tokens / rate * left};
+                            .grad_norm = norm, .tok_s = rate, .eta_s = (double)t->tokens / rate * left,
+                            .forward_s = forward, .step_s = end - gathered};
   if (p) *p = now;
   return PML_OK;
 }
@@ -13098,7 +16337,7 @@ PML_API pml_status pml_qa_load(pml_qa **out, const char *where) {
   unsigned char digest[32];
   pml_sha256_done(&hash, digest);
   for (int i = 0; i < 32; i++) snprintf(qa->sha256 + 2 * i, 3, "%02x", digest[i]);
-  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", folder);
+  if (st == PML_OK && qa->n_topics == 0) st = pml_fail(PML_E_FORMAT, "%s: holds no topic", where);
   for (int i = 0; i < qa->n_topics && st == PML_OK; i++)
     if (!qa->topics[i].answer || !qa->topics[i].n_taught)
       st = pml_fail(PML_E_FORMAT, "%s:%d: topic '%s' has no answer or no taught question", qa->topics[i].file,
@@ -13127,7 +16366,8 @@ PML_API int pml_content_words(const pml_qa *qa, const char *text, pml_word *word
       continue;
     }
     const char *key = w.text;
-    if (bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
+    if (qa->n_stopwords > 0 &&
+        bsearch(&key, qa->stopwords, (size_t)qa->n_stopwords, sizeof key, pml__compare_strings)) continue;
     if (len == 1 && !(w.text[0] >= '0' && w.text[0] <= '9')) continue;
     if (len >= 7 && strcmp(w.text + len - 3, "ing") == 0) w.text[len - 3] = 0;
     else if (len >= 6 && strcmp(w.text + len - 2, "ed") == 0) w.text[len - 2] = 0;
@@ -13234,7 +16474,7 @@ PML_API pml_status pml_qa_check(const pml_qa *qa, pml_buf *report) {
 /* ── questions and answers: variation ── */
 
 PML_API pml_augment pml_augment_defaults(void) {
-  pml_augment a = {.p_mix = 0.7f, .window = 8, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
+  pml_augment a = {.p_mix = 0.7f, .window = 3, .p_drop = 0.5f, .drop = 0.2f, .p_shuffle = 0.15f, .p_noise = 0.1f,
                    .p_frame = 0.1f, .p_case = 0.3f, .p_punct = 0.3f, .p_typo = 0.03f, .p_full = 0.12f, .head = 6,
                    .question_weight = 0.3f, .first_weight = 4.0f};
   return a;
@@ -13439,6 +16679,33 @@ PML_API void pml_qa_text(const pml_qa *qa, bool held, pml_buf *out) {
   }
 }
 
+typedef struct {
+  const pml_model *m;
+  const char *question, *answer;
+} pml__one_text;
+
+PML__FN pml_status pml__one_text_source(void *user, uint64_t c, pml_sequence *s) {
+  const pml__one_text *x = (const pml__one_text *)user;
+  (void)c; /* always the same */
+  return pml_chatml_sequence(x->m->tokenizer, x->question, x->answer, 0, 0, s);
+}
+
+/* @finetune_one */
+PML_API pml_status pml_finetune_one(const pml_model *m, const char *question, const char *answer, float lr, int steps,
+                                    pml_train_progress *at) {
+  pml__one_text text = {m, question, answer};
+  pml_train_options o = pml_train_defaults();
+  o.config = m->cfg, o.source = pml__one_text_source, o.source_user = &text;
+  o.steps = steps + 1, o.batch = 1, o.warmup = 0, o.lr = o.min_lr = lr, o.decay = 0, o.clip = 0;
+  pml_trainer *t;
+  pml_status st = pml_trainer_create(&t, &o);
+  if (st == PML_OK) st = pml_net_load(t->net, m);
+  for (int k = 0; k <= steps && st == PML_OK; k++) st = pml_trainer_step(t, &at[k]);
+  pml_trainer_free(t);
+  return st;
+}
+/* @end */
+
 PML_API pml_status pml_qa_tokenizer(pml_tokenizer **out, const pml_qa *qa, int n_vocab) {
   enum { TEMPLATE = 64 }; /* copies of the template's words, so that each becomes one token */
   size_t n = TEMPLATE, at = 0;
@@ -13532,6 +16799,10 @@ PML_API pml_status pml_qa_evaluate(const pml_qa *qa, pml_answer_fn answer, void 
    stand.  right (may be NULL) gets one flag per question in data order. */
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r);
+
+/* The control of a classifier in the plane: the largest share of n labelled points (label 0 or 1) that a straight
+   line gets right, over 180 directions at any offset.  No network without activation does better. */
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share);
 
 /* ── the tutor's family ── */
 
@@ -13829,15 +17100,15 @@ PML_API pml_status pml_train_preset(const char *name, pml_train_options *o, pml_
   *a = pml_augment_defaults();
   if (strcmp(name, "tutor") == 0) {
     o->config = pml__tutor_config(3, 256, 4, 2, 64, 768, 1664, 512);
-    o->steps = 12000;
+    o->steps = 16000;
     o->lr = 1e-3f;
   } else if (strcmp(name, "teacher") == 0) {
     o->config = pml__tutor_config(3, 512, 8, 4, 64, 1024, 1664, 512);
-    o->steps = 7000;
+    o->steps = 12000;
     o->lr = 7e-4f;
   } else if (strcmp(name, "draft") == 0) {
     o->config = pml__tutor_config(1, 256, 4, 1, 64, 256, 1664, 512);
-    o->steps = 12000;
+    o->steps = 20000;
     o->lr = 2e-3f;
   } else if (strcmp(name, "tiny") == 0) {
     o->config = pml__tutor_config(2, 64, 2, 1, 32, 128, 512, 256);
@@ -13924,6 +17195,38 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
   pml_qa_free(qa);
   pml_strict_set(strict);
   return st;
+}
+
+typedef struct {
+  float at;
+  int32_t label;
+} pml__projected;
+
+PML__FN int pml__by_place(const void *a, const void *b) {
+  float x = ((const pml__projected *)a)->at, y = ((const pml__projected *)b)->at;
+  return (x > y) - (x < y);
+}
+
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share) {
+  pml__projected *p = n > 0 ? (pml__projected *)pml_alloc((size_t)n * sizeof *p) : NULL;
+  int best = 0;
+  if (!p) return n > 0 ? PML_E_MEMORY : pml_fail(PML_E_USAGE, "a line needs points to separate");
+  for (int a = 0; a < 180; a++) {
+    float c = (float)pml_cosd(a * 3.141592653589793 / 180), s = (float)pml_sind(a * 3.141592653589793 / 180);
+    int right = 0; /* everything is called 1; then the line moves over one point after the other */
+    for (int i = 0; i < n; i++) {
+      p[i] = (pml__projected){c * xy[2 * i] + s * xy[2 * i + 1], label[i]};
+      right += label[i];
+    }
+    qsort(p, (size_t)n, sizeof *p, pml__by_place);
+    for (int i = 0; i <= n; i++) {
+      best = right > best ? right : n - right > best ? n - right : best;
+      if (i < n) right += p[i].label ? -1 : 1;
+    }
+  }
+  *share = (double)best / n;
+  pml_free(p);
+  return PML_OK;
 }
 
 #endif /* § 34 */
@@ -14049,7 +17352,7 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW                      needs § 3 § 4 § 5 § 9 § 25 § 26
+   § 48  BENCHMARKS AND ARROW        needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 12 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
    A rate alone says little: 50 tokens per second is slow on one machine and
    impossible on another.  So each rate stands beside its limit, measured in the
@@ -14063,17 +17366,51 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    The bandwidth is that of the model's own pages, read by all threads in the
    order the kernels read them: on virtual machines it depends on where the pages
    happen to lie.  The peak is that of fused multiply-adds in the widest register
-   this processor level has, from a loop in assembly with sixteen independent
+   this processor level has, from a loop in assembly with at least twelve independent
    accumulators: four cycles of latency on two units keep eight in flight, and a
-   compiler's own loop can be half as fast and flatter everyone.
+   compiler's own loop can be half as fast and flatter everyone.  Quantised weights
+   have a peak of their own, that of the 8-bit dot product:
+
+     vpdpbusd    64 multiply-adds in 64 bytes (AVX-512 VNNI), 32 in 32 (AVX-VNNI)
+     vpmaddubsw  with vpmaddwd and vpaddd: 32 in three instructions (AVX2)
+     smmla sdot  32 and 16 in 16 bytes (ARM i8mm, dotprod)
+     smull       with smlal2 and sadalp: 16 in three instructions (NEON alone)
+
+   Bandwidth has a level per cache.  pml_bench_bandwidth reads a set of a given size
+   again and again: while it fits the first cache it is read from there, and the curve
+   over sizes from 16 KiB to 1 GiB is a staircase with one step per cache.
+
+   And a level of kernels has a price.  pml_bench_levels runs one row through a layer
+   of 256 × 2048 weights under each level that can run here.  Before a time counts, the
+   results must agree with plain C: in strict mode bit for bit, else within
+   2·n·2^-24·Σ|w·x|, which is what two orders of adding n products may differ by.
+
+   Which limit holds is a matter of how often a number is used.  The intensity of an
+   operation is its operations per byte, each array read or written once:
+
+     add    y[n] += x[n]              n operations      12·n bytes    1/12
+     dot    Σ x[n]·y[n]               2·n                8·n           1/4
+     gemm   C[n,n] = A[n,n]·B[n,n]    2·n³              12·n²          n/6
+
+     rate <= min(peak, intensity · bandwidth)            the roofline
+
+   Below peak / bandwidth, the ridge, memory is the limit and no instruction helps.
+   pml_bench_case holds such an operation with its numbers and computes it in the ways
+   of § 12; pml_bench_turns times ways in turn, round after round, so that a slow moment
+   hits all of them; pml_bench_crossover finds the size from which one way stays ahead
+   of another, since each of them loses somewhere: threads where waking one costs more
+   than the work, vectors where packing does.
 
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
 
+   Cost: a peak takes 0.1 to 0.5 s, a bandwidth about 0.1 s.
    The trap: the first pass faults the pages in, so one unmeasured pass goes first.
    And the peak loop must clear its registers: a subnormal left in one makes every
    multiply-add a hundred times slower.
+   The trap: data that was just written lies in a cache.  A time "for 10,000 numbers" is
+   a time for numbers that are near; pml_cache_drop sends them away.
    Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -14106,6 +17443,75 @@ PML_API double pml_bench_read(const void *data, size_t size);
 /* f32 operations per second of all threads: fused multiply-adds where the processor
    level has them, else separate ones. */
 PML_API double pml_bench_peak_f32(void);
+/* The same for 8-bit integers, with the best instruction that level and features allow;
+   its name goes to *how (may be NULL): "vpdpbusd zmm". */
+PML_API double pml_bench_peak_int8(const char **how);
+/* Bytes per second of n_threads threads that each read a set of their own, set_bytes long,
+   again and again for about `seconds`, the best of several rounds.  n_threads 0: all.
+   0 with pml_error when there is no memory for it. */
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds);
+enum { PML_BENCH_SETS = 9, PML_LEVEL_RUNS = 15, PML_LEVEL_OUT = 256, PML_LEVEL_IN = 2048 };
+/* The sizes of the staircase: 16 KiB, 64 KiB … 1 GiB for i = 0 … PML_BENCH_SETS - 1, or 0 where
+   n_threads such sets would take more than a quarter of the memory that is free. */
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw);
+
+typedef struct {
+  bool here;                      /* the level can run */
+  bool equal;                     /* strict mode: the bits of the scalar definition */
+  double worst;                   /* default mode: largest difference / bound; at most 1 */
+  double seconds[PML_LEVEL_RUNS]; /* one row through the layer, default mode, all threads */
+} pml_level_run;
+/* Fills run[PML_CPU_LEVELS].  Level and mode are what they were afterwards. */
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed);
+
+/* f32 operations per second: PML_WAY_THREADS is pml_bench_peak_f32, PML_WAY_SIMD the same on one thread;
+   PML_WAY_PLAIN, and blocked, one product or sum of one number per instruction, one thread. */
+PML_API double pml_bench_peak_by(pml_way way);
+
+/* An operation on normal numbers of a seed, with the result of its definition. */
+typedef enum { PML_OP_ADD = 0, PML_OP_DOT, PML_OP_GEMM } pml_op;
+typedef struct {
+  pml_op op;
+  int n;
+  double ops, bytes;   /* of one run */
+  size_t in, out;      /* numbers in a and in b; in got, want and limit */
+  float *a, *b;        /* add: a is added to got, which starts as b */
+  float *got, *want;   /* what the last run gave; the plain way's result */
+  float *limit;        /* how far another order of adding may lead: 2·n·2^-24·Σ|a·b|; 0 for add */
+} pml_bench_case;
+/* n from 1 to 2^28 numbers, gemm to 8192 rows; else PML_E_USAGE. */
+PML_API pml_status pml_bench_case_open(pml_bench_case *c, pml_op op, int n, uint64_t seed);
+PML_API void pml_bench_case_close(pml_bench_case *c); /* a zeroed one too */
+/* gemm has all ways (OpenBLAS when built with it), add plain, SIMD and threads, dot plain and SIMD. */
+PML_API bool pml_bench_case_has(pml_op op, pml_way way);
+/* Computes into got.  PML_E_UNSUPPORTED for a way that the operation does not have.  add adds again. */
+PML_API pml_status pml_bench_case_run(pml_bench_case *c, pml_way way);
+/* got against want: *equal when all bits are the same; returned is the largest difference as a share of
+   its limit (0 when equal, infinity for NaN or where no difference is allowed). */
+PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal);
+/* Runs a way in strict mode for *equal, then in default mode for *worst; the mode is afterwards what it was.
+   OpenBLAS has no strict mode. */
+PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst);
+
+/* Ways in turn.  A sample runs a way as often as fills 0.2 ms and is the time of one run, by two clocks: that of
+   the wall, and the processor time of the calling thread.  For work of one thread the second leaves out what
+   other programs took from it; work of many threads has its waiting in the first only.  On an idle machine
+   both agree. */
+enum { PML_BENCH_ROUNDS = 1000, PML_BENCH_TURNS = 8 };
+typedef struct {
+  int n, rounds;                                      /* ways; rounds that were made */
+  double seconds[PML_BENCH_TURNS][PML_BENCH_ROUNDS];
+  double thread[PML_BENCH_TURNS][PML_BENCH_ROUNDS];   /* of the calling thread alone */
+} pml_bench_rounds;
+/* run(user, k) for k < n, 1 <= n <= 8; one or two unmeasured runs each, then `rounds` rounds (1 to 1000), of which
+   those after the third are left out when `budget` seconds have passed.  A run that fails ends it. */
+PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
+                                   int rounds, double budget);
+/* Rates of two ways at ascending sizes x[n]: the size from which b stays ahead of a, interpolated in
+   logarithms between the two sizes measured; x[0] when b leads everywhere, NaN when a leads at the last. */
+PML_API double pml_bench_crossover(const double *x, const double *a, const double *b, int n);
+/* Sends the bytes out of every cache.  false, and nothing done, where programs may not (WASM, macOS on ARM). */
+PML_API bool pml_cache_drop(const void *data, size_t bytes);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -14140,6 +17546,34 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 }
 #endif
 
+#ifdef PML__X86
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p,
+                                                                              size_t n) {
+  __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+  for (; n >= 256; n -= 256, p += 256) {
+    a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
+    b = _mm512_xor_si512(b, _mm512_loadu_si512(p + 64));
+    c = _mm512_xor_si512(c, _mm512_loadu_si512(p + 128));
+    d = _mm512_xor_si512(d, _mm512_loadu_si512(p + 192));
+  }
+  a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+  __m256i x = _mm512_castsi512_si256(a);
+  return (uint64_t)_mm256_extract_epi64(x, 0) ^ (uint64_t)_mm256_extract_epi64(x, 2);
+}
+#elif defined(PML__ARM)
+PML__FN uint64_t pml__walk_neon(const unsigned char *p, size_t n) {
+  uint8x16_t a = vdupq_n_u8(0), b = a, c = a, d = a;
+  for (; n >= 64; n -= 64, p += 64) {
+    a = veorq_u8(a, vld1q_u8(p));
+    b = veorq_u8(b, vld1q_u8(p + 16));
+    c = veorq_u8(c, vld1q_u8(p + 32));
+    d = veorq_u8(d, vld1q_u8(p + 48));
+  }
+  uint64x2_t x = vreinterpretq_u64_u8(veorq_u8(veorq_u8(a, b), veorq_u8(c, d)));
+  return vgetq_lane_u64(x, 0) ^ vgetq_lane_u64(x, 1);
+}
+#endif
+
 PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   uint64_t a = 0, b = 0, x[2];
   for (; n >= 16; n -= 16, p += 16) {
@@ -14150,15 +17584,20 @@ PML__FN uint64_t pml__walk_plain(const unsigned char *p, size_t n) {
   return a ^ b;
 }
 
+/* Reads n bytes with the widest loads of the level; what is returned only says that they were read. */
+PML__FN uint64_t pml__walk_best(const unsigned char *p, size_t n) {
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512) return pml__walk_avx512(p, n);
+  if (pml_cpu_level() == PML_CPU_AVX2) return pml__walk_avx2(p, n);
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) return pml__walk_neon(p, n);
+#endif
+  return pml__walk_plain(p, n);
+}
+
 PML__FN void pml__walk_range(void *ctx, size_t begin, size_t end) {
   pml__walk *w = (pml__walk *)ctx;
-  uint64_t x;
-#ifdef PML__X86
-  if (pml_cpu_level() >= PML_CPU_AVX2) x = pml__walk_avx2(w->data + begin, end - begin);
-  else
-#endif
-    x = pml__walk_plain(w->data + begin, end - begin);
-  atomic_fetch_xor(&w->sink, x);
+  atomic_fetch_xor(&w->sink, pml__walk_best(w->data + begin, end - begin));
 }
 
 PML_API double pml_bench_read(const void *data, size_t size) {
@@ -14169,7 +17608,300 @@ PML_API double pml_bench_read(const void *data, size_t size) {
   return t > 0 ? (double)size / t : 0;
 }
 
-enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+typedef struct {
+  unsigned char *data[256];  /* one set per thread */
+  size_t set, passes;
+  atomic_uint_least64_t sink;
+} pml__sets;
+
+PML__FN void pml__sets_range(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  uint64_t x = 0;
+  for (size_t i = begin; i < end; i++)
+    for (size_t pass = 0; pass < s->passes; pass++) x ^= pml__walk_best(s->data[i], s->set);
+  atomic_fetch_xor(&s->sink, x);
+}
+
+/* Each thread writes its set first: the pages then lie near it. */
+PML__FN void pml__sets_fill(void *ctx, size_t begin, size_t end) {
+  pml__sets *s = (pml__sets *)ctx;
+  for (size_t i = begin; i < end; i++) memset(s->data[i], 1, s->set);
+}
+
+PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds) {
+  pml__sets s = {.set = set_bytes / 256 * 256, .passes = 1};
+  int n = n_threads < 1 || n_threads > pml_threads() ? pml_threads() : n_threads, have = 0;
+  double best = 0, spent = 0;
+  if (s.set == 0) return pml_fail(PML_E_USAGE, "bandwidth of %zu bytes: give at least 256", set_bytes), 0.0;
+  while (have < n && (s.data[have] = (unsigned char *)pml_alloc(s.set))) have++;
+  if (have == n) pml_parallel((size_t)n, 1, pml__sets_fill, &s);
+  for (int round = 0; have == n && (round < 3 || spent < seconds); round++) {
+    double t0 = pml_time();
+    pml_parallel((size_t)n, 1, pml__sets_range, &s);
+    double t = pml_time() - t0;
+    spent += t;
+    if (t > 0) best = fmax(best, (double)n * (double)s.set * (double)s.passes / t);
+    if (t < seconds / 10) s.passes *= 4, round = 0; /* a round of a tenth of the time, or nothing counts */
+  }
+  while (have > 0) pml_free(s.data[--have]);
+  return best;
+}
+
+PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
+  uint64_t room = hw->ram_available, used = hw->memory_used,
+           bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
+  if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX &&
+              bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  return fits ? (size_t)bytes : 0;
+}
+
+/* @levels */
+/* One row through the layer under a level; the pool's threads share its outputs. */
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x,
+                                    const float *w) {
+  pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
+  pml_status st = pml_cpu_level_set(level);
+  pml_strict_set(strict);
+  return st == PML_OK ? pml_linear(y, x, 1, &m, NULL) : st;
+}
+
+/* want[OUT] is the scalar definition's result, y[OUT] another's: the largest difference as a share of its bound. */
+PML__FN double pml__level_worst(const float *y, const float *want, const float *x, const float *w) {
+  double worst = 0;
+  for (int o = 0; o < PML_LEVEL_OUT; o++) {
+    double size = 0;
+    for (int i = 0; i < PML_LEVEL_IN; i++) size += fabs((double)w[o * PML_LEVEL_IN + i] * (double)x[i]);
+    worst = fmax(worst, fabs((double)y[o] - (double)want[o]) / (2 * PML_LEVEL_IN * 0x1p-24 * size));
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
+  enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN,
+        *y = want + 2 * OUT;
+  pml_cpu_level_t before = pml_cpu_level();
+  bool was_strict = pml_strict();
+  pml_rng rng = pml_rng_seed(seed);
+  pml_status st = w ? PML_OK : PML_E_MEMORY;
+  memset(run, 0, PML_CPU_LEVELS * sizeof *run);
+  for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++)
+    st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    pml_cpu_level_t level = (pml_cpu_level_t)l;
+    if (!(run[l].here = pml_cpu_supports(level))) continue;
+    st = pml__level_layer(level, true, y, x, w);
+    run[l].equal = memcmp(y, want + OUT, OUT * sizeof *y) == 0;
+    if (st == PML_OK) st = pml__level_layer(level, false, y, x, w);
+    run[l].worst = pml__level_worst(y, want, x, w);
+  }
+  for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
+    for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+      double t0 = pml_time();
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++)
+        st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      run[l].seconds[k] = (pml_time() - t0) / 20;
+    }
+  pml_cpu_level_set(before);
+  pml_strict_set(was_strict);
+  pml_free(w);
+  return st;
+}
+/* @end */
+
+/* ── One operation in several ways ────────────────────────────────────────── */
+
+/* The limits: the same operation on absolute values, times what n roundings may add up to. */
+PML__FN pml_status pml__case_limit(pml_bench_case *c) {
+  float share = 2 * (float)c->n * 0x1p-24f, *a = (float *)pml_alloc(2 * c->in * sizeof *a), *b = a + c->in;
+  pml_status st = a ? PML_OK : PML_E_MEMORY;
+  for (size_t i = 0; st == PML_OK && i < c->in; i++) a[i] = fabsf(c->a[i]), b[i] = fabsf(c->b[i]);
+  if (st == PML_OK && c->op == PML_OP_DOT) c->limit[0] = pml_dot(a, b, c->in);
+  if (st == PML_OK && c->op == PML_OP_GEMM) st = pml_gemm_by(PML_WAY_THREADS, c->limit, a, b, c->n, c->n, c->n);
+  for (size_t i = 0; st == PML_OK && i < c->out; i++) c->limit[i] *= share;
+  pml_free(a);
+  return st;
+}
+
+PML_API pml_status pml_bench_case_open(pml_bench_case *c, pml_op op, int n, uint64_t seed) {
+  memset(c, 0, sizeof *c);
+  if ((unsigned)op > PML_OP_GEMM || n < 1 || n > (op == PML_OP_GEMM ? 8192 : 1 << 28))
+    return pml_fail(PML_E_USAGE, "operation %d on %d numbers: give 1 to 2^28, or 1 to 8192 rows of a matrix", (int)op, n);
+  size_t len = (size_t)n;
+  *c = (pml_bench_case){.op = op, .n = n, .in = op == PML_OP_GEMM ? len * len : len};
+  c->out = op == PML_OP_DOT ? 1 : c->in;
+  c->ops = op == PML_OP_ADD ? n : op == PML_OP_DOT ? 2.0 * n : 2.0 * n * n * n;
+  c->bytes = (op == PML_OP_DOT ? 8.0 : 12.0) * (double)c->in;
+  c->a = (float *)pml_alloc(2 * c->in * sizeof(float)), c->b = c->a ? c->a + c->in : NULL;
+  c->got = (float *)pml_calloc(3 * c->out, sizeof(float));
+  if (!c->a || !c->got) {
+    pml_bench_case_close(c);
+    return PML_E_MEMORY;
+  }
+  c->want = c->got + c->out, c->limit = c->want + c->out;
+  pml_rng r = pml_rng_seed(seed);
+  for (size_t i = 0; i < 2 * c->in; i++) c->a[i] = 2 * pml_rng_uniform(&r) - 1;
+  pml_status st = op == PML_OP_ADD ? PML_OK : pml__case_limit(c);
+  if (op == PML_OP_ADD) memcpy(c->got, c->b, c->out * sizeof *c->got);
+  if (st == PML_OK) st = pml_bench_case_run(c, PML_WAY_PLAIN);
+  if (st == PML_OK) memcpy(c->want, c->got, c->out * sizeof *c->got);
+  else pml_bench_case_close(c);
+  return st;
+}
+
+PML_API void pml_bench_case_close(pml_bench_case *c) {
+  pml_free(c->a);
+  pml_free(c->got);
+  memset(c, 0, sizeof *c);
+}
+
+PML_API bool pml_bench_case_has(pml_op op, pml_way way) {
+  if (way == PML_WAY_BLOCKED) return op == PML_OP_GEMM;
+  if (way == PML_WAY_BLAS) return op == PML_OP_GEMM && pml_blas_core() != NULL;
+  return way == PML_WAY_THREADS ? op != PML_OP_DOT : way == PML_WAY_PLAIN || way == PML_WAY_SIMD;
+}
+
+PML__FN void pml__case_add(void *ctx, size_t begin, size_t end) {
+  pml_bench_case *c = (pml_bench_case *)ctx;
+  pml_add(c->got + begin, c->a + begin, end - begin);
+}
+
+/* @case_run */
+PML_API pml_status pml_bench_case_run(pml_bench_case *c, pml_way way) {
+  size_t threads = (size_t)pml_threads();
+  if (c->op == PML_OP_GEMM) return pml_gemm_by(way, c->got, c->a, c->b, c->n, c->n, c->n);
+  if (!pml_bench_case_has(c->op, way))
+    return pml_fail(PML_E_UNSUPPORTED, "%s is not computed in the way '%s'", c->op ? "dot" : "add", pml_way_name(way));
+  if (c->op == PML_OP_DOT) c->got[0] = (way == PML_WAY_PLAIN ? pml_dot_plain : pml_dot)(c->a, c->b, c->in);
+  else if (way == PML_WAY_PLAIN) pml_add_plain(c->got, c->a, c->in);
+  else if (way == PML_WAY_SIMD) pml_add(c->got, c->a, c->in);
+  else pml_parallel(c->in, (c->in + threads - 1) / threads, pml__case_add, c);
+  return PML_OK;
+}
+
+PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal) {
+  double worst = 0;
+  *equal = memcmp(c->got, c->want, c->out * sizeof *c->got) == 0;
+  for (size_t i = 0; i < c->out && !*equal; i++) {
+    double off = fabs((double)c->got[i] - (double)c->want[i]), limit = (double)c->limit[i];
+    if (off > 0 || off != off) worst = off <= limit * 1e6 && limit > 0 ? fmax(worst, off / limit) : HUGE_VAL;
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst) {
+  bool was_strict = pml_strict(), same;
+  pml_status st = PML_OK;
+  for (int strict = 1; strict >= 0 && st == PML_OK; strict--) {
+    if (c->op == PML_OP_ADD) memcpy(c->got, c->b, c->out * sizeof *c->got);
+    else memset(c->got, 0xFF, c->out * sizeof *c->got); /* NaN: what is not written is found */
+    pml_strict_set(strict);
+    st = pml_bench_case_run(c, way);
+    *worst = pml_bench_case_compare(c, strict ? equal : &same);
+  }
+  pml_strict_set(was_strict);
+  return st;
+}
+/* @end */
+
+/* Processor time of this thread; the wall clock where there is no such clock. */
+PML__FN double pml__thread_time(void) {
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(__wasm__)
+  struct timespec t;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#endif
+  return pml_time();
+}
+
+/* @turns */
+PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
+                                   int rounds, double budget) {
+  int times[PML_BENCH_TURNS];
+  pml_status st = PML_OK;
+  r->n = r->rounds = 0;
+  if (n < 1 || n > PML_BENCH_TURNS || rounds < 1 || rounds > PML_BENCH_ROUNDS)
+    return pml_fail(PML_E_USAGE, "%d ways in %d rounds: give 1 to %d ways and 1 to %d rounds", n, rounds,
+                    PML_BENCH_TURNS, PML_BENCH_ROUNDS);
+  for (int k = 0; k < n && st == PML_OK; k++) {
+    double t0 = pml_time(), t1;
+    st = run(user, k); /* pages, caches */
+    t1 = pml_time();
+    if (st == PML_OK && t1 - t0 < 0.01) st = run(user, k), t0 = t1, t1 = pml_time();
+    double t = t1 - t0;
+    times[k] = t > 1e-4 ? 1 : t < 1e-8 ? 20000 : (int)(2e-4 / t);
+  }
+  double start = pml_time();
+  for (int i = 0; i < rounds && st == PML_OK && (i < 3 || pml_time() - start < budget); i++) {
+    for (int k = 0; k < n && st == PML_OK; k++) {
+      double t0 = pml_time(), own = pml__thread_time();
+      for (int j = 0; j < times[k] && st == PML_OK; j++) st = run(user, k);
+      r->thread[k][i] = (pml__thread_time() - own) / times[k];
+      r->seconds[k][i] = (pml_time() - t0) / times[k];
+    }
+    r->rounds = i + 1;
+  }
+  r->n = n;
+  return st;
+}
+/* @end */
+
+PML_API double pml_bench_crossover(const double *x, const double *a, const double *b, int n) {
+  int i = n; /* b leads from size i on */
+  while (i > 0 && b[i - 1] > a[i - 1]) i--;
+  if (i == n || n < 1) return (double)NAN;
+  if (i == 0) return x[0];
+  double before = pml_logd(a[i - 1] / b[i - 1]), after = pml_logd(b[i] / a[i]);
+  double t = before + after > 0 ? before / (before + after) : 0;
+  return x[i - 1] * pml_expd(t * pml_logd(x[i] / x[i - 1]));
+}
+
+PML_API bool pml_cache_drop(const void *data, size_t bytes) {
+#if defined(PML__X86)
+  const char *p = (const char *)data;
+  for (size_t i = 0; i < bytes; i += 64) _mm_clflush(p + i);
+  if (bytes) _mm_clflush(p + bytes - 1); /* the last line, when data does not start with one */
+  _mm_mfence();
+  return true;
+#elif defined(PML__ARM) && defined(__linux__)
+  const char *p = (const char *)data;
+  for (size_t i = 0; i < bytes; i += 32) __asm__ volatile("dc civac, %0" : : "r"(p + i) : "memory");
+  __asm__ volatile("dsb sy" : : : "memory");
+  return true;
+#else
+  (void)data, (void)bytes;
+  return false;
+#endif
+}
+
+enum { PML__PEAK_LOOPS = 500000 }; /* iterations of 16 vector instructions, 1 to 4 ms: on a busy machine some pass undisturbed */
+
+#ifdef PML__ARM
+/* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
+#define PML__PEAK_ZERO(r) "movi v" r ".16b, #0\n"
+#define PML__PEAK_ZEROS                                                                                          \
+  PML__PEAK_ZERO("0") PML__PEAK_ZERO("1") PML__PEAK_ZERO("2") PML__PEAK_ZERO("3") PML__PEAK_ZERO("4")              \
+  PML__PEAK_ZERO("5") PML__PEAK_ZERO("6") PML__PEAK_ZERO("7") PML__PEAK_ZERO("8") PML__PEAK_ZERO("9")              \
+  PML__PEAK_ZERO("10") PML__PEAK_ZERO("11") PML__PEAK_ZERO("12") PML__PEAK_ZERO("13") PML__PEAK_ZERO("14")         \
+  PML__PEAK_ZERO("15") PML__PEAK_ZERO("16") PML__PEAK_ZERO("17")
+#define PML__PEAK_END "subs %0, %0, #1\n b.ne 1b\n"
+#define PML__FMLA(r) "fmla v" r ".4s, v16.4s, v17.4s\n"
+#define PML__PEAK_FMLA \
+  PML__PEAK_ZEROS "1:\n" PML__FMLA("0") PML__FMLA("1") PML__FMLA("2") PML__FMLA("3") PML__FMLA("4") PML__FMLA("5") \
+  PML__FMLA("6") PML__FMLA("7") PML__FMLA("8") PML__FMLA("9") PML__FMLA("10") PML__FMLA("11") PML__FMLA("12") \
+  PML__FMLA("13") PML__FMLA("14") PML__FMLA("15") PML__PEAK_END
+/* smmla or sdot of v16 and v17 as its number, whose low bits are the accumulator: assemblers
+   refuse the names unless the whole file is compiled for a newer processor. */
+#define PML__INST(code, r) ".inst " code " + " r "\n"
+#define PML__PEAK_ARM_CODE(c) \
+  PML__PEAK_ZEROS "1:\n" PML__INST(c, "0") PML__INST(c, "1") PML__INST(c, "2") PML__INST(c, "3") PML__INST(c, "4") \
+  PML__INST(c, "5") PML__INST(c, "6") PML__INST(c, "7") PML__INST(c, "8") PML__INST(c, "9") PML__INST(c, "10") \
+  PML__INST(c, "11") PML__INST(c, "12") PML__INST(c, "13") PML__INST(c, "14") PML__INST(c, "15") PML__PEAK_END
+#define PML__PEAK_ARM_CLOBBERS                                                                                    \
+  "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14", "v15", "v16",     \
+      "v17", "v18", "v19", "v20", "v21"
+#endif
 
 /* One thread's share: returns the operations it did. */
 PML__FN double pml__peak_work(void) {
@@ -14190,8 +17922,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
@@ -14207,9 +17939,14 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
+  }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    __asm__ volatile(PML__PEAK_FMLA : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 4 * 2;
   }
 #endif
   volatile float keep;
@@ -14227,17 +17964,126 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-PML_API double pml_bench_peak_f32(void) {
+/* The best of 40 passes on n threads. */
+PML__FN double pml__peak_of(pml_range_fn fn, size_t n) {
   double ops[256], best = 0;
-  size_t n = (size_t)pml_threads();
-  for (int pass = 0; pass < 5; pass++) {
+  for (int pass = 0; pass < 40; pass++) {
     double total = 0, t0 = pml_time();
-    pml_parallel(n, 1, pml__peak_range, ops);
+    pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
     for (size_t i = 0; i < n; i++) total += ops[i];
     if (t > 0 && total / t > best) best = total / t;
   }
   return best;
+}
+
+PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range, (size_t)pml_threads()); }
+
+/* Twelve sums in a register each; x and y are such that nothing grows or vanishes. */
+PML__FN void pml__peak_alone_range(void *ctx, size_t begin, size_t end) {
+  volatile float half = 0.5f, keep;
+  float acc[12] = {0}, x = half, y = half, sum;
+  for (size_t i = 0; i < PML__PEAK_LOOPS / 8; i++)
+    PML__UNROLL for (int j = 0; j < 12; j++) {
+      sum = acc[j] * y + x;
+      PML__ALONE(sum);
+      acc[j] = sum;
+    }
+  PML__UNROLL for (int j = 0; j < 12; j++) keep = acc[j];
+  (void)keep;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = (double)(PML__PEAK_LOOPS / 8) * 12 * 2;
+}
+
+PML_API double pml_bench_peak_by(pml_way way) {
+  if (way == PML_WAY_PLAIN || way == PML_WAY_BLOCKED) return pml__peak_of(pml__peak_alone_range, 1);
+  return pml__peak_of(pml__peak_range, way == PML_WAY_THREADS ? (size_t)pml_threads() : 1);
+}
+
+#ifdef PML__X86
+#define PML__VNNI(a) "vpdpbusd %%zmm14,%%zmm15,%%zmm" a "\n"
+/* The same on ymm registers in its VEX form, byte by byte: assemblers disagree on how to
+   ask for it.  p is 0xC2 for an accumulator below 8, else 0x42; m is 0xC6 + 8 (a mod 8). */
+#define PML__VNNI_VEX(p, m) ".byte 0xC4," p ",0x05,0x50," m "\n"
+#define PML__MADD(a, t)                                                                                          \
+  "vpmaddubsw %%ymm12,%%ymm13,%%ymm" t "\n vpmaddwd %%ymm12,%%ymm" t ",%%ymm" t "\n vpaddd %%ymm" t ",%%ymm" a   \
+  ",%%ymm" a "\n"
+#define PML__PEAK_X86(body)                                                                                      \
+  __asm__ volatile("vzeroall\n 1:\n" body "dec %0\n jnz 1b\n vzeroupper\n"                                     \
+                   : "+r"(n)                                                                                     \
+                   :                                                                                             \
+                   : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9",         \
+                     "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15")
+#endif
+
+/* One thread's share of 8-bit multiply-adds: returns the operations it did, two each. */
+PML__FN double pml__peak_int8_work(const char **how) {
+  uint64_t n = PML__PEAK_LOOPS;
+#ifdef PML__X86
+  if (pml_cpu_level() == PML_CPU_AVX512 && pml_cpu_has(PML_FEATURE_AVX512_VNNI)) {
+    *how = "vpdpbusd zmm";
+    PML__PEAK_X86(PML__VNNI("0") PML__VNNI("1") PML__VNNI("2") PML__VNNI("3") PML__VNNI("4") PML__VNNI("5") PML__VNNI("6")
+                  PML__VNNI("7") PML__VNNI("8") PML__VNNI("9") PML__VNNI("10") PML__VNNI("11"));
+    return (double)PML__PEAK_LOOPS * 12 * 64 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR && pml_cpu_has(PML_FEATURE_AVX_VNNI)) {
+    *how = "vpdpbusd ymm";
+    PML__PEAK_X86(PML__VNNI_VEX("0xC2", "0xC6") PML__VNNI_VEX("0xC2", "0xCE") PML__VNNI_VEX("0xC2", "0xD6")
+                  PML__VNNI_VEX("0xC2", "0xDE") PML__VNNI_VEX("0xC2", "0xE6") PML__VNNI_VEX("0xC2", "0xEE")
+                  PML__VNNI_VEX("0xC2", "0xF6") PML__VNNI_VEX("0xC2", "0xFE") PML__VNNI_VEX("0x42", "0xC6")
+                  PML__VNNI_VEX("0x42", "0xCE") PML__VNNI_VEX("0x42", "0xD6") PML__VNNI_VEX("0x42", "0xDE"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+  if (pml_cpu_level() != PML_CPU_SCALAR) {
+    *how = "vpmaddubsw ymm";
+    PML__PEAK_X86(PML__MADD("0", "14") PML__MADD("1", "15") PML__MADD("2", "14") PML__MADD("3", "15")
+                  PML__MADD("4", "14") PML__MADD("5", "15") PML__MADD("6", "14") PML__MADD("7", "15")
+                  PML__MADD("8", "14") PML__MADD("9", "15") PML__MADD("10", "14") PML__MADD("11", "15"));
+    return (double)PML__PEAK_LOOPS * 12 * 32 * 2;
+  }
+#elif defined(PML__ARM)
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_I8MM)) {
+    *how = "smmla";
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E91A600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 32 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON && pml_cpu_has(PML_FEATURE_DOTPROD)) {
+    *how = "sdot";
+    __asm__ volatile(PML__PEAK_ARM_CODE("0x4E919600") : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
+  }
+  if (pml_cpu_level() == PML_CPU_NEON) {
+    *how = "smull";
+#define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20")
+                     PML__SMULL("3", "21") PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20")
+                     PML__SMULL("7", "21") PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20")
+                     PML__SMULL("11", "21") PML__PEAK_END
+                     : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
+  }
+#endif
+  *how = "plain C";
+  volatile int32_t keep = 0;
+  int32_t acc[16] = {0};
+  int8_t x[16];
+  for (int j = 0; j < 16; j++) x[j] = (int8_t)((int64_t)n % 7 + j);
+  for (uint64_t i = 0; i < n / 8; i++)
+    for (int j = 0; j < 16; j++) acc[j] = (int32_t)((uint32_t)acc[j] + (uint32_t)(x[j] * (int8_t)i));
+  for (int j = 0; j < 16; j++) keep = acc[j];
+  (void)keep;
+  return (double)(PML__PEAK_LOOPS / 8) * 16 * 2;
+}
+
+PML__FN void pml__peak_int8_range(void *ctx, size_t begin, size_t end) {
+  const char *how;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = pml__peak_int8_work(&how);
+}
+
+PML_API double pml_bench_peak_int8(const char **how) {
+  const char *name;
+  pml__peak_int8_work(&name);
+  if (how) *how = name;
+  return pml__peak_of(pml__peak_int8_range, (size_t)pml_threads());
 }
 
 /* Reads every matrix of the model once, as a decode step does; seconds. */
@@ -14260,8 +18106,8 @@ PML__FN double pml__bench_prefill_ops(const pml_config *c, double T) {
   return 2 * weights * T + 2 * head + attention;
 }
 
-PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens, float *logits,
-                                   double *pp, double *tg) {
+PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens,
+                                   float *logits, double *pp, double *tg) {
   pml_seq seq = {0};
   pml_status st = PML_OK;
   double t0 = pml_time();
@@ -14269,7 +18115,8 @@ PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o,
   *pp = o->n_prompt / (pml_time() - t0);
   pml_context_truncate(ctx, &seq, 0);
   t0 = pml_time();
-  for (int i = 0; i < o->n_decode && st == PML_OK; i++) st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
+  for (int i = 0; i < o->n_decode && st == PML_OK; i++)
+    st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
   *tg = o->n_decode / (pml_time() - t0);
   pml_context_seq_free(ctx, &seq);
   return st;
@@ -14279,7 +18126,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
   int longest = o->n_prompt > o->n_decode ? o->n_prompt : o->n_decode;
   memset(r, 0, sizeof *r);
   if (o->n_prompt < 0 || o->n_decode < 0 || longest < 1 || o->repetitions < 1 || o->repetitions > 1000)
-    return pml_fail(PML_E_USAGE, "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
+    return pml_fail(PML_E_USAGE,
+                    "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
   pml_context *ctx = NULL;
   pml_context_options co = {.n_ctx = longest, .cancel = o->cancel};
   pml_status st = pml_context_open(&ctx, m, NULL, &co);
@@ -14305,7 +18153,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
     r->read_gb_s = pml_figure_of(x + 2 * reps, reps);
     r->peak_gflop_s = pml_bench_peak_f32() / 1e9;
     r->tg_limit = r->read_gb_s.median * 1e9 / (double)r->bytes_per_token;
-    r->pp_limit = o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
+    r->pp_limit =
+        o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
     r->pp_share = o->n_prompt ? r->pp_tok_s.median / r->pp_limit : 0;
     r->tg_share = o->n_decode ? r->tg_tok_s.median / r->tg_limit : 0;
     r->memory_peak = pml_memory_peak();
@@ -14395,6 +18244,9 @@ PML_API pml_box pml_box_inset(pml_box b, double dx, double dy);
 /* Part i of n equal columns (rows) of b with `gap` pixels between them. */
 PML_API pml_box pml_box_column(pml_box b, int i, int n, double gap);
 PML_API pml_box pml_box_row(pml_box b, int i, int n, double gap);
+/* Cuts w pixels off the left of *b (h off its top) and returns them; *b keeps the rest, `gap` away. */
+PML_API pml_box pml_box_left(pml_box *b, double w, double gap);
+PML_API pml_box pml_box_top(pml_box *b, double h, double gap);
 
 typedef enum { PML_START = 0, PML_MIDDLE, PML_END } pml_anchor;
 
@@ -14460,6 +18312,13 @@ PML_API void pml_svg_arrow(pml_svg *s, double x1, double y1, double x2, double y
 /* A rounded panel with a heading (may be NULL) and an accent stripe; returns the
    space inside. */
 PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rgb accent);
+/* A panel for a part of something that takes time: 0.91 stands as "91 % of the time" at the right end of its
+   heading; a share of 0 is not said. */
+PML_API pml_box pml_svg_panel_time(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, double share);
+/* An arrow from the edge of one box to the facing edge of another, in the middle of what they have in
+   common: across when one lies beside the other, else up or down. */
+PML_API void pml_svg_flow(pml_svg *s, pml_box from, pml_box to, pml_rgb colour, const char *label, ...)
+    PML__PRINTF(5, 6);
 /* A box of a flow: name in the middle, quantity below it in mono (may be NULL). */
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour);
 
@@ -14495,6 +18354,31 @@ PML_API double pml_plot_y(const pml_plot *p, double v);
 /* Lines, points with error bars, columns, in one frame. */
 PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const pml_series *series, int n);
 
+/* A curve that a run fills point by point; lo == hi == y where there is no interval. */
+enum { PML_CURVE_MAX = 64 };
+typedef struct {
+  int n;
+  double x[PML_CURVE_MAX], y[PML_CURVE_MAX], lo[PML_CURVE_MAX], hi[PML_CURVE_MAX];
+} pml_curve;
+/* Adds a point, the second with its interval; a full curve stays as it is. */
+PML_API void pml_curve_add(pml_curve *c, double x, double y);
+PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo, double hi);
+/* A claim and its control in one chart: what the lesson is about in green, the baseline in purple. */
+PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
+                              const char *base_name, const pml_curve *base);
+
+/* A limit of a machine: bytes per second (a slope) or operations per second (flat), both times 1e9. */
+typedef struct {
+  const char *label;
+  bool bytes;
+  double rate;
+} pml_roof;
+/* A roofline: operations per byte across, 1e9 operations per second upwards, both logarithmic.  Slopes end at
+   the highest flat roof, flat ones begin at the steepest slope.  points are series of that plane, drawn as
+   they say; roofs of rate 0 are left out, and nothing is drawn without a slope and a flat roof. */
+PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n_roofs, const pml_series *points,
+                              int n);
+
 typedef struct {
   const char *label;
   double value, lo, hi;      /* lo == hi: no interval */
@@ -14511,6 +18395,16 @@ typedef struct {
 /* Horizontal bars from a common zero. */
 PML_API void pml_svg_bars(pml_svg *s, pml_box b, const pml_bar *bars, int n, const pml_bar_options *o);
 
+/* One amount inside another, areas to scale. */
+typedef struct {
+  const char *name, *shown;  /* "L2", its amount for people: "2 MiB" */
+  double amount;             /* > 0, at most that of the part before */
+  double value;              /* a second quantity, as a bar below; >= 0 */
+} pml_scale_part;
+/* Column k is a square for part k, with part k+1 as the coloured square in its corner, which the
+   next column shows magnified.  Below: value with its unit, and a bar on a scale common to all. */
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit);
+
 typedef struct {
   const char *const *row_names, *const *col_names; /* NULL: none */
   const char *row_title, *col_title, *scale_title; /* NULL: none */
@@ -14519,6 +18413,14 @@ typedef struct {
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
 } pml_heat_options;
+/* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
+   xy[n,2] of the square of side `side` around 0, red where wrong. */
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side);
+/* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
+   sentence. */
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
+                               const char *fmt, ...) PML__PRINTF(6, 7);
 /* values[rows,cols]; NaN is an empty cell (a mask).  Values stand in the cells where
    they fit.  Returns the box of the cells. */
 PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int rows, int cols,
@@ -14528,12 +18430,26 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int ro
    case for mono.  `strong` is a row to stress, 0 for none. */
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
                            const char *align, int strong);
+/* A table that is written row by row, cells separated by tabs; the first row is the head and says how
+   many cells a row has.  {0} is an empty one; it owns nothing.  A row of another number of cells, or more
+   text than fits, is a fault that pml_svg_rows and pml_show_rows (§ 51) report. */
+enum { PML_TABLE_TEXT = 16000 };
+typedef struct {
+  int rows, cols;
+  size_t len;
+  char text[PML_TABLE_TEXT], fault[160];
+} pml_table;
+PML_API void pml_table_row(pml_table *t, const char *fmt, ...) PML__PRINTF(2, 3);
+/* align and strong as in pml_svg_table. */
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, const pml_table *t, const char *align, int strong);
+/* The cells, [rows · cols], pointing into t, from pml_alloc; NULL with a sentence (pml_error). */
+PML_API const char **pml_table_cells(const pml_table *t);
 /* A matrix between brackets with its name and shape below. */
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *values, int rows,
                             int cols, int decimals, pml_rgb colour);
 /* Tokens as chips that wrap; below each its note (an id, a probability) if notes is
    not NULL; colours NULL: teal.  boxes (may be NULL) receives their places.  Returns
-   the height used. */
+   the height used; with s NULL that is all it does. */
 PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int n, const char *const *notes,
                               const pml_rgb *colours, pml_box *boxes);
 
@@ -14711,6 +18627,20 @@ PML_API pml_box pml_box_column(pml_box b, int i, int n, double gap) {
 PML_API pml_box pml_box_row(pml_box b, int i, int n, double gap) {
   double h = (b.h - gap * (n - 1)) / n;
   return (pml_box){b.x, b.y + i * (h + gap), b.w, h};
+}
+
+PML_API pml_box pml_box_left(pml_box *b, double w, double gap) {
+  pml_box cut = {b->x, b->y, w, b->h};
+  b->x += w + gap;
+  b->w -= w + gap;
+  return cut;
+}
+
+PML_API pml_box pml_box_top(pml_box *b, double h, double gap) {
+  pml_box cut = {b->x, b->y, b->w, h};
+  b->y += h + gap;
+  b->h -= h + gap;
+  return cut;
 }
 
 /* ── The display list ─────────────────────────────────────────────────────── */
@@ -15023,6 +18953,30 @@ PML_API pml_box pml_svg_panel(pml_svg *s, pml_box b, const char *heading, pml_rg
   return (pml_box){in.x, in.y + 58, in.w, in.h - 58};
 }
 
+PML_API pml_box pml_svg_panel_time(pml_svg *s, pml_box b, const char *heading, pml_rgb accent, double share) {
+  const pml_font f = {.size = 22, .colour = PML_MUTED, .anchor = PML_END};
+  pml_box in = pml_svg_panel(s, b, heading, accent);
+  if (share > 0) pml_svg_textf(s, b.x + b.w - 20, b.y + 45, f, "%.0f %% of the time", 100 * share);
+  return in;
+}
+
+PML_API void pml_svg_flow(pml_svg *s, pml_box a, pml_box b, pml_rgb colour, const char *fmt, ...) {
+  char label[128];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(label, sizeof label, fmt, ap);
+  va_end(ap);
+  double top = fmax(a.y, b.y), bottom = fmin(a.y + a.h, b.y + b.h);
+  double left = fmax(a.x, b.x), right = fmin(a.x + a.w, b.x + b.w), x = (left + right) / 2, y = (top + bottom) / 2;
+  if (bottom > top) {
+    bool forth = b.x > a.x;
+    pml_svg_arrow(s, forth ? a.x + a.w : a.x, y, forth ? b.x : b.x + b.w, y, colour, label);
+  } else {
+    bool down = b.y > a.y;
+    pml_svg_arrow(s, x, down ? a.y + a.h : a.y, x, down ? b.y : b.y + b.h, colour, label);
+  }
+}
+
 PML_API void pml_svg_node(pml_svg *s, pml_box b, const char *name, const char *detail, pml_rgb colour) {
   pml_rgb edge = pml_rgb_readable(colour, PML_CANVAS, 3);
   pml_svg_rect(s, b, 12, pml_rgb_mix(PML_CANVAS, colour, 0.22), edge, 2.5);
@@ -15096,7 +19050,7 @@ PML__FN bool pml__outline_meets(const pml__item *it, pml_box b) {
     double far2 = 0; /* a text inside the circle is fine: all four corners are in it */
     for (int k = 0; k < 4; k++) {
       double dx = b.x + (k & 1) * b.w - it->xy[0], dy = b.y + (k >> 1) * b.h - it->xy[1];
-      far2 = fmax(far2, dx * dx + dy * dy);
+      if (dx * dx + dy * dy > far2) far2 = dx * dx + dy * dy;
     }
     return far2 > it->radius * it->radius;
   }
@@ -15462,7 +19416,106 @@ PML_API pml_plot pml_svg_chart(pml_svg *s, pml_box b, pml_axis x, pml_axis y, co
   return p;
 }
 
+PML_API void pml_curve_add(pml_curve *c, double x, double y) { pml_curve_add_interval(c, x, y, y, y); }
+
+PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo, double hi) {
+  if (c->n == PML_CURVE_MAX) return;
+  c->x[c->n] = x;
+  c->y[c->n] = y;
+  c->lo[c->n] = lo;
+  c->hi[c->n++] = hi;
+}
+
+PML__FN pml_series pml__curve_series(const pml_curve *c, const char *name, pml_rgb colour) {
+  bool spread = false;
+  for (int i = 0; i < c->n; i++) spread = spread || c->lo[i] < c->hi[i];
+  pml_series r = {.label = name, .n = c->n, .x = c->x, .y = c->y, .colour = colour, .mark = PML_MARK_LINE_POINTS};
+  if (spread) r.lo = c->lo, r.hi = c->hi;
+  return r;
+}
+
+PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
+                              const char *base_name, const pml_curve *base) {
+  const pml_series two[] = {pml__curve_series(c, name, PML_GREEN), pml__curve_series(base, base_name, PML_PURPLE)};
+  return pml_svg_chart(s, b, x, y, two, 2);
+}
+
+PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n_roofs, const pml_series *points,
+                              int n) {
+  enum { MAX = 16 };
+  pml_series all[MAX];
+  double xy[MAX][2][2], peak = 0, slope = 0, left = HUGE_VAL, right = 0, low = HUGE_VAL;
+  int m = 0;
+  for (int i = 0; i < n_roofs; i++) *(roof[i].bytes ? &slope : &peak) = fmax(roof[i].bytes ? slope : peak, roof[i].rate);
+  for (int k = 0; k < n; k++)
+    for (int i = 0; i < points[k].n; i++) {
+      left = fmin(left, points[k].x[i] / 2), right = fmax(right, points[k].x[i] * 2);
+      low = fmin(low, points[k].y[i] / 2);
+    }
+  if (!(peak > 0) || !(slope > 0) || left > right) return;
+  for (int i = 0; i < n_roofs && m < MAX; i++) {
+    double r = roof[i].rate, x0 = roof[i].bytes ? left : fmax(left, r / slope), x1 = roof[i].bytes ? peak / r : fmax(right, r / slope);
+    if (!(r > 0)) continue;
+    xy[m][0][0] = x0, xy[m][0][1] = x1, right = fmax(right, x1);
+    xy[m][1][0] = roof[i].bytes ? x0 * r : r, xy[m][1][1] = roof[i].bytes ? peak : r;
+    low = fmin(low, xy[m][1][0] / 1.5);
+    all[m] = (pml_series){.label = roof[i].bytes ? NULL : roof[i].label, .n = 2, .x = xy[m][0], .y = xy[m][1],
+                          .colour = PML_MUTED, .dashed = !roof[i].bytes};
+    m++;
+  }
+  for (int k = 0; k < m; k++)
+    if (all[k].label) xy[k][0][1] = right;
+  for (int k = 0; k < n && m < MAX; k++) all[m++] = points[k];
+  pml_plot p = pml_svg_chart(s, b, (pml_axis){.label = "operations per byte", .log = true, .lo = left, .hi = right},
+                             (pml_axis){.label = "GFLOP/s", .log = true, .lo = low, .hi = 1.6 * peak}, all, m);
+  for (int i = 0; i < n_roofs; i++) { /* the name of a slope, beside it, where there is room */
+    pml__place at[10];
+    char text[96], rate[48];
+    if (!roof[i].bytes || !(roof[i].rate > 0)) continue;
+    pml_number_text(rate, roof[i].rate, roof[i].rate < 10);
+    snprintf(text, sizeof text, "%.40s, %s GB/s", roof[i].label ? roof[i].label : "", rate);
+    for (int k = 0; k < 5; k++) {
+      double x = left * pml_expd((0.5 + 0.1 * (k % 2 ? -k : k)) * pml_logd(peak / roof[i].rate / left));
+      double px = pml_plot_x(&p, x), py = pml_plot_y(&p, x * roof[i].rate);
+      at[2 * k] = (pml__place){px - 20, py - 14, PML_END};
+      at[2 * k + 1] = (pml__place){px + 20, py + 34, PML_START};
+    }
+    if (!pml__svg_text_place(s, at, 10, (pml_font){.size = 24, .colour = PML_MUTED}, text))
+      pml_buf_printf(&s->faults, "no free place for the label '%s'\n", text);
+  }
+}
+
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
+
+PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit) {
+  if (n < 1) return;
+  double most = 0, side = fmin(b.w / n - 60, b.h - 250), spare = b.h - side - 250;
+  b.y += spare / 2;
+  for (int k = 0; k < n; k++) most = fmax(most, part[k].value);
+  for (int k = 0; k < n; k++) {
+    pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
+    char shown[48];
+    pml_number_text(shown, part[k].value, part[k].value < 10);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE,
+                 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name,
+                  part[k].shown);
+    if (k + 1 < n) {
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge,
+             y = sq.y + side - edge;
+      double next = pml_box_column(b, k + 1, n, 60).x;
+      pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
+      pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
+      pml_svg_rect(s, (pml_box){x, y, edge, edge}, 0, PML_TEAL, PML_NO_COLOUR, 0);
+      pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
+    }
+    double y = sq.y + side + 40;
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0,
+                 PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
+    pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
+  }
+}
 
 PML__FN void pml__bar_text(char out[96], const pml_bar *b, const pml_bar_options *o) {
   char number[48];
@@ -15617,6 +19670,32 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   return c;
 }
 
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side) {
+  double w = b.w / grid, h = b.h / grid;
+  for (int i = 0; i < grid * grid; i++)
+    pml_svg_rect(s, (pml_box){b.x + i % grid * w, b.y + i / grid * h, w + 0.5, h + 0.5}, 0,
+                 pml_rgb_mix(0x16233F, 0xB26F08, p[i]), PML_NO_COLOUR, 0);
+  for (int i = 0; i < n; i++)
+    pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
+                   wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+}
+
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
+  double cell = floor(b.h / n), x = b.x + cell * n + 30;
+  char note[256];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  for (int i = 0; i < n * n; i++) {
+    pml_box at = {b.x + i % n * cell, b.y + i / n * cell, cell - 1, cell - 1};
+    if (w[i] == w[i]) pml_svg_rect(s, at, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, fmax(0, w[i]))), PML_NO_COLOUR, 0);
+  }
+  pml_svg_text(s, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, heading);
+  pml_svg_text_in(s, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, note);
+}
+
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
                            const char *align, int strong) {
   enum { MAX = 16 };
@@ -15658,6 +19737,43 @@ PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int 
     }
     x += width[j] + gap;
   }
+}
+
+PML_API void pml_table_row(pml_table *t, const char *fmt, ...) {
+  va_list ap;
+  size_t room = sizeof t->text - t->len;
+  char *row = t->text + t->len;
+  int cells = 1;
+  va_start(ap, fmt);
+  int n = vsnprintf(row, room, fmt, ap);
+  va_end(ap);
+  if (*t->fault) return;
+  if (n < 0 || (size_t)n + 1 > room) {
+    snprintf(t->fault, sizeof t->fault, "a table holds %d bytes, row %d does not fit", PML_TABLE_TEXT, t->rows);
+    return;
+  }
+  for (char *c = row; *c; c++) cells += *c == '\t';
+  for (char *c = row; c < row + n; c++) *c = (char)(*c == '\t' ? 0 : *c); /* each cell ends with a 0 */
+  t->len += (size_t)n + 1;
+  if (t->rows++ == 0) t->cols = cells;
+  if (cells != t->cols)
+    snprintf(t->fault, sizeof t->fault, "row %d of a table has %d cells, its head %d", t->rows - 1, cells, t->cols);
+}
+
+PML_API const char **pml_table_cells(const pml_table *t) {
+  size_t n = (size_t)t->rows * (size_t)t->cols;
+  const char **cells = NULL, *at = t->text;
+  if (*t->fault || n == 0) pml_fail(PML_E_USAGE, "%s", n ? t->fault : "a table is empty");
+  else cells = (const char **)pml_alloc(n * sizeof *cells);
+  for (size_t i = 0; cells && i < n; i++, at += strlen(at) + 1) cells[i] = at;
+  return cells;
+}
+
+PML_API void pml_svg_rows(pml_svg *s, pml_box b, const pml_table *t, const char *align, int strong) {
+  const char **cells = pml_table_cells(t);
+  if (cells) pml_svg_table(s, b, cells, t->rows, t->cols, align, strong);
+  else pml_buf_printf(&s->faults, "%s\n", pml_error());
+  pml_free((void *)cells);
 }
 
 PML_API void pml_svg_matrix(pml_svg *s, pml_box b, const char *name, const double *v, int rows, int cols,
@@ -15707,14 +19823,14 @@ PML_API double pml_svg_tokens(pml_svg *s, pml_box b, const pml_str *tokens, int 
     pml_rgb c = colours ? colours[i] : PML_TEAL;
     pml_box chip = {x + (cell - w) / 2, y, w, 50};
     pml_rgb fill = pml_rgb_mix(PML_CANVAS, c, 0.3);
-    pml_svg_rect(s, chip, 8, fill, pml_rgb_readable(c, PML_CANVAS, 3), 2);
-    pml_svg_text(s, x + cell / 2, y + 34, f, shown);
-    if (notes && notes[i]) pml_svg_text(s, x + cell / 2, y + 76, small, notes[i]);
+    if (s) pml_svg_rect(s, chip, 8, fill, pml_rgb_readable(c, PML_CANVAS, 3), 2);
+    if (s) pml_svg_text(s, x + cell / 2, y + 34, f, shown);
+    if (s && notes && notes[i]) pml_svg_text(s, x + cell / 2, y + 76, small, notes[i]);
     if (boxes) boxes[i] = chip;
     x += cell + 10;
     pml_buf_free(&text);
   }
-  if (y + high > b.y + b.h + 20)
+  if (s && y + high > b.y + b.h + 20)
     pml_buf_printf(&s->faults, "%d tokens need %.0f px of height, the box has %.0f\n", n, y + high - b.y,
                    b.h);
   return y + high - b.y;
@@ -16290,14 +20406,24 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
    source file, its output is what the program printed a moment ago, and its numbers
    come from the run.  All of it is read when the page is written.
 
-     what you will be able to do     the lesson says it
-     the idea                        the chapter's banner, from prodml.h
-     the mechanism                   code between the marks @name and @end
-     run it                          the command and the real output
-     the diagram                     written by the same run
-     break it                        a fault to inject and what you should see
-     check yourself                  questions with folded answers
-     sources                         the banner's "Source:" lines and more
+     What you will be able to do     the lesson says it
+     The idea                        the chapter's banner, from prodml.h
+     The mechanism                   code between the marks @name and @end
+     Run it                          the command and the real output
+     The diagram                     written by the same run
+     Break it                        a fault to inject and what you should see
+     Check yourself                  questions with folded answers
+     Sources                         the banner's "Source:" lines and more
+
+   What only the lesson can say is Markdown in its source's last comment, which begins
+   with a line that holds @page alone, under those same headings.  Three things in it
+   are not Markdown:
+
+     @quote NAME         the code between the marks of that name, in the lesson or here
+     {name} {name:.1f}   a value of the run: as it is, or with one digit after the point
+     ### Is it so?       under "Check yourself": a question; what follows is its answer
+
+   Between $…$ and in `code` braces are only braces; elsewhere \{ is one.
 
    A banner becomes Markdown by three rules: lines indented by two or more are
    preformatted, a paragraph that begins "The trap:" or "Cost:" stands out, "Source:"
@@ -16309,8 +20435,8 @@ PML_API pml_status pml_svg_png(const pml_svg *s, const char *path) {
    notes/measured/NAME.json, and pages render the record.  So a page is a function of
    the repository, and regenerating it changes no byte.
 
-   The trap: a mark that was renamed.  A page that quotes it is then refused with the
-   name of the mark, instead of being written without its code.
+   The trap: a mark or a value that was renamed.  A page that names it is then refused
+   with the line and the name, instead of being written without it.
    Source: Knuth 1984, Literate Programming.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -16340,6 +20466,8 @@ PML_API pml_status pml_record_write(const pml_record *r, const char *path);
 PML_API pml_status pml_record_read(pml_record *r, const char *path);
 /* "31.2 tok/s (30.8 to 31.9, n 20)": three significant digits. */
 PML_API void pml_number_show(char out[128], const pml_number *x);
+/* Its median and interval as a point of a curve (§ 49); nothing when it is not recorded, n = 0. */
+PML_API void pml_curve_number(pml_curve *c, double x, const pml_number *y);
 
 typedef enum {
   PML_PAGE_CAN = 0,
@@ -16365,7 +20493,14 @@ typedef struct {
   char fault[512];
 } pml_page;
 
-/* lesson_path may be NULL when no code of a lesson is quoted. */
+/* A value that the prose may name.  text NULL: the number counts. */
+typedef struct {
+  char name[64], unit[24];
+  double value;
+  char *text;
+} pml_fact;
+
+/* lesson_path may be NULL when nothing of a lesson is read. */
 PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
                                    const char *header_path, const char *lesson_path);
 PML_API void pml_page_free(pml_page *p);
@@ -16380,6 +20515,11 @@ PML_API void pml_page_table(pml_page *p, pml_page_part part, const char *const *
                             const char *align);
 /* The banner of § n: prose into the idea, its sources into the sources. */
 PML_API void pml_page_idea(pml_page *p, int section);
+/* Reads the comment @page of the lesson's source into the parts of the page.  Refused when the page is
+   rendered, with the line: no such comment or no end of it, text before the first heading, a heading
+   that is none of the eight, an unknown value, directive or mark, a span of code or TeX that is open
+   at the end of its paragraph. */
+PML_API void pml_page_prose(pml_page *p, const pml_fact *facts, int n_facts);
 /* The code between the marks @mark and @end of prodml.h, or of the lesson. */
 PML_API void pml_page_quote(pml_page *p, const char *mark);
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark);
@@ -16516,6 +20656,10 @@ PML_API void pml_number_show(char out[128], const pml_number *x) {
   else snprintf(out, 128, "%s%s%s", m, *x->unit ? " " : "", x->unit);
 }
 
+PML_API void pml_curve_number(pml_curve *c, double x, const pml_number *y) {
+  if (y->n) pml_curve_add_interval(c, x, y->median, y->lo, y->hi);
+}
+
 /* ── Markdown ─────────────────────────────────────────────────────────────── */
 
 /* Between backquotes nothing is escaped; they must pair up within `text`. */
@@ -16565,6 +20709,10 @@ PML__FN void pml__md_fence(pml_buf *out, const char *language, const char *text,
   for (size_t i = 0; i <= longest; i++) pml_buf_puts(out, "`");
   pml_buf_puts(out, "\n\n");
 }
+
+static const char *const pml__page_heading[PML_PAGE_PARTS] PML__UNUSED = {
+    "What you will be able to do", "The idea", "The mechanism", "Run it",
+    "The diagram", "Break it", "Check yourself", "Sources"};
 
 PML_API pml_status pml_page_create(pml_page **out, const char *title, const char *lead, const char *summary,
                                    const char *header_path, const char *lesson_path) {
@@ -16679,8 +20827,13 @@ PML__FN bool pml__section_prose(const pml_page *p, int n, size_t *begin, size_t 
   return *begin <= *end;
 }
 
-PML__FN void pml__page_fault(pml_page *p, const char *what, const char *name) {
-  if (!*p->fault) snprintf(p->fault, sizeof p->fault, "%.200s '%.200s'", what, name);
+/* The first fault is kept. */
+PML__FN void pml__page_fault(pml_page *p, const char *fmt, ...) PML__PRINTF(2, 3);
+PML__FN void pml__page_fault(pml_page *p, const char *fmt, ...) {
+  va_list ap;
+  va_start(ap, fmt);
+  if (!*p->fault) vsnprintf(p->fault, sizeof p->fault, fmt, ap);
+  va_end(ap);
 }
 
 /* The kinds of lines in a banner. */
@@ -16756,11 +20909,10 @@ PML_API void pml_page_source(pml_page *p, const char *text, size_t len) {
 }
 
 PML_API void pml_page_idea(pml_page *p, int section) {
-  char title[80], name[16];
+  char title[80];
   size_t at, end, used = strlen(p->read_with);
-  snprintf(name, sizeof name, "§ %d", section);
   if (!pml__section_title(p, section, title) || !pml__section_prose(p, section, &at, &end)) {
-    pml__page_fault(p, "prodml.h has no section", name);
+    pml__page_fault(p, "prodml.h has no section '§ %d'", section);
     return;
   }
   snprintf(p->read_with + used, sizeof p->read_with - used, "%s[§ %d %s](../prodml.h)", used ? ", " : "",
@@ -16829,27 +20981,41 @@ PML__FN int pml__section_at(const pml_page *p, size_t at) {
   return found;
 }
 
-PML_API void pml_page_quote(pml_page *p, const char *mark) {
-  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
+PML__FN bool pml__quote_header(pml_page *p, pml_buf *b, const char *mark) {
+  pml_buf code = {0};
   size_t where;
-  if (pml__marked(p->header, p->header_len, mark, &code, &where)) {
+  bool found = pml__marked(p->header, p->header_len, mark, &code, &where);
+  if (found) {
     char title[80] = "";
     int n = pml__section_at(p, where);
     pml__section_title(p, n, title);
     pml_buf_printf(b, "From [prodml.h](../prodml.h), § %d %s:\n\n", n, title);
     pml__md_fence(b, "c", code.data ? code.data : "", code.len);
-  } else pml__page_fault(p, "prodml.h has no code between the marks @end and", mark);
+  }
   pml_buf_free(&code);
+  return found;
+}
+
+PML__FN bool pml__quote_lesson(pml_page *p, pml_buf *b, const char *mark) {
+  pml_buf code = {0};
+  size_t where;
+  bool found = pml__marked(p->lesson, p->lesson_len, mark, &code, &where);
+  if (found) {
+    pml_buf_puts(b, "From the lesson:\n\n");
+    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
+  }
+  pml_buf_free(&code);
+  return found;
+}
+
+PML_API void pml_page_quote(pml_page *p, const char *mark) {
+  if (!pml__quote_header(p, &p->part[PML_PAGE_MECHANISM], mark))
+    pml__page_fault(p, "prodml.h has no code between the marks @end and '%.100s'", mark);
 }
 
 PML_API void pml_page_quote_lesson(pml_page *p, const char *mark) {
-  pml_buf code = {0}, *b = &p->part[PML_PAGE_MECHANISM];
-  size_t where;
-  if (pml__marked(p->lesson, p->lesson_len, mark, &code, &where)) {
-    pml_buf_puts(b, "From the lesson:\n\n");
-    pml__md_fence(b, "c", code.data ? code.data : "", code.len);
-  } else pml__page_fault(p, "the lesson has no code between the marks @end and", mark);
-  pml_buf_free(&code);
+  if (!pml__quote_lesson(p, &p->part[PML_PAGE_MECHANISM], mark))
+    pml__page_fault(p, "the lesson has no code between the marks @end and '%.100s'", mark);
 }
 
 PML_API void pml_page_run(pml_page *p, const char *command, const char *output) {
@@ -16878,15 +21044,168 @@ PML_API void pml_page_question(pml_page *p, const char *question, const char *an
   pml_buf_printf(b, "%s</summary>\n\n%s\n\n</details>\n\n", code ? "</code>" : "", answer);
 }
 
+/* ── The comment @page ────────────────────────────────────────────────────── */
+
+typedef struct {
+  pml_page *p;
+  const pml_fact *facts;
+  int n_facts, line, part;  /* of the source, from 1; -1 before the first heading */
+  char open;                /* '$' or '`' inside a span, which `ticks` of them opened */
+  size_t ticks;
+  bool fence, plain;        /* inside a block of code; in a question, which is not Markdown */
+  pml_buf question, text;   /* of the question, or the entry of the sources, that is being read */
+} pml__reader;
+
+/* Appends a value as "{name}" (spec "") or "{name:.1f}" asks for. */
+PML__FN void pml__read_value(pml__reader *r, pml_buf *out, const char *name, size_t len) {
+  const char *colon = (const char *)memchr(name, ':', len);
+  size_t n = colon ? (size_t)(colon - name) : len;
+  const pml_fact *f = NULL;
+  for (int i = 0; i < r->n_facts; i++)
+    if (strlen(r->facts[i].name) == n && !memcmp(r->facts[i].name, name, n)) f = &r->facts[i];
+  bool format = !colon || (len - n == 4 && colon[1] == '.' && colon[2] >= '0' && colon[2] <= '6' && colon[3] == 'f');
+  if (!f) pml__page_fault(r->p, "line %d: the run has no value {%.*s}", r->line, (int)n, name);
+  else if (!format || (colon && f->text))
+    pml__page_fault(r->p, "line %d: {%.*s}: give {name}, or for a number {name:.0f} to {name:.6f}", r->line,
+                    (int)len, name);
+  else if (f->text && r->plain) pml_buf_puts(out, f->text);
+  else if (f->text) pml_md_escape(out, f->text, strlen(f->text));
+  else {
+    char shown[48];
+    bool whole = f->value == floor(f->value);
+    pml_number_text(shown, f->value, colon ? colon[2] - '0' : whole ? 0 : pml__digits_for(fabs(f->value)));
+    pml_buf_puts(out, shown);
+  }
+}
+
+/* A line of prose with its values filled in. */
+PML__FN void pml__read_text(pml__reader *r, pml_buf *out, const char *line, size_t len) {
+  for (size_t i = 0, n; i < len; i += n) {
+    char c = line[i];
+    n = 1;
+    if (c == '$' || c == '`') {
+      while (i + n < len && line[i + n] == c) n++;
+      if (!r->open) r->open = c, r->ticks = n;
+      else if (r->open == c && r->ticks == n) r->open = 0;
+    } else if (c == '\\' && !r->open && i + 1 < len) n = 2;
+    else if (c == '{' && !r->open) {
+      const char *end = (const char *)memchr(line + i, '}', len - i);
+      if (!end) pml__page_fault(r->p, "line %d: '{' is not closed: a brace is written \\{", r->line);
+      else {
+        n = (size_t)(end - line) + 1 - i;
+        pml__read_value(r, out, line + i + 1, n - 2);
+        continue;
+      }
+    }
+    pml_buf_add(out, line + i, n);
+  }
+}
+
+/* A paragraph ends here: so must its spans. */
+PML__FN void pml__read_break(pml__reader *r) {
+  if (r->open) pml__page_fault(r->p, "line %d: a span that began with %c is open at the end of its paragraph", r->line, r->open);
+  r->open = 0;
+}
+
+/* The question, or the entry of the sources, that has been read goes to its part. */
+PML__FN void pml__read_flush(pml__reader *r) {
+  pml__read_break(r);
+  pml_buf *t = &r->text;
+  while (t->len && t->data[t->len - 1] == '\n') t->data[--t->len] = 0;
+  if (r->question.len && !t->len) pml__page_fault(r->p, "line %d: the question '%s' has no answer", r->line, r->question.data);
+  if (t->failed || r->question.failed) r->p->part[PML_PAGE_CHECK].failed = true;
+  else if (r->question.len) pml_page_question(r->p, r->question.data, t->len ? t->data : "");
+  else if (t->len) pml_page_source(r->p, t->data, t->len);
+  pml_buf_free(&r->question);
+  pml_buf_free(t);
+}
+
+PML__FN void pml__read_heading(pml__reader *r, const char *name, size_t len) {
+  pml__read_flush(r);
+  for (r->part = 0; r->part < PML_PAGE_PARTS; r->part++)
+    if (strlen(pml__page_heading[r->part]) == len && !memcmp(pml__page_heading[r->part], name, len)) return;
+  pml__page_fault(r->p, "line %d: '%.*s' is no section of a page: there are What you will be able to do, The idea, The mechanism, "
+                  "Run it, The diagram, Break it, Check yourself, Sources", r->line, (int)(len < 60 ? len : 60), name);
+  r->part = PML_PAGE_IDEA;
+}
+
+PML__FN void pml__read_quote(pml__reader *r, const char *name, size_t len) {
+  char mark[64];
+  snprintf(mark, sizeof mark, "%.*s", (int)(len < 63 ? len : 63), name);
+  pml_buf *b = &r->p->part[r->part];
+  if (b->len > 1 && b->data[b->len - 2] != '\n') pml_buf_puts(b, "\n"); /* a paragraph ends here */
+  if (!pml__quote_lesson(r->p, b, mark) && !pml__quote_header(r->p, b, mark))
+    pml__page_fault(r->p, "line %d: neither the lesson nor prodml.h has code between the marks @end and '%s'", r->line, mark);
+}
+
+PML__FN bool pml__begins(const char *line, size_t len, const char *with) {
+  return len >= strlen(with) && !memcmp(line, with, strlen(with));
+}
+
+/* One line of the comment, without its end. */
+PML__FN void pml__read_line(pml__reader *r, const char *line, size_t len) {
+  bool fence = pml__begins(line, len, "```"), blank = len == 0;
+  if (!r->fence && pml__begins(line, len, "## ")) {
+    pml__read_heading(r, line + 3, len - 3);
+    return;
+  }
+  if (r->part < 0) {
+    if (!blank) pml__page_fault(r->p, "line %d: the comment @page must begin with a heading, '## …'", r->line);
+    return;
+  }
+  bool check = r->part == PML_PAGE_CHECK, sources = r->part == PML_PAGE_SOURCES;
+  pml_buf *b = check || sources ? &r->text : &r->p->part[r->part];
+  if (blank && !r->fence) pml__read_break(r);
+  if (r->fence || fence) {
+    r->fence = r->fence != fence;
+    pml_buf_add(b, line, len);
+  } else if (check && pml__begins(line, len, "### ")) {
+    pml__read_flush(r);
+    r->plain = true;
+    pml__read_text(r, &r->question, line + 4, len - 4);
+    r->plain = false;
+    pml__read_break(r);
+    return;
+  } else if (check && !r->question.len) {
+    if (!blank) pml__page_fault(r->p, "line %d: this part holds questions, '### …', and their answers", r->line);
+    return;
+  } else if (sources && pml__begins(line, len, "- ")) {
+    pml__read_flush(r);
+    pml__read_text(r, b, line + 2, len - 2);
+    return;
+  } else if (sources) {
+    while (len && *line == ' ') line++, len--;
+    if (b->len && len) pml_buf_puts(b, " ");
+    pml__read_text(r, b, line, len);
+    return;
+  } else if (pml__begins(line, len, "@quote ") && !check) {
+    pml__read_quote(r, line + 7, len - 7);
+    return;
+  } else if (pml__begins(line, len, "@"))
+    pml__page_fault(r->p, "line %d: '%.*s' is no directive: there is @quote NAME, outside answers", r->line, (int)(len < 60 ? len : 60), line);
+  else if (!blank || b->len) pml__read_text(r, b, line, len);
+  if (b->len && !(blank && b->len > 1 && !memcmp(b->data + b->len - 2, "\n\n", 2))) pml_buf_puts(b, "\n");
+}
+
+PML_API void pml_page_prose(pml_page *p, const pml_fact *facts, int n_facts) {
+  static const char mark[] = "\n/* @page\n";
+  const char *open = p->lesson ? strstr(p->lesson, mark) : NULL, *at = open ? open + sizeof mark - 1 : NULL;
+  const char *close = at ? strstr(at, "*" "/") : NULL;
+  pml__reader r = {.p = p, .facts = facts, .n_facts = n_facts, .line = 1, .part = -1};
+  if (!open) pml__page_fault(p, "the lesson's source has no comment that begins with a line '/* @page'");
+  else if (!close || close[-1] != '\n') pml__page_fault(p, "the comment @page has no last line '*" "/'");
+  for (const char *c = p->lesson; close && c < at; c++) r.line += *c == '\n';
+  for (; close && at < close; r.line++) {
+    size_t n = strcspn(at, "\n"), len = n;
+    while (len && at[len - 1] == ' ') len--;
+    pml__read_line(&r, at, len);
+    at += n + 1;
+  }
+  pml__read_flush(&r);
+  if (r.fence) pml__page_fault(p, "line %d: a block of code is not closed by ```", r.line);
+}
+
 PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
-  static const char *const heading[PML_PAGE_PARTS] = {"What you will be able to do",
-                                                      "The idea",
-                                                      "The mechanism",
-                                                      "Run it",
-                                                      "The diagram",
-                                                      "Break it",
-                                                      "Check yourself",
-                                                      "Sources"};
   if (*p->fault) return pml_fail(PML_E_CHECK, "page '%s': %s", p->title, p->fault);
   pml_buf_printf(out, "# %s\n\n*%s*\n\n%s\n\n", p->title, p->lead, p->summary);
   if (*p->read_with) pml_buf_printf(out, "Read with it: %s.\n\n", p->read_with);
@@ -16897,9 +21216,9 @@ PML_API pml_status pml_page_render(const pml_page *p, pml_buf *out) {
     while (len && b->data[len - 1] == '\n') len--;
     if (!len)
       return pml_fail(PML_E_CHECK,
-                      "page '%s': the section '%s' is empty: add it in the lesson's page function", p->title,
-                      heading[i]);
-    pml_buf_printf(out, "## %s\n\n", heading[i]);
+                      "page '%s': the section '%s' is empty: add it to the lesson's comment @page", p->title,
+                      pml__page_heading[i]);
+    pml_buf_printf(out, "## %s\n\n", pml__page_heading[i]);
     pml_buf_add(out, b->data, len);
     pml_buf_puts(out, i + 1 < PML_PAGE_PARTS ? "\n\n" : "\n");
   }
@@ -16917,16 +21236,18 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS      needs § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 – § 6 § 8 – § 10 § 12 § 16 § 25 – § 28 § 33 § 48 – § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
    diagram, page.
 
-     run    uses the mechanism and fills the lesson's result
+     run    uses the mechanism, part by part, and fills the lesson's result
      draw   says how the result becomes a diagram
-     page   says how it becomes a reading page
+     @page  is a comment at the end of the source: the prose of the reading page (§ 50)
      bench  is one iteration of --benchmark
+
+   What the page should say about the run is given a name by pml_value.
 
    What a lesson prints goes through pml_say and its relatives.  In a terminal it is
    coloured, elsewhere plain and 80 columns wide, whatever COLUMNS says, so that the
@@ -16934,7 +21255,8 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
    it is also kept, and the page's "Run it" shows that text.
 
    Claims are made with pml_expect(ctx, condition, "…measured numbers…").  Exit status:
-   0 every claim held, 1 one failed or the lesson could not run, 2 bad usage.
+   0 every claim held, 1 one failed or the lesson could not run (PML_CPU asks for kernels
+   that this machine lacks, say), 2 bad usage.
 
    Times go through pml_measure.  When a page or a diagram is written, the recorded
    measurement takes the place of the fresh one (see § 50), so the files do not depend
@@ -16972,12 +21294,12 @@ typedef struct {
   const char *summary; /* one or two sentences */
   const char *file;    /* __FILE__ */
   int sections[6];     /* chapters to read with it, ended by 0 */
-  const pml_flag *flags;
-  int n_flags;
-  void *result; /* the lesson's own struct, found again as ctx->result */
-  pml_status (*run)(pml_ctx *ctx);
-  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg);   /* may be NULL */
-  pml_status (*page)(pml_ctx *ctx, pml_page *page); /* may be NULL */
+  pml_flag flags[8];    /* ended by one without a name */
+  const char *question; /* opens the tutor with it as ctx->tutor and adds the flag --question; NULL: no tutor */
+  void *result;         /* the lesson's own struct of result_size bytes; set to 0 before it runs */
+  size_t result_size;
+  pml_status (*run[8])(pml_ctx *ctx); /* the parts of the lesson, in order; the first that fails ends it */
+  pml_status (*draw)(pml_ctx *ctx, pml_svg *svg); /* may be NULL */
   pml_status (*bench)(pml_ctx *ctx);                /* NULL: run, without its output */
   pml_picture pictures[4];
 } pml_lesson;
@@ -16989,14 +21311,10 @@ typedef struct {
   bool ok;
   char *text;
 } pml__claim;
-typedef struct {
-  char name[64], unit[24];
-  double value;
-} pml__value;
-
 struct pml_ctx {
   const pml_lesson *lesson;
-  void *result;
+  const char *question;
+  struct pml_tutor *tutor; /* asked `question`, when the lesson has one; until the lesson's files are written */
   uint64_t seed;
   pml_output output;
   pml_tier tier;
@@ -17011,7 +21329,7 @@ struct pml_ctx {
   pml_record old, fresh;
   pml_buf text; /* everything printed, without colours */
   pml__claim *claims;
-  pml__value *values;
+  pml_fact *values;
   int n_claims, n_failed, n_values;
   char *argv0, *diagram_alt;
   char path[1024];
@@ -17027,25 +21345,54 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
+/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
+/* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
+   facts[PML_GATE_LAYERS]. */
+enum { PML_GATE_LAYERS = 64 };
+typedef struct {
+  double n, negative, small; /* gates; of them g < 0; |silu(g)| < 0.1 */
+} pml_gate_facts;
+PML_API void pml_gates_see(void *facts, const pml_span *span);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
 /* The course's own model with a question in its chat form: how most lessons begin. */
-typedef struct {
+typedef struct pml_tutor {
   pml_model *model;
   pml_session *session;
   int n;                     /* tokens of the prompt */
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  const char **names;        /* [n] the same, as the tables and pictures of § 49 want them */
   pml_buf text;              /* the prompt as text */
+  pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
 /* Opens models/tutor.gguf and encodes the question.  Close with pml_tutor_close, which takes NULL. */
 PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *question);
 PML_API void pml_tutor_close(pml_tutor *t);
-/* Appends the greedy answer of at most max_tokens tokens, from an empty cache.  on_token may be
-   NULL; it and user as in pml_generate_options. */
-PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
-                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user);
+/* One step of an answer: the token, how likely it was, and the token made visible, cut at 79 bytes. */
+typedef struct {
+  int32_t id;
+  double p;
+  char name[80];
+} pml_choice;
+/* The n likeliest tokens. */
+PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float *logits);
+/* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
+   the end token included, say how it came about; both may be NULL. */
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The longest word of the question, cut at 63 bytes, and in[t->n]: which tokens of the prompt spell it. */
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in);
+/* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
+   Returns the height used; svg NULL only asks for it. */
+PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
+/* A cut of § 17 as one row of chips: name and what was lost on the left, lost pieces red. */
+PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c);
+/* The n likeliest tokens as bars in per cent, the first in green. */
+PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n);
+/* The prompt as a line of text: What(289) ·is(285) … */
+PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t);
 /* A token made visible (pml_text_visible), cut at 79 bytes. */
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]);
 
@@ -17057,18 +21404,31 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 /* cells[rows,cols], row 0 is the head; align one of l r c per column.  A table that is
    wider than the output is shown row by row instead. */
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
+PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align); /* a table of § 49 */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
-/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL. */
+/* Tokens in one line, "·like|·this", bytes made visible; label may be NULL.  pml_show_cut: those of a cut. */
+PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c);
+/* How a word of at most 64 bytes is merged, a line per step. */
+PML_API pml_status pml_show_merges(pml_ctx *ctx, const pml_tokenizer *t, const char *word);
 PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tokens, size_t n);
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
                              int decimals, const char *const *row_names, const char *const *col_names);
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names); /* the same; at most 256 */
 /* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
 
 /* Claims and numbers.  pml_expect returns its condition. */
 PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
-PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit); /* into the JSON */
+/* A number or a text that the run computed: into the JSON, and into the page where its text says {name}. */
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit);
+PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text);
+
+/* A fault that must be refused: prints the sentence that it got (pml_error), keeps it as the value `name`, and
+   expects the status `wanted` with a sentence that holds `word`.  The format says what is claimed. */
+PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
+                                const char *fmt, ...) PML__PRINTF(6, 7);
 
 /* false when the record will be used anyway: the lesson may skip its timing loop. */
 PML_API bool pml_measures(const pml_ctx *ctx);
@@ -17077,6 +21437,70 @@ PML_API bool pml_measures(const pml_ctx *ctx);
    the result when there is no record yet).  samples may be NULL if !pml_measures. */
 PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
                                size_t n);
+/* Two ways to compute the same, timed in turn, A/B/A/B, PML_PAIR_REPS times each, so that whatever slows
+   the machine slows both.  way(user, 0) and way(user, 1) run once per sample; a time in seconds is
+   multiplied by `scale` (1e6 / n: microseconds per token of n).  out[0], out[1] as from pml_measure,
+   under the two names that the format gives, separated by a tab; nothing runs when !pml_measures. */
+enum { PML_PAIR_REPS = 15 };
+PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
+                                    const char *unit, pml_number *out, const char *names, ...) PML__PRINTF(7, 8);
+
+/* An operation of § 48 in all its ways at growing sizes: rates in 1e9 operations per second. */
+enum { PML_STUDY_SIZES = 16 };
+typedef struct {
+  pml_op op;
+  int n, ways;                                  /* sizes; ways with at least one number */
+  double size[PML_STUDY_SIZES], intensity[PML_STUDY_SIZES]; /* operations per byte */
+  pml_number rate[PML_WAYS][PML_STUDY_SIZES];   /* n = 0: not measured, not recorded */
+  bool equal;                                   /* strict mode: all ways gave the bits of the plain one */
+  double worst;                                 /* default mode: largest difference / limit; at most 1 */
+  double simd_from, threads_from;               /* sizes from which SIMD leads plain, threads lead SIMD; NaN: never */
+} pml_study;
+/* For the sizes first, first·factor … (at most 16) and last: makes the numbers, compares every way with the plain
+   one (in strict and in default mode), and only then times them in turn (default mode unless ctx->strict), or
+   takes the record; threads by the wall clock, the other ways by the processor time of their one thread.  Prints
+   a table of medians, the spread and the crossovers, and claims both equalities; ends
+   early when results differ or after Ctrl-C.  rounds and budget (seconds per size) as in pml_bench_turns. */
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget);
+/* The median rate at the last size, 0 when there is none. */
+PML_API double pml_study_rate(const pml_study *s, pml_way way);
+/* All ways of a study over its sizes, both logarithmic, a rule where a crossover is. */
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label);
+/* A roofline (§ 49) with points of studies: the k-th size of a way, k < 0 the last; label may be NULL. */
+typedef struct {
+  const pml_study *study;
+  pml_way way;
+  int k;
+  const char *label;
+} pml_study_mark;
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n);
+/* Times an operation of n numbers in one way with its inputs in memory only (pml_cache_drop) and then near,
+   in turn: "dot 10000, SIMD, cold" and "…, warm" in microseconds, out[0] and out[1]. */
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds);
+/* The roofs of this machine, measured and printed: the first cache read by one thread; `bytes` of memory, by one
+   thread or all, whichever is faster; the peaks of § 48 of one number per instruction, of SIMD on one thread, of all threads.  rate 0: not recorded. */
+enum { PML_ROOFS = 5 };
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes);
+
+/* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
+   what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
+PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
+
+/* The memories of a machine: how large the caches next to a core and the memory are, and the staircase of
+   § 48 at x = 0, 1 … for sets of 16 KiB, 64 KiB … as far as memory (or the record) goes. */
+enum { PML_NEAR = 4 };
+typedef struct {
+  pml_number size[PML_NEAR]; /* KiB of L1, L2, L3, memory; n = 0 where there is none */
+  pml_curve read[2];         /* GB/s, by one thread and by all */
+} pml_staircase;
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out);
+/* As two curves with the ends of the caches, and as squares within squares. */
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m);
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m);
+/* pml_bench_levels (§ 48) with its times; *equal and *worst over all levels that can run here. */
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -17086,12 +21510,18 @@ PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) 
 
 /* ── Finding files, Ctrl-C ────────────────────────────────────────────────── */
 
+#if defined(PML__SIGNALS)
 static volatile sig_atomic_t pml__interrupted;
 
 PML__FN void pml__on_interrupt(int sig) {
   pml__interrupted = 1;
   signal(sig, SIG_DFL); /* a second Ctrl-C ends the program */
 }
+PML__FN void pml__catch_interrupt(void) { signal(SIGINT, pml__on_interrupt); }
+#else
+static const int pml__interrupted = 0;
+PML__FN void pml__catch_interrupt(void) {}
+#endif
 
 PML_API bool pml_cancelled(void) { return pml__interrupted != 0; }
 
@@ -17141,6 +21571,42 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   return pml_qa_load(out, folder);
 }
 
+PML_API void pml_gates_see(void *facts, const pml_span *s) {
+  if (strcmp(s->name, "gate") != 0 || s->layer < 0 || s->layer >= PML_GATE_LAYERS) return;
+  pml_gate_facts *f = (pml_gate_facts *)facts + s->layer;
+  for (size_t i = 0; i < s->n; i++) {
+    float g = s->data[i];
+    f->negative += g < 0;
+    f->small += fabsf(g * pml_sigmoidf(g)) < 0.1f;
+  }
+  f->n += (double)s->n;
+}
+
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
+  pml_qa *qa = NULL;
+  pml_context *c = NULL;
+  pml_seq seq = {0};
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
+  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
+  pml_trace_set(see, user);
+  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
+    const char *text = qa->topics[i].taught[0];
+    int32_t *ids = NULL;
+    size_t n;
+    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
+    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
+    pml_context_truncate(c, &seq, 0);
+    pml_free(ids);
+  }
+  pml_trace_set(NULL, NULL);
+  if (c) pml_context_seq_free(c, &seq);
+  pml_context_close(c);
+  pml_qa_free(qa);
+  pml_free(logits);
+  return st;
+}
+
 /* ── The tutor ────────────────────────────────────────────────────────────── */
 
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
@@ -17168,12 +21634,17 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
                   t->session->ctx->options.n_ctx);
   if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st == PML_OK && !(t->names = (const char **)pml_alloc(n * sizeof *t->names))) st = PML_E_MEMORY;
   if (st != PML_OK) {
     pml_tutor_close(t);
     return st;
   }
   t->n = (int)n;
-  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  t->sampler = pml_generate_defaults().sampler;
+  for (int i = 0; i < t->n; i++) {
+    pml_token_name(t->model, t->ids[i], t->name[i]);
+    t->names[i] = t->name[i];
+  }
   *out = t;
   return PML_OK;
 }
@@ -17184,14 +21655,29 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_model_close(t->model);
   pml_free(t->ids);
   pml_free(t->name);
+  pml_free((void *)t->names);
   pml_buf_free(&t->text);
   pml_free(t);
 }
 
+PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float *logits) {
+  for (int k = 0; k < n; k++) out[k] = (pml_choice){.id = 0};
+  int32_t id[64];
+  double p[64];
+  n = n < 64 ? n : 64;
+  pml_top_tokens(logits, m->cfg.n_vocab, n, id, p);
+  for (int k = 0; k < n; k++) {
+    out[k].id = id[k];
+    out[k].p = p[k];
+    pml_token_name(m, id[k], out[k].name);
+  }
+}
+
 typedef struct {
+  const pml_model *model;
   pml_buf *answer;
-  bool (*on_token)(void *user, int32_t token, const float *logits);
-  void *user;
+  pml_choice *steps;
+  int n;
 } pml__tutor_answer;
 
 PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
@@ -17200,14 +21686,22 @@ PML__FN bool pml__tutor_text(void *user, const char *text, size_t len) {
 }
 
 PML__FN bool pml__tutor_token(void *user, int32_t token, const float *logits) {
-  const pml__tutor_answer *a = (const pml__tutor_answer *)user;
-  return !a->on_token || a->on_token(a->user, token, logits);
+  pml__tutor_answer *a = (pml__tutor_answer *)user;
+  pml_choice *c = a->steps ? &a->steps[a->n] : NULL;
+  if (c) {
+    pml_choices(c, 1, a->model, logits);
+    c->p *= pml_expd((double)logits[token] - (double)logits[c->id]);
+    c->id = token;
+    pml_token_name(a->model, token, c->name);
+  }
+  a->n++;
+  return true;
 }
 
-PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer,
-                                    bool (*on_token)(void *user, int32_t token, const float *logits), void *user) {
-  pml__tutor_answer a = {answer, on_token, user};
+PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n) {
+  pml__tutor_answer a = {t->model, answer, steps, 0};
   pml_generate_options o = pml_generate_defaults();
+  o.sampler = t->sampler;
   o.max_tokens = max_tokens;
   o.on_text = pml__tutor_text;
   o.on_token = pml__tutor_token;
@@ -17215,7 +21709,59 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_context_truncate(t->session->ctx, &t->session->seq, 0);
   pml_buf_add(answer, "", 0);
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
+  if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in) {
+  const char *start = strstr(t->text.data, question), *best = start, *end = start ? start + strlen(question) : NULL;
+  size_t len = 0, at = 0;
+  for (const char *s = start; s < end;) {
+    size_t n = strcspn(s, " ?!.,;:");
+    if (s + n > end) n = (size_t)(end - s);
+    if (n > len) best = s, len = n;
+    s += n ? n : 1;
+  }
+  size_t from = best ? (size_t)(best - t->text.data) : 0;
+  snprintf(word, 64, "%.*s", (int)(len < 63 ? len : 63), best ? best : "");
+  for (int i = 0; i < t->n; i++) {
+    size_t n = pml_token_bytes(t->model->tokenizer, t->ids[i]).len;
+    in[i] = at < from + len && at + n > from;
+    at += n;
+  }
+}
+
+PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
+  enum { MAX = 256 };
+  pml_str chip[MAX];
+  const char *note[MAX];
+  char id[MAX][12];
+  int n = t->n < MAX ? t->n : MAX;
+  for (int i = 0; i < n; i++) {
+    snprintf(id[i], sizeof id[i], "%d", (int)t->ids[i]);
+    chip[i] = pml_str_of(t->name[i]);
+    note[i] = id[i];
+  }
+  for (; n > 1 && pml_svg_tokens(NULL, b, chip, n, note, NULL, NULL) > b.h + 20; n--) chip[n - 2] = pml_str_of("…"), note[n - 2] = "";
+  return pml_svg_tokens(svg, b, chip, n, note, NULL, NULL);
+}
+
+PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c) {
+  pml_rgb each[PML_CUT_MAX];
+  int n = c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX;
+  for (int i = 0; i < n; i++) each[i] = c->unknown[i] ? PML_RED : colour;
+  pml_svg_text(svg, b.x, b.y + 30, (pml_font){.size = 28, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
+  pml_svg_textf(svg, b.x, b.y + 64, (pml_font){.size = 24, .colour = PML_MUTED}, "%d tokens, %d lost", c->n, c->lost);
+  pml_box_left(&b, 260, 0);
+  pml_svg_tokens(svg, b, c->piece, n, NULL, each, NULL);
+}
+
+PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n) {
+  pml_bar bars[16];
+  n = n < 16 ? n : 16;
+  for (int k = 0; k < n; k++)
+    bars[k] = (pml_bar){.label = c[k].name, .value = 100 * c[k].p, .colour = k ? PML_PURPLE : PML_GREEN};
+  pml_svg_bars(svg, b, bars, n, &(pml_bar_options){.unit = "%", .decimals = 1});
 }
 
 /* ── Output ───────────────────────────────────────────────────────────────── */
@@ -17304,6 +21850,13 @@ PML_API void pml_heading(pml_ctx *ctx, const char *fmt, ...) {
   va_end(ap);
 }
 
+PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t) {
+  pml_buf line = {0};
+  for (int i = 0; i < t->n; i++) pml_buf_printf(&line, " %s(%d)", t->name[i], (int)t->ids[i]);
+  pml_say(ctx, " %s", line.data ? line.data : "");
+  pml_buf_free(&line);
+}
+
 PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len) {
   pml__print(ctx, "", bytes, len);
   if (!ctx->quiet) fflush(stdout);
@@ -17347,6 +21900,13 @@ PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, in
     }
     pml__print_line(ctx, i == 0 ? "2" : "", &line);
   }
+}
+
+PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align) {
+  const char **cells = pml_table_cells(t);
+  if (cells) pml_show_table(ctx, cells, t->rows, t->cols, align);
+  else pml_expect(ctx, false, "%s", pml_error());
+  pml_free((void *)cells);
 }
 
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o) {
@@ -17419,6 +21979,37 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   pml_buf_free(&line);
 }
 
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  double v[256];
+  for (int i = 0; i < rows * cols && i < 256; i++) v[i] = (double)values[i];
+  if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
+}
+
+typedef struct {
+  pml_ctx *ctx;
+  const pml_tokenizer *t;
+} pml__merges;
+
+PML__FN void pml__show_merge(void *user, const int32_t *ids, size_t n, int32_t rank) {
+  const pml__merges *m = (const pml__merges *)user;
+  pml_str piece[64];
+  char label[24] = "the bytes";
+  n = n < 64 ? n : 64;
+  for (size_t i = 0; i < n; i++) piece[i] = pml_token_bytes(m->t, ids[i]);
+  if (rank >= 0) snprintf(label, sizeof label, "rank %4d", (int)rank);
+  pml_show_tokens(m->ctx, label, piece, n);
+}
+
+PML_API pml_status pml_show_merges(pml_ctx *ctx, const pml_tokenizer *t, const char *word) {
+  pml__merges m = {ctx, t};
+  return pml_bpe_steps(t, word, strlen(word), pml__show_merge, &m);
+}
+
+PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c) {
+  pml_show_tokens(ctx, label, c->piece, (size_t)(c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX));
+}
+
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what) {
   if (ctx->quiet || !isatty(2)) return;
   if (total <= 0) fprintf(stderr, "\r\033[K");
@@ -17454,20 +22045,43 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   return condition;
 }
 
-PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
-  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return;
-  pml__value *v = &ctx->values[ctx->n_values++];
-  v->value = value;
+PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
+                                const char *fmt, ...) {
+  char claim[512], sentence[1024];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(claim, sizeof claim, fmt, ap);
+  va_end(ap);
+  snprintf(sentence, sizeof sentence, "%s", got == PML_OK ? "nobody noticed" : pml_error());
+  pml_say(ctx, "  %s", sentence);
+  pml_value_text(ctx, name, sentence);
+  return pml_expect(ctx, got == wanted && strstr(sentence, word) != NULL, "%s", claim);
+}
+
+PML__FN pml_fact *pml__value_new(pml_ctx *ctx, const char *name, const char *unit) {
+  if (ctx->quiet || !pml__lesson_grow((void **)&ctx->values, ctx->n_values, sizeof *ctx->values)) return NULL;
+  pml_fact *v = &ctx->values[ctx->n_values++];
+  *v = (pml_fact){.value = 0};
   snprintf(v->name, sizeof v->name, "%s", name);
   snprintf(v->unit, sizeof v->unit, "%s", unit ? unit : "");
+  return v;
+}
+
+PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit) {
+  pml_fact *v = pml__value_new(ctx, name, unit);
+  if (v) v->value = value;
+}
+
+PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text) {
+  pml_fact *v = pml__value_new(ctx, name, "");
+  if (v) v->text = pml_strdup(text);
 }
 
 PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
 
-PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
-                               size_t n) {
+/* Summarises and keeps samples, or looks the number up when publishing; prints nothing. */
+PML__FN pml_number pml__measured(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
   pml_number x = {.n = 0};
-  char shown[128];
   snprintf(x.name, sizeof x.name, "%s", name);
   snprintf(x.unit, sizeof x.unit, "%s", unit);
   if (ctx->publish) {
@@ -17480,16 +22094,366 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     x.n = n < INT_MAX ? (int)n : INT_MAX;
     pml_record_add(&ctx->fresh, &x);
   }
+  return x;
+}
+
+/* Before the first recorded number: whose it is. */
+PML__FN void pml__say_machine(pml_ctx *ctx) {
+  if (ctx->publish && !ctx->machine_said)
+    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
+  ctx->machine_said = true;
+}
+
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
+                               size_t n) {
+  char shown[128];
+  pml_number x = pml__measured(ctx, name, unit, samples, n);
   if (x.n == 0) {
     pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", name);
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish && !ctx->machine_said)
-    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
-  ctx->machine_said = true;
+  pml__say_machine(ctx);
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
+}
+
+static const char *const pml__near[PML_NEAR] PML__UNUSED = {"L1", "L2", "L3", "memory"};
+
+/* true when there is something to measure, or a record of it to show. */
+PML__FN bool pml__measurable(const pml_ctx *ctx, const char *name, bool here) {
+  if (pml_measures(ctx)) return here;
+  return ctx->recorded && pml_record_find(&ctx->old, name) != NULL;
+}
+
+/* The sets of one size, by one thread and by all; false when there are no more. */
+PML__FN bool pml__measure_set(pml_ctx *ctx, const pml_hardware *hw, int i, pml_curve read[2]) {
+  static const char *const who[] = {"one thread", "all threads"};
+  size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
+  char size[32], name[48];
+  double gb_s[3];
+  pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+  for (int all = 0; all < 2; all++) {
+    snprintf(name, sizeof name, "%s, %s", size, who[all]);
+    if (!pml__measurable(ctx, name, bytes > 0)) return false;
+    pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
+    for (size_t k = 0; k < n && pml_measures(ctx); k++)
+      gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+    pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
+    pml_curve_number(&read[all], i, &y);
+  }
+  return true;
+}
+
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out) {
+  memset(out, 0, sizeof *out);
+  for (int i = 0; i < PML_NEAR; i++) {
+    double kib = (double)(i < PML_NEAR - 1 ? pml_hardware_cache(hw, i + 1) : hw->ram) / 1024;
+    if (pml__measurable(ctx, pml__near[i], kib > 0))
+      out->size[i] = pml_measure(ctx, pml__near[i], "KiB", &kib, 1);
+  }
+  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++)
+    if (!pml__measure_set(ctx, hw, i, out->read)) break;
+  pml_progress(ctx, 0, 0, "");
+}
+
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  const char *names[PML_BENCH_SETS];
+  char name[PML_BENCH_SETS][32];
+  if (!m->read[0].n) return;
+  for (int i = 0; i < PML_BENCH_SETS; i++) {
+    pml_bytes_text(name[i], (uint64_t)16384 << 2 * i);
+    names[i] = name[i];
+  }
+  pml_axis sets = {
+      .label = "set that each thread reads again and again", .names = names, .n_names = m->read[0].n};
+  pml_axis rate = {.label = "read (GB/s)", .log = true};
+  pml_plot p = pml_svg_pair(svg, b, sets, rate, "all threads", &m->read[1], "one thread", &m->read[0]);
+  pml_font f = {.size = 26, .colour = PML_MUTED, .anchor = PML_END};
+  for (int i = 0; i < PML_NEAR; i++) { /* four times the size is one step to the right */
+    double at = m->size[i].n ? pml_plot_x(&p, pml_logd(m->size[i].median / 16) / pml_logd(4)) : p.area.x;
+    if (at <= p.area.x || at >= p.area.x + p.area.w) continue;
+    pml_svg_rule(svg, at, p.area.y, at, p.area.y + p.area.h);
+    pml_svg_textf(svg, at - 12, p.area.y + p.area.h - 24, f, "%s ends", pml__near[i]);
+  }
+}
+
+/* The rate of a memory is that of the largest set that fits half of it; of the last one, of the largest set. */
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  pml_scale_part part[PML_NEAR];
+  char shown[PML_NEAR][32];
+  int n = 0;
+  for (int i = PML_NEAR - 1; i >= 0; i--) {
+    int set = m->read[0].n - 1;
+    double kib = m->size[i].median;
+    while (set > 0 && i < PML_NEAR - 1 && (double)(16 << 2 * set) > kib / 2) set--;
+    if (!m->size[i].n || set < 0) continue;
+    pml_bytes_text(shown[i], (uint64_t)kib * 1024);
+    part[n++] = (pml_scale_part){pml__near[i], shown[i], kib, m->read[0].y[set]};
+  }
+  pml_svg_scale(svg, b, part, n, "GB/s, one thread");
+}
+
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst) {
+  pml_level_run run[PML_CPU_LEVELS];
+  pml_status st = pml_bench_levels(run, ctx->seed);
+  *equal = st == PML_OK;
+  *worst = 0;
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    char name[48];
+    snprintf(name, sizeof name, "layer, %s", pml_cpu_level_name((pml_cpu_level_t)l));
+    if (run[l].here) {
+      *equal = *equal && run[l].equal;
+      *worst = fmax(*worst, run[l].worst);
+    }
+    for (int k = 0; k < PML_LEVEL_RUNS; k++) run[l].seconds[k] *= 1e6;
+    if (pml__measurable(ctx, name, run[l].here)) pml_measure(ctx, name, "µs", run[l].seconds, PML_LEVEL_RUNS);
+  }
+  return st;
+}
+
+PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
+  double all = 0;
+  for (int k = 0; k < t->n; k++) {
+    char name[48];
+    bool once = t->spans[k] == 1;
+    size_t first = once || steps < 2 ? 0 : 1, n = first ? (size_t)steps - 1 : 1;
+    snprintf(name, sizeof name, "%s, %s", t->names[k], once ? "once" : "per token");
+    pml_number x = pml_measure(ctx, name, "µs", t->us[k] + first, n);
+    all += share[k] = once ? 0 : x.median;
+  }
+  for (int k = 0; k < t->n && all > 0; k++) share[k] /= all;
+}
+
+/* @measure_pair */
+PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
+                                    const char *unit, pml_number *out, const char *names, ...) {
+  double samples[2][PML_PAIR_REPS];
+  char name[2][64] = {"", ""}, both[128];
+  va_list ap;
+  va_start(ap, names);
+  vsnprintf(both, sizeof both, names, ap);
+  va_end(ap);
+  size_t tab = strcspn(both, "\t");
+  snprintf(name[0], sizeof name[0], "%.*s", (int)tab, both);
+  snprintf(name[1], sizeof name[1], "%s", both + tab + (both[tab] != 0));
+  for (int k = 0; pml_measures(ctx) && k < 2 * PML_PAIR_REPS; k++) {
+    double begin = pml_time();
+    pml_status st = way(user, k % 2);
+    samples[k % 2][k / 2] = (pml_time() - begin) * scale;
+    if (st != PML_OK) return st;
+  }
+  for (int i = 0; i < 2; i++)
+    out[i] = pml_measure(ctx, name[i], unit, pml_measures(ctx) ? samples[i] : NULL, PML_PAIR_REPS);
+  return PML_OK;
+}
+/* @end */
+
+/* ── An operation in all its ways ─────────────────────────────────────────── */
+
+static const char *const pml__op_name[] PML__UNUSED = {"add", "dot", "gemm"};
+
+typedef struct {
+  pml_bench_case c;
+  pml_way way[PML_WAYS];
+  int n;
+} pml__study_size;
+
+PML__FN pml_status pml__study_run(void *user, int which) {
+  pml__study_size *s = (pml__study_size *)user;
+  return pml_bench_case_run(&s->c, s->way[which]);
+}
+
+/* Opens a size and compares its ways with the plain one. */
+PML__FN pml_status pml__study_check(pml_ctx *ctx, pml_study *out, pml__study_size *s, int size) {
+  pml_status st = pml_bench_case_open(&s->c, out->op, size, ctx->seed);
+  s->n = 0;
+  for (int w = 0; w < PML_WAYS && st == PML_OK; w++) {
+    bool equal = false;
+    double worst = 0;
+    if (!pml_bench_case_has(out->op, (pml_way)w)) continue;
+    s->way[s->n++] = (pml_way)w;
+    if (w == PML_WAY_PLAIN) continue; /* it made the results to compare with */
+    st = pml_bench_case_check(&s->c, (pml_way)w, &equal, &worst);
+    out->equal = out->equal && (equal || w == PML_WAY_BLAS);
+    out->worst = fmax(out->worst, worst);
+  }
+  return st;
+}
+
+/* The table: a row per size, a column per way that has a number. */
+PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
+  pml_table t = {0};
+  double spread[PML_WAYS * PML_STUDY_SIZES], widest = 0;
+  char line[256];
+  bool has[PML_WAYS];
+  size_t n = 0;
+  for (int i = -1; i < s->n; i++) {
+    size_t len = (size_t)snprintf(line, sizeof line, i < 0 ? "n" : "%.0f", i < 0 ? 0.0 : s->size[i]);
+    for (int w = 0; w < PML_WAYS; w++) {
+      const pml_number *x = &s->rate[w][i < 0 ? 0 : i];
+      char shown[48];
+      if (i < 0) has[w] = x->n > 0;
+      if (!has[w]) continue;
+      pml_number_text(shown, x->median, pml__digits_for(x->median));
+      len += (size_t)snprintf(line + len, sizeof line - len, "\t%s", i < 0 ? pml_way_name((pml_way)w) : x->n ? shown : "-");
+      if (i < 0 || !x->n || !(x->median > 0)) continue;
+      spread[n] = (x->hi - x->lo) / 2 / x->median * 100;
+      widest = fmax(widest, spread[n++]);
+    }
+    pml_table_row(&t, "%s", line);
+  }
+  for (int w = 0; w < PML_WAYS; w++) s->ways += has[w];
+  if (!s->ways) {
+    pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", pml__op_name[s->op]);
+    return;
+  }
+  pml__say_machine(ctx);
+  pml_show_rows(ctx, &t, "rrrrrr");
+  pml_say(ctx, "  1e9 operations per second, medians; one thread by its processor time, threads by the wall clock");
+  pml_say(ctx, "  95 %% intervals: half of them within ±%.1f %%, all within ±%.0f %%", pml_median(spread, n), widest);
+}
+
+/* "SIMD: ahead of plain from n = 12 on" */
+PML__FN double pml__study_crossover(pml_ctx *ctx, const pml_study *s, pml_way behind, pml_way ahead) {
+  double a[PML_STUDY_SIZES], b[PML_STUDY_SIZES];
+  const char *first = pml_way_name(ahead), *second = pml_way_name(behind);
+  for (int i = 0; i < s->n; i++) a[i] = s->rate[behind][i].median, b[i] = s->rate[ahead][i].median;
+  if (s->n < 1 || !s->rate[ahead][s->n - 1].n || !s->rate[behind][s->n - 1].n) return (double)NAN;
+  double from = pml_bench_crossover(s->size, a, b, s->n);
+  if (from != from) pml_say(ctx, "  %s: not ahead of %s at the largest size", first, second);
+  else if (from <= s->size[0]) pml_say(ctx, "  %s: ahead of %s at every size", first, second);
+  else pml_say(ctx, "  %s: ahead of %s from n = %.0f on", first, second, from);
+  return from;
+}
+
+/* Times the ways of an open size, or looks them up; k counts the ways that it has. */
+PML__FN pml_status pml__study_time(pml_ctx *ctx, pml_study *out, pml__study_size *s, pml_bench_rounds *r, int rounds,
+                                   double budget) {
+  bool fresh = pml_measures(ctx);
+  int i = out->n++;
+  pml_status st = fresh ? pml_bench_turns(r, pml__study_run, s, s->n, rounds, budget) : PML_OK;
+  out->size[i] = s->c.n, out->intensity[i] = s->c.ops / s->c.bytes;
+  for (int w = 0, k = 0; w < PML_WAYS && st == PML_OK; w++) {
+    char name[48];
+    bool timed = fresh && k < s->n && s->way[k] == (pml_way)w;
+    for (int j = 0; timed && j < r->rounds; j++)
+      r->seconds[k][j] = s->c.ops / 1e9 / (w == PML_WAY_THREADS ? r->seconds : r->thread)[k][j];
+    snprintf(name, sizeof name, "%s %d, %s", pml__op_name[out->op], s->c.n, pml_way_name((pml_way)w));
+    out->rate[w][i] = pml__measured(ctx, name, "GFLOP/s", timed ? r->seconds[k] : NULL, timed ? (size_t)r->rounds : 0);
+    k += timed;
+  }
+  return st;
+}
+
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget) {
+  pml__study_size s = {.n = 0};
+  pml_bench_rounds *r = (pml_bench_rounds *)pml_alloc(sizeof *r);
+  pml_status st = r ? PML_OK : PML_E_MEMORY;
+  bool right = true, more = true;
+  *out = (pml_study){.op = op, .equal = true, .simd_from = (double)NAN, .threads_from = (double)NAN};
+  for (int i = 0, size = first; more && right && st == PML_OK && !pml_cancelled(); i++, size *= factor) {
+    more = size < last && i < PML_STUDY_SIZES - 1;
+    st = pml__study_check(ctx, out, &s, more ? size : last);
+    right = out->equal && out->worst <= 1; /* no times for wrong results */
+    if (st == PML_OK && right) st = pml__study_time(ctx, out, &s, r, rounds, budget);
+    pml_bench_case_close(&s.c);
+  }
+  pml_free(r);
+  if (st != PML_OK) return st;
+  if (out->n) pml__study_show(ctx, out);
+  out->simd_from = pml__study_crossover(ctx, out, PML_WAY_PLAIN, PML_WAY_SIMD);
+  out->threads_from = pml__study_crossover(ctx, out, PML_WAY_SIMD, PML_WAY_THREADS);
+  pml_expect(ctx, out->equal, "strict: every way gives the bits of the plain one, at every size");
+  if (op == PML_OP_ADD) pml_expect(ctx, out->worst <= 0, "default: so it does; one addition has one rounding");
+  else pml_expect(ctx, out->worst <= 1, "default: every way stays within 2·n·2^-24·Σ|a·b|, the bound of another order");
+  return PML_OK;
+}
+
+PML_API double pml_study_rate(const pml_study *s, pml_way way) { return s->n ? s->rate[way][s->n - 1].median : 0; }
+
+static const pml_rgb pml__way_colour[PML_WAYS] PML__UNUSED = {PML_PURPLE, PML_YELLOW, PML_GREEN, PML_TEAL, PML_MUTED};
+
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label) {
+  static const char *const loses[] = {"SIMD loses", "threads lose"};
+  pml_curve c[PML_WAYS];
+  pml_series line[PML_WAYS];
+  double from[2] = {s->simd_from, s->threads_from};
+  int n = 0;
+  for (int w = 0; w < PML_WAYS; w++) {
+    c[w].n = 0;
+    for (int i = 0; i < s->n; i++) pml_curve_number(&c[w], s->size[i], &s->rate[w][i]);
+    if (c[w].n) line[n++] = pml__curve_series(&c[w], pml_way_name((pml_way)w), pml__way_colour[w]);
+  }
+  if (!n) return;
+  pml_plot p = pml_svg_chart(svg, b, (pml_axis){.label = x_label, .log = true}, (pml_axis){.label = "GFLOP/s", .log = true},
+                             line, n);
+  for (int i = 0; i < 2; i++) {
+    double x = from[i] > s->size[0] ? pml_plot_x(&p, from[i]) : 0;
+    if (!(x > 0)) continue;
+    pml_svg_rule(svg, x, p.area.y, x, p.area.y + p.area.h);
+    pml_svg_textf(svg, x + 12, p.area.y + p.area.h - 24 - 40 * i, (pml_font){.size = 24, .colour = PML_MUTED},
+                  "%s below n = %.0f", loses[i], from[i]);
+  }
+}
+
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n) {
+  enum { MAX = 11 };
+  pml_series point[MAX];
+  double xy[MAX][2];
+  int m = 0;
+  for (int i = 0; i < n && m < MAX; i++) {
+    const pml_study *s = mark[i].study;
+    int k = mark[i].k < 0 ? s->n - 1 : mark[i].k;
+    if (k < 0 || k >= s->n || !s->rate[mark[i].way][k].n) continue;
+    xy[m][0] = s->intensity[k], xy[m][1] = s->rate[mark[i].way][k].median;
+    point[m] = (pml_series){.n = 1, .x = &xy[m][0], .y = &xy[m][1], .labels = mark[i].label ? &mark[i].label : NULL,
+                            .colour = pml__way_colour[mark[i].way], .mark = PML_MARK_POINTS};
+    m++;
+  }
+  pml_svg_roofline(svg, b, roof, n_roofs, point, m);
+}
+
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds) {
+  pml_bench_case c;
+  bool fresh = pml_measures(ctx);
+  double *us = (double *)pml_alloc(2 * PML_BENCH_ROUNDS * sizeof *us), begin;
+  rounds = rounds < 1 ? 1 : rounds > PML_BENCH_ROUNDS ? PML_BENCH_ROUNDS : rounds;
+  pml_status st = us ? pml_bench_case_open(&c, op, n, ctx->seed) : PML_E_MEMORY;
+  for (int k = 0; fresh && k < 2 * rounds && st == PML_OK; k++) {
+    if (k % 2 == 0) pml_cache_drop(c.a, 2 * c.in * sizeof *c.a);
+    begin = pml_time();
+    st = pml_bench_case_run(&c, way);
+    us[k % 2 * PML_BENCH_ROUNDS + k / 2] = (pml_time() - begin) * 1e6;
+  }
+  for (int k = 0; k < 2 && st == PML_OK; k++) {
+    char name[48];
+    snprintf(name, sizeof name, "%s %d, %s, %s", pml__op_name[op], n, pml_way_name(way), k ? "warm" : "cold");
+    out[k] = pml_measure(ctx, name, "µs", us + k * PML_BENCH_ROUNDS, fresh ? (size_t)rounds : 0);
+  }
+  if (st == PML_OK) pml_bench_case_close(&c);
+  pml_free(us);
+  return st;
+}
+
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes) {
+  static const char *const name[PML_ROOFS] = {"read, first cache, one thread", "read, memory", "peak, plain", "peak, SIMD",
+                                              "peak, threads"};
+  static const char *const label[PML_ROOFS] = {"first cache, one thread", "memory", "plain peak", "SIMD peak",
+                                               "threads peak"};
+  static const pml_way way[PML_ROOFS] = {PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_SIMD, PML_WAY_THREADS};
+  for (int i = 0; i < PML_ROOFS; i++) {
+    double x = 0;
+    for (int k = 0; k < 10 && i < 2 && pml_measures(ctx); k++) {
+      int threads = i && k % 2 ? pml_threads() : 1;
+      x = fmax(x, pml_bench_bandwidth(i ? (size_t)bytes / (size_t)threads : 16384, threads, 0.02));
+    }
+    if (i >= 2 && pml_measures(ctx)) x = pml_bench_peak_by(way[i]);
+    x /= 1e9;
+    roof[i] = (pml_roof){label[i], i < 2, pml_measure(ctx, name[i], i < 2 ? "GB/s" : "GFLOP/s", &x, 1).median};
+  }
 }
 
 /* ── Flags ────────────────────────────────────────────────────────────────── */
@@ -17508,11 +22472,17 @@ static const pml__common_flag pml__common[] PML__UNUSED = {
     {"threads", "N", "0 is one per core"},
     {"tier", "tiny|small|medium|large", "model size: Qwen2.5 0.5B, 1.5B, 7B, 32B shapes"},
     {"full", NULL, "the long study instead of the short demonstration"},
+    {"question", "TEXT", "what the tutor is asked"},
     {"diagram", "FILE", "write the diagram as SVG (strict, recorded times)"},
     {"note", "FILE", "write the reading page (strict, recorded times)"},
     {"png", "FILE", "write the diagram as PNG (strict, recorded times)"},
     {"record", "FILE", "write the measured numbers, as make benchmark-notes does"}};
 enum { PML__N_COMMON = sizeof pml__common / sizeof pml__common[0] };
+
+/* --question is only for lessons that ask. */
+PML__FN bool pml__common_has(const pml_lesson *l, int k) {
+  return l->question || strcmp(pml__common[k].name, "question") != 0;
+}
 
 /* "iterations|i" has the long form iterations and the short form i. */
 PML__FN bool pml__flag_is(const char *names, const char *given, size_t len) {
@@ -17555,10 +22525,17 @@ PML__FN int pml__usage(const pml_lesson *l, const char *fmt, ...) {
   return 2;
 }
 
+PML__FN int pml__n_flags(const pml_lesson *l) {
+  int n = 0;
+  while (n < (int)(sizeof l->flags / sizeof l->flags[0]) && l->flags[n].name) n++;
+  return n;
+}
+
 PML__FN int pml__unknown_flag(const pml_lesson *l, const char *given, size_t len) {
   const char *best = "help";
   int least = 1000;
-  for (int i = 0; i < PML__N_COMMON + l->n_flags; i++) {
+  for (int i = 0; i < PML__N_COMMON + pml__n_flags(l); i++) {
+    if (i < PML__N_COMMON && !pml__common_has(l, i)) continue;
     const char *name = i < PML__N_COMMON ? pml__common[i].name : l->flags[i - PML__N_COMMON].name;
     int d = pml__distance(given, len, name, strcspn(name, "|"));
     if (d < least) least = d, best = name;
@@ -17604,6 +22581,7 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
   else if (!strcmp(name, "benchmark")) ctx->benchmark = true;
   else if (!strcmp(name, "strict")) ctx->strict = true;
   else if (!strcmp(name, "full")) ctx->full = true;
+  else if (!strcmp(name, "question")) ctx->question = value;
   else if (!strcmp(name, "diagram")) ctx->diagram = value;
   else if (!strcmp(name, "note")) ctx->note = value;
   else if (!strcmp(name, "png")) ctx->png = value;
@@ -17632,8 +22610,8 @@ PML__FN int pml__common_set(pml_ctx *ctx, const char *name, const char *value) {
 
 PML__FN void pml__help(const pml_lesson *l) {
   printf("%s %s: %s\n\nusage: %s_%s [flags]\n", l->number, l->title, l->summary, l->number, l->name);
-  if (l->n_flags) printf("\nThis lesson:\n");
-  for (int i = 0; i < l->n_flags; i++) {
+  if (pml__n_flags(l)) printf("\nThis lesson:\n");
+  for (int i = 0; i < pml__n_flags(l); i++) {
     static const char *const meta[] = {"", " N", " X", " TEXT", " [WORD]"};
     const pml_flag *f = &l->flags[i];
     char left[64], shown[48] = "";
@@ -17647,9 +22625,12 @@ PML__FN void pml__help(const pml_lesson *l) {
   printf("\nEvery lesson:\n");
   for (int i = 0; i < PML__N_COMMON; i++) {
     char left[64];
+    if (!pml__common_has(l, i)) continue;
     snprintf(left, sizeof left, "--%s%s%s", pml__common[i].name, pml__common[i].value ? " " : "",
              pml__common[i].value ? pml__common[i].value : "");
-    printf("  %-26s %s\n", left, pml__common[i].help);
+    printf("  %-26s %s", left, pml__common[i].help);
+    if (!strcmp(pml__common[i].name, "question")) printf(" (%s)", l->question);
+    printf("\n");
   }
   printf("\nExit status: 0 every check held, 1 one failed, 2 bad usage.\n");
 }
@@ -17664,7 +22645,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   if (arg[0] != '-' || !*given)
     return pml__usage(l, "'%s' is no flag: this lesson takes only flags, --help lists them", arg);
   if (!strcmp(arg, "-h")) given = "help", len = 4;
-  for (int k = 0; k < l->n_flags; k++) {
+  for (int k = 0; k < pml__n_flags(l); k++) {
     const pml_flag *f = &l->flags[k];
     if (!pml__flag_is(f->name, given, len)) continue;
     if (f->kind == PML_FLAG_BOOL && !value) value = "true";
@@ -17680,7 +22661,7 @@ PML__FN int pml__parse_one(pml_ctx *ctx, int argc, char **argv, int *i) {
   }
   for (int k = 0; k < PML__N_COMMON; k++) {
     const pml__common_flag *f = &pml__common[k];
-    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0) continue;
+    if (strlen(f->name) != len || strncmp(f->name, given, len) != 0 || !pml__common_has(l, k)) continue;
     if (k == 0) {
       pml__help(l);
       return -1;
@@ -17734,7 +22715,8 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
     pml_buf_puts(&out, i ? "," : "");
     pml_json_put_str(&out, ctx->values[i].name, strlen(ctx->values[i].name));
     pml_buf_puts(&out, ":{\"value\":");
-    pml_json_put_num(&out, ctx->values[i].value);
+    if (ctx->values[i].text) pml_json_put_str(&out, ctx->values[i].text, strlen(ctx->values[i].text));
+    else pml_json_put_num(&out, ctx->values[i].value);
     pml_buf_puts(&out, ",\"unit\":");
     pml_json_put_str(&out, ctx->values[i].unit, strlen(ctx->values[i].unit));
     pml_buf_puts(&out, "}");
@@ -17754,10 +22736,20 @@ PML__FN void pml__print_json(const pml_ctx *ctx) {
   pml_buf_free(&out);
 }
 
+PML__FN pml_status pml__lesson_run(pml_ctx *ctx) {
+  const pml_lesson *l = ctx->lesson;
+  pml_status st = PML_OK;
+  if (l->result_size) memset(l->result, 0, l->result_size);
+  if (l->question && !ctx->tutor) st = pml_tutor_open(&ctx->tutor, ctx, ctx->question);
+  for (size_t i = 0; i < sizeof l->run / sizeof l->run[0] && l->run[i] && st == PML_OK && !pml_cancelled(); i++)
+    st = l->run[i](ctx);
+  return st;
+}
+
 /* --benchmark: the quiet lesson again and again. */
 PML__FN pml_status pml__benchmark(pml_ctx *ctx) {
   enum { MAX = 1000 };
-  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : ctx->lesson->run;
+  pml_status (*fn)(pml_ctx *) = ctx->lesson->bench ? ctx->lesson->bench : pml__lesson_run;
   double *ms = (double *)pml_alloc(MAX * sizeof *ms), start = pml_time(), lo, hi;
   int n = 0, failed = ctx->n_failed;
   if (!ms) return PML_E_MEMORY;
@@ -17877,7 +22869,7 @@ PML__FN pml_status pml__lesson_page(pml_ctx *ctx) {
     if (st == PML_OK) pml_page_diagram(p, file, alt ? alt : "");
     pml_free(alt);
   }
-  if (st == PML_OK) st = l->page(ctx, p);
+  if (st == PML_OK) pml_page_prose(p, ctx->values, ctx->n_values);
   if (st == PML_OK) st = pml_page_save(p, ctx->note);
   pml_page_free(p);
   if (st == PML_OK) fprintf(stderr, "wrote %s\n", ctx->note);
@@ -17888,7 +22880,6 @@ PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
   const pml_lesson *l = ctx->lesson;
   pml_status st = PML_OK;
   if ((ctx->diagram || ctx->png) && !l->draw) return pml_fail(PML_E_USAGE, "this lesson has no diagram");
-  if (ctx->note && !l->page) return pml_fail(PML_E_USAGE, "this lesson has no page");
   if (ctx->diagram || ctx->png) st = pml__lesson_draw(ctx, l->draw, ctx->diagram, ctx->png, NULL);
   for (int i = 0; i < 4 && st == PML_OK; i++) {
     char svg[1024], png[1024];
@@ -17908,10 +22899,12 @@ PML__FN pml_status pml__lesson_write(pml_ctx *ctx) {
 /* ── The main function ────────────────────────────────────────────────────── */
 
 PML__FN int pml__terminal_width(void) {
-  struct winsize size;
   const char *env = getenv("COLUMNS");
   int n = env ? atoi(env) : 0;
+#if defined(TIOCGWINSZ)
+  struct winsize size;
   if (n <= 0 && ioctl(1, TIOCGWINSZ, &size) == 0) n = size.ws_col;
+#endif
   return n <= 0 ? 80 : n < 40 ? 40 : n > 120 ? 120 : n;
 }
 
@@ -17919,7 +22912,7 @@ PML__FN void pml__ctx_start(pml_ctx *ctx, const pml_lesson *l, char *argv0) {
   const char *plain = getenv("NO_COLOR");
   memset(ctx, 0, sizeof *ctx);
   ctx->lesson = l;
-  ctx->result = l->result;
+  ctx->question = l->question;
   ctx->seed = 42;
   ctx->tier = PML_TIER_SMALL;
   ctx->argv0 = argv0;
@@ -17981,15 +22974,18 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv) {
   for (int i = 1; i < argc && code == 0; i++) code = pml__parse_one(ctx, argc, argv, &i);
   if (code == 0) code = pml__ctx_settle(ctx);
   if (code == 0) {
-    signal(SIGINT, pml__on_interrupt);
+    pml__catch_interrupt();
     pml_heading(ctx, "%s · %s", lesson->number, lesson->title);
     pml_say(ctx, "%s", lesson->summary);
-    pml_status st = lesson->run(ctx);
+    pml_status st = pml_cpu_level_check(); /* a wrong PML_CPU ends here, with a sentence */
+    if (st == PML_OK) st = pml__lesson_run(ctx);
     if (st == PML_OK && ctx->benchmark) st = pml__benchmark(ctx);
     if (st == PML_OK && pml_cancelled()) st = PML_E_CANCELLED;
     code = pml__lesson_finish(ctx, st);
   }
+  pml_tutor_close(ctx->tutor);
   for (int i = 0; i < ctx->n_claims; i++) pml_free(ctx->claims[i].text);
+  for (int i = 0; i < ctx->n_values; i++) pml_free(ctx->values[i].text);
   pml_free(ctx->claims);
   pml_free(ctx->values);
   pml_buf_free(&ctx->text);

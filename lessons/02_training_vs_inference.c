@@ -5,223 +5,146 @@
      ./a --question "What is RoPE?"    another text
      ./a --teach "Paris is in Texas."  another sentence for the training steps
 
-   You see how an answer is generated token by token, that one parallel pass over the finished text
-   gives the same logits to the last bit, what each way reads and computes, and what a training step
-   adds.  To change: the learning rate, the number of steps, the question. */
+   You see an answer generated token by token, that one parallel pass over the finished text gives the same
+   logits to the last bit, what each way reads and computes, and what a training step adds.  To change: the
+   learning rate in train, the number of steps, the question. */
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { MAX_T = 256, SIZES = 7, REPS = 15, STEPS = 8 };
-static const char *question = "What is a KV cache?", *teach = "The capital of France is Paris.";
-
+enum { MAX = 128, SHOWN = 12, TIMED = 64, STEPS = 8 };
+static const char *teach = "The capital of France is Paris.";
 static struct {
-  int T, n_prompt, n_chosen;
-  int32_t ids[MAX_T];                 /* the prompt, then what the tutor chose */
-  double p[MAX_T];                    /* probability of each chosen token */
-  double per_step, ops;               /* bytes of weights a step reads; multiply-adds · 2 per token */
-  pml_number pass[SIZES], steps[SIZES], forward, step;
-  double loss[STEPS + 1];
+  double mb, ops;              /* MB of weights that a step reads; million operations per token */
+  pml_curve bytes[2], time[2]; /* MB read and µs, per token, over T: one pass, T steps */
 } r;
 
-static void two_functions(pml_ctx *ctx) {
-  float soft[] = {2, 1, 0.1f}, x[] = {0.5f, -0.2f, 0.8f, 0.1f}, y[4], one[] = {1, 1, 1, 1};
-  pml_softmax(soft, 3);
-  pml_layernorm(y, x, one, NULL, 1, 4, 1e-6f);
+static pml_status two_functions(pml_ctx *ctx) {
+  float p[] = {2, 1, 0.1f}, x[] = {0.5f, -0.2f, 0.8f, 0.1f}, one[] = {1, 1, 1, 1};
+  pml_softmax(p, 3);
+  pml_layernorm(x, x, one, NULL, 1, 4, 1e-6f);
   pml_heading(ctx, "Two functions that training and inference share");
-  pml_say(ctx, "  softmax(2, 1, 0.1) = %.2f, %.2f, %.2f", (double)soft[0], (double)soft[1], (double)soft[2]);
-  pml_say(ctx, "  layernorm(0.5, −0.2, 0.8, 0.1) = %.2f, %.2f, %.2f, %.2f", (double)y[0], (double)y[1], (double)y[2], (double)y[3]);
-  pml_expect(ctx, fabs((double)(soft[0] + soft[1] + soft[2]) - 1) < 1e-6 && fabs((double)(y[0] + y[1] + y[2] + y[3])) < 1e-5,
+  pml_say(ctx, "  softmax(2, 1, 0.1) = %.2f, %.2f, %.2f\n  layernorm(0.5, −0.2, 0.8, 0.1) = %.2f, %.2f, %.2f, %.2f",
+          (double)p[0], (double)p[1], (double)p[2], (double)x[0], (double)x[1], (double)x[2], (double)x[3]);
+  pml_expect(ctx, fabsf(p[0] + p[1] + p[2] - 1) < 1e-6f && fabsf(x[0] + x[1] + x[2] + x[3]) < 1e-5f,
              "the first adds up to 1, the second to 0");
-}
-
-static bool keep_token(void *user, int32_t token, const float *logits) {
-  const pml_tutor *t = (const pml_tutor *)user;
-  int32_t top;
-  if (r.T == MAX_T) return false;
-  pml_top_tokens(logits, t->model->cfg.n_vocab, 1, &top, &r.p[r.n_chosen++]); /* greedy: the top is the token */
-  r.ids[r.T++] = token;
-  return true;
-}
-
-static pml_status generate(pml_ctx *ctx, pml_tutor *t) {
-  enum { SHOWN = 12 };
-  char text[SHOWN][3][80];
-  const char *cells[(SHOWN + 1) * 3] = {"step", "token", "probability"};
-  pml_buf answer = {0};
-  if (t->n > MAX_T / 2) return pml_fail(PML_E_USAGE, "the prompt has %d tokens: ask a question of at most %d", t->n, MAX_T / 2);
-  memcpy(r.ids, t->ids, (size_t)t->n * sizeof *r.ids);
-  r.T = r.n_prompt = t->n;
-  pml_status st = pml_tutor_answer(t, MAX_T / 2, &answer, keep_token, t);
-  if (st != PML_OK) return pml_buf_free(&answer), st;
-  double product = 0;
-  for (int i = 0; i < r.n_chosen; i++) product += pml_logd(r.p[i]);
-  int shown = r.n_chosen < SHOWN ? r.n_chosen : SHOWN;
-  for (int i = 0; i < shown; i++) {
-    snprintf(text[i][0], 80, "%d", i + 1), snprintf(text[i][2], 80, "%.3f", r.p[i]);
-    pml_token_name(t->model, r.ids[t->n + i], text[i][1]);
-    for (int j = 0; j < 3; j++) cells[(i + 1) * 3 + j] = text[i][j];
-  }
-  pml_heading(ctx, "Inference: one token a step, each chosen from the ones before");
-  pml_say(ctx, "  %s", question);
-  pml_show_table(ctx, cells, shown + 1, 3, "rlr");
-  pml_say(ctx, "  … %s", answer.data);
-  pml_say(ctx, "  %d steps; the product of their probabilities is %.2g.", r.n_chosen, pml_expd(product));
-  pml_buf_free(&answer);
   return PML_OK;
 }
 
-/* The first n tokens of the text in one pass (logits[n,V]), or in n cached steps. */
-static pml_status one_pass(pml_context *c, pml_seq *seq, int n, float *logits) {
-  pml_segment all = {seq, r.ids, n, n};
-  pml_context_truncate(c, seq, 0);
-  return pml_forward(c, &all, 1, logits);
-}
-static pml_status n_steps(pml_context *c, pml_seq *seq, int n, float *logits) {
-  size_t V = (size_t)c->model->cfg.n_vocab;
-  pml_status st = PML_OK;
-  pml_context_truncate(c, seq, 0);
-  for (int i = 0; i < n && st == PML_OK; i++) st = pml_forward_one(c, seq, r.ids + i, 1, logits + (size_t)i * V);
+static pml_status generate(pml_ctx *ctx) {
+  pml_choice step[MAX];
+  pml_table steps = {0};
+  pml_buf answer = {0};
+  double log_p = 0;
+  int n = 0;
+  pml_status st = pml_tutor_answer(ctx->tutor, MAX, &answer, step, &n);
+  pml_table_row(&steps, "step\ttoken\tprobability");
+  for (int i = 0; i < n && i < SHOWN; i++) pml_table_row(&steps, "%d\t%s\t%.3f", i + 1, step[i].name, step[i].p);
+  for (int i = 0; i < n; i++) log_p += pml_logd(step[i].p);
+  pml_heading(ctx, "Inference: one token a step, each chosen from the ones before");
+  pml_say(ctx, "  %s", ctx->question);
+  pml_show_rows(ctx, &steps, "rlr");
+  pml_say(ctx, "  … %s", answer.data);
+  pml_say(ctx, "  %d steps; the product of their probabilities is %.2g.", n, pml_expd(log_p));
+  pml_buf_free(&answer);
   return st;
 }
 
-static pml_status compare(pml_ctx *ctx, pml_tutor *t) {
-  static const int sizes[SIZES] = {1, 2, 4, 8, 16, 32, 64};
-  const pml_config *c = &t->model->cfg;
-  size_t V = (size_t)c->n_vocab, n = (size_t)r.T * V, differ = 0;
-  float *a = (float *)pml_alloc(2 * n * sizeof *a), *b = a + n;
-  if (!a) return PML_E_MEMORY;
-  pml_context *context = t->session->ctx;
-  pml_seq *seq = &t->session->seq;
-  pml_status st = one_pass(context, seq, r.T, a);
-  if (st == PML_OK) st = n_steps(context, seq, r.T, b);
-  for (size_t i = 0; i < n && st == PML_OK; i++) differ += memcmp(a + i, b + i, sizeof *a) != 0;
-  r.per_step = (double)pml_model_bytes_per_token(t->model);
-  r.ops = 2 * (double)pml_config_n_params(c);
-  pml_heading(ctx, "The finished text, %d tokens, read again in two ways", r.T);
-  pml_say(ctx, "  one pass:  reads the weights once, %.1f MB; %.0f million operations", r.per_step / 1e6, r.ops * r.T / 1e6);
-  pml_say(ctx, "  %d steps: reads them %d times, %.0f MB; %.0f million operations", r.T, r.T, r.per_step * r.T / 1e6, r.ops * r.T / 1e6);
-  pml_expect(ctx, differ == 0, "the %zu logits agree: %zu differ in any bit", n, differ);
-  for (int i = 0; i < SIZES && st == PML_OK; i++) {
-    double us[2][REPS];
-    char name[48];
-    for (int k = 0; k < 2 * REPS && pml_measures(ctx) && st == PML_OK; k++) { /* A/B/A/B */
-      double t0 = pml_time();
-      st = k % 2 ? n_steps(context, seq, sizes[i], a) : one_pass(context, seq, sizes[i], a);
-      us[k % 2][k / 2] = (pml_time() - t0) * 1e6 / sizes[i];
-    }
-    if (sizes[i] > r.T) break;
-    snprintf(name, sizeof name, "per token, one pass over %d", sizes[i]);
-    r.pass[i] = pml_measure(ctx, name, "µs", us[0], REPS);
-    snprintf(name, sizeof name, "per token, %d step%s", sizes[i], sizes[i] == 1 ? "" : "s");
-    r.steps[i] = pml_measure(ctx, name, "µs", us[1], REPS);
+static pml_status compare(pml_ctx *ctx) {
+  const pml_model *m = ctx->tutor->model;
+  pml_session *s = ctx->tutor->session; /* prompt and answer are in its cache, and as ids in its tokens */
+  size_t differ, V = (size_t)m->cfg.n_vocab;
+  int T = s->seq.n_tokens;
+  pml_text x = {s->ctx, &s->seq, s->tokens, T, (float *)pml_alloc(TIMED * V * sizeof(float))};
+  pml_status st = x.logits ? pml_forward_agree(&x, &differ) : PML_E_MEMORY;
+  r.mb = (double)pml_model_bytes_per_token(m) / 1e6, r.ops = 2e-6 * (double)pml_config_n_params(&m->cfg);
+  pml_heading(ctx, "The finished text, %d tokens, read again in two ways", T);
+  pml_say(ctx, "  one pass:  reads the weights once, %.1f MB; %.0f million operations", r.mb, r.ops * T);
+  pml_say(ctx, "  %d steps: reads them %d times, %.0f MB; %.0f million operations", T, T, r.mb * T, r.ops * T);
+  if (st == PML_OK) pml_expect(ctx, differ == 0, "the %zu logits agree: %zu differ in any bit", V * (size_t)T, differ);
+  for (x.n = 1; x.n <= TIMED && x.n <= T && st == PML_OK; x.n *= 2) {
+    pml_number us[2] = {{.n = 0}, {.n = 0}};
+    st = pml_measure_pair(ctx, pml_forward_text, &x, 1e6 / x.n, "µs", us,
+                          "per token, one pass over %d\tper token, %d step%s", x.n, x.n, x.n == 1 ? "" : "s");
+    for (int i = 0; i < 2; i++) pml_curve_number(&r.time[i], x.n, &us[i]);
+    pml_curve_add(&r.bytes[0], x.n, r.mb / x.n), pml_curve_add(&r.bytes[1], x.n, r.mb);
   }
-  pml_free(a);
+  pml_free(x.logits);
   return st;
 }
 
-/* A few training steps on the question with another answer: forward, backward, AdamW. */
-static pml_status train(pml_ctx *ctx, pml_tutor *t) {
-  pml_net *net = NULL;
-  pml_sequence s = {0};
-  pml_status st = pml_chatml_sequence(t->model->tokenizer, question, teach, 0, 0, &s);
-  if (st == PML_OK) st = pml_net_create(&net, &t->model->cfg);
-  if (st == PML_OK) st = pml_net_load(net, t->model);
-  float *m = st == PML_OK ? (float *)pml_calloc(2 * net->layout.n, sizeof *m) : NULL;
-  if (st == PML_OK && !m) st = PML_E_MEMORY;
-  const int32_t starts[] = {0, s.n - 1};
-  pml_batch batch = {1, starts, s.ids, s.ids + 1, s.weights + 1}; /* token i predicts token i + 1 */
-  double ms[2][STEPS], b1 = 1, b2 = 1;
-  for (int k = 0; k <= STEPS && st == PML_OK; k++) {
-    double sum = 0, weight = 0, t0 = pml_time();
-    st = pml_net_forward(net, &batch, &sum, &weight);
-    r.loss[k] = sum / weight;
-    if (k == STEPS || st != PML_OK) break;
-    ms[0][k] = (pml_time() - t0) * 1e6 / (s.n - 1);
-    memset(net->grads, 0, net->layout.n * sizeof(float));
-    st = pml_net_backward(net, &batch, (float)(1 / weight));
-    pml_adamw adam = {.lr = 1e-3f, .beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .beta1_t = b1 *= 0.9, .beta2_t = b2 *= 0.99};
-    pml_adamw_update(net->params, m, m + net->layout.n, net->grads, net->layout.n, &adam);
-    ms[1][k] = (pml_time() - t0) * 1e6 / (s.n - 1);
-  }
-  if (st == PML_OK) {
-    pml_heading(ctx, "Training: \"%s\"", teach);
-    pml_say(ctx, "  All %d tokens in one pass, then the gradient back through every layer, then a step of every weight.", s.n - 1);
-    pml_say(ctx, "  forward %.0f million operations, with backward %.0f million (2 and 6 per weight and token)", r.ops * (s.n - 1) / 1e6, 3 * r.ops * (s.n - 1) / 1e6);
-    pml_say(ctx, "  memory: 16 bytes a weight (itself, gradient, two averages), %.0f MB; inference maps %.0f MB", 16.0 * (double)net->layout.n / 1e6, r.per_step / 1e6);
-    r.forward = pml_measure(ctx, "training forward, per token", "µs", ms[0], STEPS);
-    r.step = pml_measure(ctx, "whole training step, per token", "µs", ms[1], STEPS);
-    pml_say(ctx, "  loss per token of the new answer: %.2f, after one step %.2f, after %d steps %.2f", r.loss[0], r.loss[1], STEPS, r.loss[STEPS]);
-    pml_value(ctx, "loss_before", r.loss[0], "nat"), pml_value(ctx, "loss_after", r.loss[STEPS], "nat");
-    pml_expect(ctx, r.loss[1] < r.loss[0] && r.loss[STEPS] < r.loss[1], "one step lowers the loss, %d lower it more", STEPS);
-  }
-  pml_free(m);
-  pml_net_free(net);
-  pml_sequence_free(&s);
-  return st;
-}
-
-static pml_status run(pml_ctx *ctx) {
-  pml_tutor *t = NULL;
-  memset(&r, 0, sizeof r);
-  two_functions(ctx);
-  pml_status st = pml_tutor_open(&t, ctx, question);
-  if (st == PML_OK) st = generate(ctx, t);
-  if (st == PML_OK) st = compare(ctx, t);
-  if (st == PML_OK) st = train(ctx, t);
-  pml_tutor_close(t);
-  return st;
+static pml_status train(pml_ctx *ctx) {
+  pml_train_progress at[STEPS + 1];
+  double forward[STEPS], step[STEPS];
+  pml_status st = pml_finetune_one(ctx->tutor->model, ctx->question, teach, 1e-3f, STEPS, at);
+  if (st != PML_OK) return st;
+  double n = (double)at[0].tokens, ops = r.ops * n, loss[] = {at[0].loss, at[1].loss, at[STEPS].loss};
+  for (int k = 0; k < STEPS; k++) forward[k] = 1e6 * at[k].forward_s / n, step[k] = 1e6 * at[k].step_s / n;
+  pml_heading(ctx, "Training: \"%s\"", teach);
+  pml_say(ctx,
+          "  All %.0f tokens in one pass, then the gradient back through every layer, then a step of every weight.\n"
+          "  forward %.0f million operations, with backward %.0f million (2 and 6 per weight and token)\n"
+          "  memory: 16 bytes a weight (itself, gradient, two averages), %.0f MB; inference maps %.0f MB",
+          n, ops, 3 * ops, 16 * r.ops / 2, r.mb);
+  pml_measure(ctx, "training forward, per token", "µs", forward, STEPS);
+  pml_measure(ctx, "whole training step, per token", "µs", step, STEPS);
+  pml_say(ctx, "  loss per token of the new answer: %.2f, after one step %.2f, after %d steps %.2f", loss[0], loss[1],
+          STEPS, loss[2]);
+  pml_value(ctx, "loss_before", loss[0], "nat"), pml_value(ctx, "loss_after", loss[2], "nat");
+  pml_expect(ctx, loss[1] < loss[0] && loss[2] < loss[1], "one step lowers the loss, %d lower it more", STEPS);
+  return PML_OK;
 }
 
 static pml_status draw(pml_ctx *ctx, pml_svg *svg) {
-  double x[SIZES], mb[2][SIZES], us[2][SIZES], lo[2][SIZES], hi[2][SIZES];
-  int n = 0;
-  pml_box b = pml_svg_body(svg);
-  for (int i = 0; i < SIZES && 1 << i <= r.T; i++, n++) {
-    const pml_number *m[2] = {&r.pass[i], &r.steps[i]};
-    x[i] = 1 << i, mb[0][i] = r.per_step / x[i] / 1e6, mb[1][i] = r.per_step / 1e6;
-    for (int k = 0; k < 2; k++) us[k][i] = m[k]->median, lo[k][i] = m[k]->lo, hi[k][i] = m[k]->hi;
-  }
-  pml_lesson_title(ctx, svg, "One pass over T tokens reads the weights once, T steps read them T times: same logits, bit for bit");
-  const pml_series bytes[] = {{.label = "one pass", .n = n, .x = x, .y = mb[0], .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS},
-                              {.label = "T steps", .n = n, .x = x, .y = mb[1], .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS}};
-  const pml_series time[] = {{.label = "one pass", .n = n, .x = x, .y = us[0], .lo = lo[0], .hi = hi[0], .colour = PML_GREEN, .mark = PML_MARK_LINE_POINTS},
-                             {.label = "T steps", .n = n, .x = x, .y = us[1], .lo = lo[1], .hi = hi[1], .colour = PML_PURPLE, .mark = PML_MARK_LINE_POINTS}};
-  bool measured = n > 0 && r.pass[n - 1].n > 0;
-  pml_box left = measured ? pml_box_column(b, 0, 2, 60) : b;
-  pml_svg_chart(svg, left, (pml_axis){.label = "tokens T", .log = true}, (pml_axis){.label = "weights read per token (MB), computed"}, bytes, 2);
-  if (measured)
-    pml_svg_chart(svg, pml_box_column(b, 1, 2, 60), (pml_axis){.label = "tokens T", .log = true}, (pml_axis){.label = "time per token (µs), measured"}, time, 2);
+  const pml_axis T = {.label = "tokens T", .log = true}, mb = {.label = "weights read per token (MB), computed"},
+                 us = {.label = "time per token (µs), measured"};
+  pml_box b = pml_svg_body(svg), left = pml_box_column(b, 0, 2, 60), right = pml_box_column(b, 1, 2, 60);
+  pml_lesson_title(ctx, svg, "One pass over T tokens reads the weights once, T steps read them T times: same logits, "
+                   "bit for bit");
+  pml_svg_pair(svg, r.time[0].n ? left : b, T, mb, "one pass", &r.bytes[0], "T steps", &r.bytes[1]);
+  if (r.time[0].n) pml_svg_pair(svg, right, T, us, "one pass", &r.time[0], "T steps", &r.time[1]);
   return PML_OK;
 }
 
-static pml_status page(pml_ctx *ctx, pml_page *p) {
-  (void)ctx;
-  pml_page_item(p, PML_PAGE_CAN, "say why training reads a text in parallel while inference writes it step by step;");
-  pml_page_item(p, PML_PAGE_CAN, "count the bytes and operations of both, and of a training step;");
-  pml_page_item(p, PML_PAGE_CAN, "prove that two ways of computing are one: compare bits, not impressions.");
-  pml_page_text(p, PML_PAGE_MECHANISM, "Both ways run this attention block; T is the number of new tokens, all of them or one. A position sees itself and what lies before, "
-                "so a known text needs no waiting (teacher forcing), and an unknown one cannot be hurried (autoregression).");
-  pml_page_quote(p, "attention_block");
-  pml_page_text(p, PML_PAGE_MECHANISM, "Only training goes on from here: after the gradient has walked back, every weight moves by AdamW (§ 32).");
-  pml_page_quote(p, "adamw");
-  pml_page_text(p, PML_PAGE_BREAK, "In `n_steps`, leave out the call of `pml_context_truncate`: the steps then continue the old text instead of beginning anew, and the "
-                "check of the logits fails at once (exit status 1). Then raise the learning rate in `train` from 1e-3 to 1: the loss goes up, and its check fails.");
-  pml_page_question(p, "Both ways do the same number of operations. Why is one pass faster per token?", "It reads each weight once for all rows. A step reads every weight for one row: "
-                    "two operations per weight read, and the memory is the limit, not the arithmetic. This model fits the caches of the processor, so the gap is smaller than for one that does not.");
-  pml_page_question(p, "Why can inference not use one pass for its answer?", "Position t + 1 needs the token chosen at t as input. It is not known before the logits of t are there. "
-                    "Speculative decoding guesses it and uses one pass to check the guesses.");
-  pml_page_question(p, "Why must the logits agree to the last bit? Is 1e-6 not enough?", "Where two tokens are nearly equal, the last bit decides which is chosen, and from there on the texts differ. A server "
-                    "that batches requests would answer one way alone and another way in company.");
-  pml_page_question(p, "A training step costs 6 operations per weight and token, inference 2. Where do the other 4 come from?", "Backward makes two products for each forward one: the gradient of the "
-                    "inputs (to walk on) and the gradient of the weights (to learn). Each costs 2.");
-  return PML_OK;
-}
+static const pml_lesson lesson = {
+  .number = "02", .name = "training_vs_inference", .title = "Training and inference", .file = __FILE__,
+  .summary = "One text, one model: a parallel pass and a loop of single steps give the same logits. What differs is "
+             "what they read, and what training adds.",
+  .sections = {26, 31}, .question = "What is a KV cache?", .result = &r, .result_size = sizeof r,
+  .flags = {{"teach", "the answer that the training steps teach", PML_FLAG_STRING, &teach}},
+  .run = {two_functions, generate, compare, train}, .draw = draw};
+int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }
 
-int main(int argc, char **argv) {
-  const pml_flag flags[] = {{"question", "what to ask (What is a KV cache?)", PML_FLAG_STRING, &question},
-                            {"teach", "the answer that the training steps teach", PML_FLAG_STRING, &teach}};
-  const pml_lesson lesson = {.number = "02", .name = "training_vs_inference", .title = "Training and inference", .file = __FILE__, .sections = {26, 31},
-                             .summary = "One text, one model: a parallel pass and a loop of single steps give the same logits. What differs is what they read, and what training adds.",
-                             .flags = flags, .n_flags = 2, .result = &r, .run = run, .draw = draw, .page = page};
-  return pml_lesson_main(&lesson, argc, argv);
-}
+/* @page
+## What you will be able to do
+- say why training reads a text in parallel while inference writes it step by step;
+- count the bytes and operations of both, and of a training step;
+- prove that two ways of computing are one: compare bits, not impressions.
+
+## The mechanism
+@quote two_ways
+Both ways run this attention block; T is the number of new tokens, all of them or one. A position sees itself and what
+lies before, so a known text needs no waiting (teacher forcing), and an unknown one cannot be hurried (autoregression).
+@quote attention_block
+Only training goes on from here: after the gradient has walked back, every weight moves by AdamW (§ 32).
+@quote adamw
+
+## Break it
+In `pml_forward_text` (§ 26), leave out the call of `pml_context_truncate`: the steps then continue the old text
+instead of beginning anew, and the check of the logits fails at once (exit status 1). Then raise the learning rate in
+`train` from 1e-3 to 1: the loss goes up, and its check fails.
+
+## Check yourself
+### Both ways do the same number of operations. Why is one pass faster per token?
+It reads each weight once for all rows. A step reads every weight for one row: two operations per weight read, and the
+memory is the limit, not the arithmetic. This model fits the caches of the processor, so the gap is smaller than for
+one that does not.
+### Why can inference not use one pass for its answer?
+Position t + 1 needs the token chosen at t as input. It is not known before the logits of t are there. Speculative
+decoding guesses it and uses one pass to check the guesses.
+### Why must the logits agree to the last bit? Is 1e-6 not enough?
+Where two tokens are nearly equal, the last bit decides which is chosen, and from there on the texts differ. A server
+that batches requests would answer one way alone and another way in company.
+### A training step costs 6 operations per weight and token, inference 2. Where do the other 4 come from?
+Backward makes two products for each forward one: the gradient of the inputs (to walk on) and the gradient of the
+weights (to learn). Each costs 2.
+*/

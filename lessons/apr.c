@@ -1,4 +1,4 @@
-/* apr: one command for models: run, chat, tokenize, inspect, trace, eval, train, bench.
+/* apr: one command for models: run, chat, tokenize, inspect, trace, eval, train, bench, hardware.
 
      cc -O2 lessons/apr.c -o apr -lm -pthread
      ./apr --help
@@ -148,6 +148,7 @@ static int apply_common(const command *c, const common *o) {
   if (o->output && strcmp(o->output, "json") && strcmp(o->output, "text") && strcmp(o->output, "stdout"))
     return usage_error(c->name, "--output is '%s': text or json", o->output);
   if (pml_threads_set(o->threads) != PML_OK) return usage_error(c->name, "%s", pml_error());
+  if (pml_cpu_level_check() != PML_OK) return fail(); /* the variable PML_CPU cannot be obeyed */
   pml_strict_set(o->strict);
   return EXIT_OK;
 }
@@ -172,7 +173,7 @@ static pml_status read_stream(FILE *f, const char *name, char **text, size_t *le
 /* ── Generation ───────────────────────────────────────────────────────────── */
 
 typedef struct {
-  const char *prompt, *system;
+  const char *prompt, *system, *format;
   int max_tokens, top_k, seed;
   float temperature, top_p, min_p, repeat_penalty;
   bool quiet, chat, raw, bos, special, ignore_eos;
@@ -191,6 +192,7 @@ static gen_args gen_defaults(void) {
       {"--min-p", NULL, ARG_FLOAT, &(g).min_p, "drop tokens below this share of the best (0: off)"},      \
       {"--repeat-penalty", NULL, ARG_FLOAT, &(g).repeat_penalty, "above 1 discourages repetition (1: off)"}, \
       {"--seed", NULL, ARG_INT, &(g).seed, "of the sampler (42)"},                                        \
+      {"--chat-template", NULL, ARG_TEXT, &(g).format, "a chat format by name, whatever the file says"},    \
       {"--stop", NULL, ARG_LIST, &(g).stop, "end the answer before this text; may be repeated"},          \
       {"--ignore-eos", NULL, ARG_FLAG, &(g).ignore_eos, "go on after the end token"}
 
@@ -204,6 +206,25 @@ static bool print_token(void *user, int32_t token, const float *logits) {
   (void)logits;
   printf("%s%d", (*(int *)user)++ ? " " : "", token);
   return !interrupted;
+}
+
+/* The format that --chat-template names exists. */
+static int check_format(const command *c, const char *name) {
+  pml_buf all = {0};
+  bool found = !name;
+  for (size_t i = 0; pml_chat_format_name(i); i++) {
+    found = found || !strcmp(pml_chat_format_name(i), name);
+    pml_buf_printf(&all, "%s%s", i ? ", " : "", pml_chat_format_name(i));
+  }
+  int rc = found ? EXIT_OK : usage_error(c->name, "--chat-template is '%s': %s", name, all.data ? all.data : "");
+  pml_buf_free(&all);
+  return rc;
+}
+
+/* What ends an answer of this model besides its end tokens. */
+static void add_format_stop(gen_args *g, const pml_model *m) {
+  const char *stop = pml_chat_stop(m);
+  if (stop && g->stop.n < 16) g->stop.item[g->stop.n++] = stop;
 }
 
 static pml_generate_options gen_options(const gen_args *g, pml_generate_stats *stats) {
@@ -296,9 +317,11 @@ static int cmd_run(const command *c, int argc, char **argv) {
   if (ids_text && g.prompt) return usage_error(c->name, "--ids and --prompt exclude each other");
   if (g.chat && g.raw) return usage_error(c->name, "--chat and --raw exclude each other");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
-  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  if ((rc = check_format(c, g.format)) != EXIT_OK || (rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_model_options mo = {.chat_template = g.format};
   pml_model *m;
-  if (pml_model_open(&m, pos[0], NULL) != PML_OK) return fail();
+  if (pml_model_open(&m, pos[0], &mo) != PML_OK) return fail();
+  if (!ids_text && !g.raw) add_format_stop(&g, m);
   char *text = NULL;
   size_t len = g.prompt ? strlen(g.prompt) : 0, n = 0;
   int32_t *ids = NULL;
@@ -462,16 +485,18 @@ static int cmd_chat(const command *c, int argc, char **argv) {
   if (rc != EXIT_OK) return rc;
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
-  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  if ((rc = check_format(c, g.format)) != EXIT_OK || (rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_model_options mo = {.chat_template = g.format};
   pml_model *m = NULL;
   pml_session *s = NULL;
   pml_context_options co = {.n_ctx = o.ctx, .cancel = &cancel_flag};
   history h = {0};
   pml_buf line = {0};
   pml_generate_stats stats = {0};
-  pml_status st = pml_model_open(&m, pos[0], NULL);
+  pml_status st = pml_model_open(&m, pos[0], &mo);
   if (st == PML_OK && !pml_model_is_chat(m))
-    st = pml_fail(PML_E_UNSUPPORTED, "%s is not a chat model: use apr run --raw", pos[0]);
+    st = pml_fail(PML_E_UNSUPPORTED, "%s is not a chat model that we know: use apr run --raw, or --chat-template", pos[0]);
+  if (st == PML_OK) add_format_stop(&g, m);
   if (st == PML_OK) st = pml_session_open(&s, m, NULL, &co);
   if (st == PML_OK && g.system) st = history_add(&h, "system", g.system);
   if (st == PML_OK && !g.quiet) printf("%s. /help lists the commands, Ctrl-D leaves.\n", m->name);
@@ -572,6 +597,49 @@ static void shape_text(const pml_tensor *t, pml_buf *out) {
   for (int d = t->n_dims - 1; d >= 0; d--) pml_buf_printf(out, "%" PRIu64 "%s", t->ne[d], d ? "," : "]");
 }
 
+/* What the numbers say once a model is made of them, or why none can be. */
+static void inspect_model(const char *path, bool json, pml_buf *b) {
+  pml_model_options mo = {.allow_no_tokenizer = true};
+  pml_model *m = NULL;
+  if (pml_model_open(&m, path, &mo) != PML_OK) {
+    pml_buf_puts(b, json ? ",\"model\":null,\"why\":" : "cannot be run: ");
+    if (json) pml_json_put_str(b, pml_error(), strlen(pml_error()));
+    else pml_buf_printf(b, "%s\n", pml_error());
+    return;
+  }
+  const pml_config *c = &m->cfg;
+  const char *norm = c->layer_norm ? "LayerNorm" : "RMSNorm", *chat = pml_chat_format(m);
+  const char *pairs = c->rope_split ? "halves" : "neighbours", *scaling = pml_rope_scaling_name(c->rope_scaling);
+  if (json) {
+    pml_buf_printf(b, ",\"model\":{\"arch\":\"%s\",\"layers\":%d,\"d_model\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_dim\":%d,"
+                   "\"d_ffn\":%d,\"vocab\":%d,\"context\":%d,\"parameters\":%" PRIu64 ",\"norm\":\"%s\",\"ffn\":\"%s\",",
+                   c->arch, c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx,
+                   pml_config_n_params(c), norm, c->gelu ? "GELU" : "SwiGLU");
+    pml_buf_printf(b, "\"parallel\":%s,\"qk_norm\":%s,\"qkv_bias\":%s,\"tied_head\":%s,\"window\":%d,\"rope\":{\"dims\":%d,"
+                   "\"pairs\":\"%s\",\"base\":%.9g,\"scaling\":\"%s\",\"factor\":%.9g,\"gain\":%.9g,\"original_context\":%d},"
+                   "\"chat_format\":", c->parallel ? "true" : "false", c->qk_norm ? "true" : "false",
+                   c->qkv_bias ? "true" : "false", c->tied_head ? "true" : "false", c->window, c->rope_dim, pairs,
+                   (double)c->rope_theta, scaling, (double)c->rope_factor, (double)c->rope_gain, c->n_ctx_orig);
+    if (chat) pml_json_put_str(b, chat, strlen(chat));
+    else pml_buf_puts(b, "null");
+    pml_buf_puts(b, "}");
+  } else {
+    pml_buf_printf(b, "model      %s: %d layers, d %d, %d heads of %d, %d for keys, FFN %d, vocabulary %d, context %d\n", c->arch,
+                   c->n_layers, c->d_model, c->n_heads, c->head_dim, c->n_kv_heads, c->d_ffn, c->n_vocab, c->n_ctx);
+    pml_buf_printf(b, "layer      %s, %s%s%s%s, head %s\n", norm, c->gelu ? "GELU" : "SwiGLU",
+                   c->parallel ? " beside attention" : "", c->qk_norm ? ", queries and keys normalised" : "",
+                   c->out_bias ? ", biases" : c->qkv_bias ? ", QKV bias" : "", c->tied_head ? "tied" : "separate");
+    pml_buf_printf(b, "positions  RoPE of %d dimensions as %s, base %g, scaling %s", c->rope_dim, pairs, (double)c->rope_theta,
+                   scaling);
+    if (c->rope_factor != 1) pml_buf_printf(b, " by %g", (double)c->rope_factor);
+    if (pml_gguf_tensor(m->file, "rope_freqs.weight")) pml_buf_puts(b, ", a factor per pair");
+    if (c->n_ctx_orig != c->n_ctx) pml_buf_printf(b, ", trained on %d", c->n_ctx_orig);
+    if (c->window) pml_buf_printf(b, ", window of %d", c->window);
+    pml_buf_printf(b, "\nchat       %s\n", chat ? chat : "no format that we know");
+  }
+  pml_model_close(m);
+}
+
 static void inspect_text(const pml_gguf *g, bool tensors) {
   uint64_t params = 0, bytes = 0;
   size_t n_kv = pml_gguf_n_kv(g), n = pml_gguf_n_tensors(g);
@@ -595,6 +663,7 @@ static void inspect_text(const pml_gguf *g, bool tensors) {
   }
   pml_buf_printf(&b, "%zu metadata entries, %zu tensors, %" PRIu64 " parameters, %" PRIu64 " bytes of weights\n", n_kv,
                  n, params, bytes);
+  if (n) inspect_model(pml_gguf_path(g), false, &b);
   fwrite(b.data, 1, b.len, stdout);
   pml_buf_free(&b);
 }
@@ -630,7 +699,9 @@ static void inspect_json(const pml_gguf *g) {
     shape_text(t, &b);
     pml_buf_printf(&b, ",\"bytes\":%zu}", t->size);
   }
-  pml_buf_puts(&b, "]}\n");
+  pml_buf_puts(&b, "]");
+  if (pml_gguf_n_tensors(g)) inspect_model(pml_gguf_path(g), true, &b);
+  pml_buf_puts(&b, "}\n");
   fwrite(b.data, 1, b.len, stdout);
   pml_buf_free(&value);
   pml_buf_free(&b);
@@ -724,6 +795,7 @@ static int cmd_trace(const command *c, int argc, char **argv) {
                 {"--prompt", "-p", ARG_TEXT, &prompt, "or a text, taken as it is (no chat template)"},
                 {"--special", NULL, ARG_FLAG, &special, "control tokens in the text become one id"},
                 {"--dump-logits", NULL, ARG_TEXT, &dump, "write the last position's logits, raw little-endian f32"},
+                {"--ctx", "-c", ARG_INT, &o.ctx, "positions in the KV cache (0: as many as there are tokens)"},
                 {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
                 COMMON_ARGS(o)};
   const char *pos[1];
@@ -748,7 +820,9 @@ static int cmd_trace(const command *c, int argc, char **argv) {
   if (st == PML_OK && n == 0) st = pml_fail(PML_E_USAGE, "the prompt is empty: there is nothing to run");
   if (st == PML_OK && n > (size_t)m->cfg.n_ctx)
     st = pml_fail(PML_E_LIMIT, "%zu tokens, the model's context holds %d", n, m->cfg.n_ctx);
-  pml_context_options co = {.n_ctx = (int)n, .cancel = &cancel_flag};
+  if (st == PML_OK && o.ctx && n > (size_t)o.ctx)
+    st = pml_fail(PML_E_LIMIT, "%zu tokens do not fit into --ctx %d", n, o.ctx);
+  pml_context_options co = {.n_ctx = o.ctx ? o.ctx : (int)n, .cancel = &cancel_flag};
   if (st == PML_OK) st = pml_context_open(&ctx, m, NULL, &co);
   if (st == PML_OK && !(logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof(float)))) st = PML_E_MEMORY;
   if (st == PML_OK) {
@@ -823,6 +897,82 @@ static int cmd_bench(const command *c, int argc, char **argv) {
   printf("%s\n", j.data);
   pml_buf_free(&j);
   return EXIT_OK;
+}
+
+/* ── Hardware ─────────────────────────────────────────────────────────────── */
+
+enum { SETS = PML_BENCH_SETS };
+
+typedef struct {
+  double f32, int8, one[SETS], all[SETS]; /* operations and bytes per second; 0: not measured */
+  const char *how;
+} speeds;
+
+static void measure_speeds(const pml_hardware *hw, speeds *s) {
+  s->f32 = pml_bench_peak_f32();
+  s->int8 = pml_bench_peak_int8(&s->how);
+  for (int i = 0; i < SETS && !interrupted; i++) {
+    size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw);
+    if (!bytes) break;
+    s->one[i] = pml_bench_bandwidth(bytes, 1, 0.1);
+    s->all[i] = pml_threads() > 1 ? pml_bench_bandwidth(bytes, 0, 0.1) : s->one[i];
+  }
+}
+
+static void print_speeds(const speeds *s) {
+  printf("peak        f32 %.0f GFLOP/s, 8-bit %.0f GOP/s (%s), %d thread%s\n", s->f32 / 1e9, s->int8 / 1e9, s->how, pml_threads(),
+         pml_threads() == 1 ? "" : "s");
+  for (int i = 0; i < SETS && s->one[i] > 0; i++) {
+    char size[32];
+    pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+    printf("%s %8s per thread: %7.1f GB/s one thread, %7.1f GB/s all\n", i ? "           " : "reading    ", size, s->one[i] / 1e9, s->all[i] / 1e9);
+  }
+}
+
+/* Every feature of this architecture: in use, masked by PML_CPU, withheld, absent. */
+static void print_features(const pml_hardware *hw) {
+  for (int f = 0; f < PML_CPU_FEATURES; f++) {
+    bool arm = f >= PML_FEATURE_NEON && f < PML_FEATURE_SIMD128, wasm = f >= PML_FEATURE_SIMD128;
+    if (arm != !strcmp(hw->arch, "aarch64") || wasm != !strcmp(hw->arch, "wasm32")) continue;
+    const char *state = pml_cpu_has((pml_cpu_feature)f) ? "yes" : hw->features >> f & 1 ? "masked" : hw->blocked >> f & 1 ? "withheld" : "no";
+    printf("%-18s %-8s %s\n", pml_cpu_feature_name((pml_cpu_feature)f), state, pml_cpu_feature_about((pml_cpu_feature)f));
+  }
+}
+
+static int cmd_hardware(const command *c, int argc, char **argv) {
+  static pml_hardware hw;
+  common o = {0};
+  bool measure = false, features = false;
+  speeds s = {.how = ""};
+  pml_buf out = {0};
+  arg args[] = {{"--measure", "-m", ARG_FLAG, &measure, "also read bandwidth at nine sizes, and peak rates (some 10 s)"},
+                {"--features", NULL, ARG_FLAG, &features, "each processor feature and what it is good for"},
+                {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
+                {"--threads", "-t", ARG_INT, &o.threads, "threads to measure with (0: one per core)"}};
+  int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, NULL, 0, &n_pos);
+  if (rc != EXIT_OK) return rc;
+  if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_hardware_detect(&hw, NULL);
+  if (measure) measure_speeds(&hw, &s);
+  if (wants_json(&o)) {
+    pml_buf_puts(&out, "{\"hardware\":");
+    pml_hardware_json(&out, &hw);
+    if (measure) {
+      pml_buf_printf(&out, ",\"measured\":{\"threads\":%d,\"f32_flop_s\":%.0f,\"int8_op_s\":%.0f,\"int8_instruction\":\"%s\",\"read\":[",
+                     pml_threads(), s.f32, s.int8, s.how);
+      for (int i = 0; i < SETS && s.one[i] > 0; i++)
+        pml_buf_printf(&out, "%s{\"bytes\":%zu,\"one_thread\":%.0f,\"all_threads\":%.0f}", i ? "," : "", (size_t)16384 << 2 * i, s.one[i], s.all[i]);
+      pml_buf_puts(&out, "]}");
+    }
+    pml_buf_puts(&out, ",\"provenance\":");
+    pml_provenance_json(&out, "apr hardware", 0);
+    pml_buf_puts(&out, "}\n");
+  } else pml_hardware_text(&out, &hw);
+  if (!out.failed) fputs(out.data, stdout);
+  pml_buf_free(&out);
+  if (!wants_json(&o) && features) print_features(&hw);
+  if (!wants_json(&o) && measure) print_speeds(&s);
+  return interrupted ? 130 : EXIT_OK;
 }
 
 /* ── Eval ─────────────────────────────────────────────────────────────────── */
@@ -1061,6 +1211,7 @@ static const struct {
       "apr train --preset draft -o draft.gguf --strict"}, cmd_train},
     {{"bench", "MODEL", "Measures prefill and decode beside their limits.",
       "apr bench model.gguf -p 512 -n 64 -t 2 -r 3 --output json"}, cmd_bench},
+    {{"hardware", "", "What this machine is, what this process may use, and how fast it is.", "apr hardware --measure"}, cmd_hardware},
 };
 
 static void print_commands(FILE *f) {

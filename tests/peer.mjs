@@ -1,4 +1,4 @@
-// What a current llama.cpp answers: node tests/peer.mjs FILE --ids 1,2,3 [-n 16] [--probs K] [--kv f16|f32].
+// What a current llama.cpp answers: node tests/peer.mjs FILE --ids 1,2,3 [-n 16] [--probs K] [--kv f16|f32] [--ctx N].
 // Prints the K best tokens of the last prompt position as "id p log_p", then n greedy token ids.
 import {writeFileSync} from "node:fs";
 import {getLlama, LlamaLogLevel} from "node-llama-cpp";
@@ -16,7 +16,7 @@ if (text != null) { ids = [...model.tokenize(text, true)]; console.log("tokens "
 if (!ids.length) { console.error("no ids"); process.exit(2); }
 const want = ids.length + n + 8;
 const ctx = await model.createContext({
-    contextSize: Math.min(Math.max(want, 256), model.trainContextSize), batchSize: 512, threads,
+    contextSize: Math.min(Math.max(want, Number(opt("--ctx", 256))), model.trainContextSize), batchSize: 512, threads,
     flashAttention: a.includes("--fa"), sequences: 1,
     experimentalKvCacheKeyType: kv, experimentalKvCacheValueType: kv});
 const seq = ctx.getSequence();

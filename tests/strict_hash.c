@@ -1,7 +1,11 @@
 /* Prints what strict mode promises to be the same everywhere, as SHA-256: the weights
    of a small model after 20 training steps, and the logits of a model file, each for
-   several thread counts and kernel levels.  tests/test_strict.sh compares builds.
-     cc -O2 tests/strict_hash.c -o strict_hash -lm -pthread */
+   1, 2, 3 and 7 threads at the best kernel level and for one thread at the others.
+   With thread counts as arguments only those, at the best level.
+   tests/test_strict.sh compares builds, tests/test_arm64.sh and tests/test_wasm.sh
+   other machines.
+     cc -O2 tests/strict_hash.c -o strict_hash -lm -pthread
+     ./strict_hash lessons/models/tutor.gguf [THREADS …] */
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
@@ -48,24 +52,29 @@ static pml_status logits_hash(const pml_model *m, char hex[65]) {
   return st;
 }
 
+/* One line: both hashes, the level, the threads. */
+static pml_status one(const pml_model *m, pml_cpu_level_t level, int threads) {
+  char train[65] = "", logits[65] = "";
+  pml_status st = pml_cpu_level_set(level);
+  if (st == PML_OK) st = pml_threads_set(threads);
+  if (st == PML_OK) st = train_hash(train);
+  if (st == PML_OK && m) st = logits_hash(m, logits);
+  if (st == PML_OK) printf("%s %s %s threads %d\n", train, logits, pml_cpu_level_name(level), threads);
+  return st;
+}
+
 int main(int argc, char **argv) {
   static const int threads[] = {1, 2, 3, 7};
   pml_model *m = NULL;
-  if (argc > 1 && pml_model_open(&m, argv[1], NULL) != PML_OK) return fprintf(stderr, "%s\n", pml_error()), 1;
+  pml_cpu_level_t best = pml_cpu_best();
+  pml_status st = argc > 1 ? pml_model_open(&m, argv[1], NULL) : PML_OK;
   pml_strict_set(true);
-  for (int level = 0; level <= (int)pml_cpu_best(); level++) {
-    for (int i = 0; i < 4; i++) {
-      char train[65] = "", logits[65] = "";
-      if (i && level != (int)pml_cpu_best()) continue; /* every thread count at the best level */
-      pml_status st = pml_cpu_level_set((pml_cpu_level_t)level);
-      if (st == PML_OK) st = pml_threads_set(threads[i]);
-      if (st == PML_OK) st = train_hash(train);
-      if (st == PML_OK && m) st = logits_hash(m, logits);
-      if (st != PML_OK) return fprintf(stderr, "%s\n", pml_error()), 1;
-      printf("%s %s %s threads %d\n", train, logits, pml_cpu_level_name((pml_cpu_level_t)level), threads[i]);
-    }
-  }
+  for (int i = 2; i < argc && st == PML_OK; i++) st = one(m, best, atoi(argv[i]));
+  for (int level = 0; level < PML_CPU_LEVELS && st == PML_OK && argc < 3; level++)
+    if (level != (int)best && pml_cpu_supports((pml_cpu_level_t)level)) st = one(m, (pml_cpu_level_t)level, 1);
+  for (int i = 0; i < 4 && st == PML_OK && argc < 3; i++) st = one(m, best, threads[i]);
+  if (st != PML_OK) fprintf(stderr, "%s\n", pml_error());
   pml_model_close(m);
   pml_threads_stop();
-  return 0;
+  return st != PML_OK;
 }

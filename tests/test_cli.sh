@@ -31,7 +31,7 @@ expect() {
 expect "no command" 2 "usage:" "$APR"
 expect "unknown command" 2 "no command 'dance'" "$APR" dance
 check "--help" [ "$("$APR" --help | grep -c '^  [a-z]')" -ge 8 ]
-for c in run chat tokenize inspect trace eval train bench; do
+for c in run chat tokenize inspect trace eval train bench hardware; do
   "$APR" $c --help > "$DIR/out" 2> "$DIR/err" && grep -q "^  $APR\|Example:" "$DIR/out" && [ ! -s "$DIR/err" ] && ok "$c --help" || no "$c --help"
   expect "$c: unknown flag" 2 "unknown option '--frobnicate'" "$APR" $c --frobnicate
 done
@@ -58,6 +58,16 @@ check "one seed, one text" cmp -s "$DIR/s1" "$DIR/s3"
 check "another seed, another text" [ "$(cmp -s "$DIR/s1" "$DIR/s2"; echo $?)" = 1 ]
 check "--max-tokens counts" [ "$(wc -w < "$DIR/s1")" = 12 ]
 
+"$APR" run "$M" -p "What is a token?" --max-tokens 8 --quiet --chat-template chatml > "$DIR/b"
+check "--chat-template with the file's own format answers the same" cmp -s "$DIR/a" "$DIR/b"
+SAMPLE=(-p "What is a token?" --max-tokens 64 --temperature 1.5 --seed 1 --quiet) # greedy answers may agree
+"$APR" run "$M" "${SAMPLE[@]}" > "$DIR/c"
+"$APR" run "$M" "${SAMPLE[@]}" --chat-template alpaca > "$DIR/b"
+check "another --chat-template answers otherwise" [ "$(cmp -s "$DIR/c" "$DIR/b"; echo $?)" = 1 ]
+expect "--chat-template names a format" 2 "zephyr" "$APR" run "$M" -p x --chat-template klingon
+check "inspect says what the model is" grep -q "RMSNorm, SwiGLU, QKV bias, head tied" <("$APR" inspect "$M")
+check "inspect --output json says so too" python3 -c "import json,subprocess,sys; m=json.loads(subprocess.check_output([sys.argv[1],'inspect',sys.argv[2],'--output','json']))['model']; assert m['arch']=='qwen2' and m['rope']['scaling']=='none' and m['chat_format']=='chatml'" "$APR" "$M"
+expect "trace: more tokens than --ctx" 1 "do not fit into --ctx 2" "$APR" trace "$M" --ids 1,2,3 --ctx 2
 expect "--max-tokens 0" 2 "max-tokens" "$APR" run "$M" -p x --max-tokens 0
 expect "--top-p 0" 1 "top-p" "$APR" run "$M" -p x --top-p 0 --temperature 1
 expect "temperature below 0" 1 "temperature" "$APR" run "$M" -p x --temperature -1
@@ -95,8 +105,11 @@ expect "tokenize --bos without one" 1 "" "$APR" tokenize "$M" -p x --bos
 # ── trace, eval, bench ──
 "$APR" trace "$M" --ids 1,2,3,4,5 --dump-logits "$DIR/l0" --strict --threads 1 > "$DIR/trace"
 check "trace lists layers" grep -q attention "$DIR/trace"
-for v in "PML_CPU=scalar" "PML_CPU=avx2" "PML_CPU=avx512"; do
-  env $v "$APR" trace "$M" --ids 1,2,3,4,5 --dump-logits "$DIR/l1" --strict --threads 3 > /dev/null 2>&1
+for v in scalar avx2 avx512 neon; do
+  if ! PML_CPU=$v "$APR" trace "$M" --ids 1,2,3,4,5 --dump-logits "$DIR/l1" --strict --threads 3 > /dev/null 2> "$DIR/err"; then
+    check "PML_CPU=$v is refused with a sentence" grep -q "cannot run $v kernels" "$DIR/err"
+    continue
+  fi
   check "strict logits are the same bytes with $v" cmp -s "$DIR/l0" "$DIR/l1"
 done
 "$APR" trace "$M" --ids 1,2,3,4,5 --dump-logits "$DIR/l1" > /dev/null
@@ -113,6 +126,21 @@ expect "eval: an empty text" 1 "at least two" "$APR" eval "$M" --text "$DIR/empt
 expect "eval: neither" 2 "give --text or --qa" "$APR" eval "$M"
 check "bench --output json" python3 -c "import json,subprocess,sys; d=json.loads(subprocess.check_output([sys.argv[1],'bench',sys.argv[2],'-p','16','-n','8','-t','2','-r','2','--output','json'])); assert min(d[k] for k in ('pp_tok_s','tg_tok_s','read_gb_s','tg_share_of_limit','pp_share_of_limit'))>0" "$APR" "$M"
 expect "bench: nothing to measure" 1 "benchmark" "$APR" bench "$M" -p 0 -n 0
+
+# ── hardware ──
+"$APR" hardware > "$DIR/out" 2> "$DIR/err"
+check "hardware names the processor and the memory" grep -q '^memory ' "$DIR/out"
+check "hardware --features explains them" grep -qE '^(avx2|neon|simd128) ' <("$APR" hardware --features)
+check "hardware --output json" python3 -c "
+import json,os,subprocess,sys
+d=json.loads(subprocess.check_output([sys.argv[1],'hardware','--output','json']))
+h=d['hardware']
+assert h['usable']>=1 and h['allowed']==len(os.sched_getaffinity(0)) and 0<h['ram']<=os.sysconf('SC_PHYS_PAGES')*os.sysconf('SC_PAGE_SIZE')
+assert 'measured' not in d and d['provenance']['hardware']['cpu']==h['model']" "$APR"
+expect "PML_CPU with an unknown word" 1 "'fast' is no kernel level" env PML_CPU=fast "$APR" hardware
+expect "PML_CPU with what is missing" 1 "cannot run simd128 kernels" env PML_CPU=simd128 "$APR" hardware
+expect "PML_CPU is refused before a model is opened" 1 "cannot run simd128 kernels" env PML_CPU=simd128 "$APR" run "$M" -p x
+check "PML_CPU=scalar is obeyed" grep -q '^kernels     scalar' <(PML_CPU=scalar "$APR" hardware)
 
 # ── chat ──
 printf '/help\nhello\n/stats\n/history\n/undo\n/history\n/nonsense\n\n/exit\n' | "$APR" chat "$M" --max-tokens 6 > "$DIR/chat" 2>&1

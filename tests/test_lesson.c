@@ -50,32 +50,30 @@ static pml_status draw_more(pml_ctx *ctx, pml_svg *svg) {
   return PML_OK;
 }
 
-static pml_status page(pml_ctx *ctx, pml_page *p) {
-  (void)ctx;
-  pml_page_item(p, PML_PAGE_CAN, "test a lesson");
-  pml_page_quote(p, "trace");
-  pml_page_text(p, PML_PAGE_BREAK, "`--error`");
-  pml_page_question(p, "Why?", "Because.");
-  pml_page_source(p, "None", 4);
+static pml_status second(pml_ctx *ctx) {
+  pml_table t = {0};
+  pml_table_row(&t, "name\tvalue");
+  pml_table_row(&t, "%s\t%d", "π", 3);
+  pml_heading(ctx, "The second part");
+  pml_show_rows(ctx, &t, "lr");
+  pml_value_text(ctx, "word", "a_b");
   return PML_OK;
 }
 
-static const pml_flag flags[] = {{"iterations|i", "how often", PML_FLAG_INT, &iterations},
-                                 {"error", "break it", PML_FLAG_BOOL, &broken},
-                                 {"temperature", "of the softmax", PML_FLAG_FLOAT, &temperature},
-                                 {"prompt", "to use", PML_FLAG_STRING, &prompt}};
 static pml_lesson lesson = {.number = "09",
                             .name = "test",
                             .title = "Test",
                             .summary = "A lesson that tests lessons.",
                             .file = __FILE__,
                             .sections = {10, 51},
-                            .flags = flags,
-                            .n_flags = 4,
+                            .flags = {{"iterations|i", "how often", PML_FLAG_INT, &iterations},
+                                      {"error", "break it", PML_FLAG_BOOL, &broken},
+                                      {"temperature", "of the softmax", PML_FLAG_FLOAT, &temperature},
+                                      {"prompt", "to use", PML_FLAG_STRING, &prompt}},
                             .result = &result,
-                            .run = run,
+                            .result_size = sizeof result,
+                            .run = {run, second},
                             .draw = draw,
-                            .page = page,
                             .pictures = {{"more", draw_more}}};
 
 static char *text_out, *text_err;
@@ -130,6 +128,7 @@ static void test_flags(void) {
   CHECK(call("") == 0 && says(text_out, "iterations 20 temperature 0.50 prompt hello") &&
         says(text_out, "2 of 2 checks held"));
   CHECK(!*text_err && !strchr(text_out, '\033'));
+  CHECK(says(text_out, "The second part\n  name  value\n  π") && strstr(text_out, "Numbers") < strstr(text_out, "The second"));
   TEST("values");
   CHECK(call("--iterations 7 --temperature=1.5 --prompt --x") == 0 &&
         says(text_out, "iterations 7 temperature 1.50 prompt --x"));
@@ -160,6 +159,7 @@ static void test_flags(void) {
                           {"-", "is no flag"},
                           {"--", "is no flag"},
                           {"-z", "no flag --z"},
+                          {"--question x", "no flag --question"},
                           {"--record a --note b", "two runs"}};
   for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
     CHECK_MSG(call(bad[i][0]) == 2, "%s", bad[i][0]);
@@ -223,6 +223,7 @@ static void test_files(void) {
   CHECK(pml_strict());
   CHECK(pml_file_read("out/09_test.md", &a, &na) == PML_OK && says(a, "# 09 · Test\n") &&
         says(a, "not recorded yet") && says(a, "✓ iterations 20"));
+  CHECK(says(a, "## Break it\n\nThe flag `--error`; the first value was ") && says(a, "and the word a\\_b.\n"));
   CHECK(says(a, "![The first number is") && says(a, "(../diagrams/09_test_more.svg)") &&
         says(a, "cc -O2 lessons/09_test.c"));
   CHECK(pml_file_exists("out/09_test.svg") && pml_file_exists("out/09_test_more.svg"));
@@ -262,3 +263,21 @@ int main(void) {
   CHECK(pml_memory_in_use() == before);
   return TEST_END();
 }
+
+/* @page
+## What you will be able to do
+- test a lesson
+
+## The mechanism
+@quote trace
+
+## Break it
+The flag `--error`; the first value was {first:.2f} and the word {word}.
+
+## Check yourself
+### Why?
+Because.
+
+## Sources
+- None
+*/

@@ -113,6 +113,73 @@ static void test_refused(void) {
   pml_buf_free(&out);
 }
 
+/* Writes a lesson with this comment, or with all of `text` when it holds one, and renders its page. */
+static pml_status prose(const char *text, pml_buf *out) {
+  static const pml_fact facts[] = {{"share", "%", 12.3456, NULL}, {"words", "", 12345, NULL}, {"name", "", 0, (char *)"<a_b>"}};
+  pml_buf source = {0};
+  pml_page *p = NULL;
+  pml_buf_puts(&source, "int main(void) { return 0; }\n/* @loop */\nfor (;;);\n/* @end */\n");
+  if (!strstr(text, "@page")) pml_buf_puts(&source, "\n/* @page\n");
+  pml_buf_puts(&source, text);
+  if (!strstr(text, "@page")) pml_buf_puts(&source, "*" "/\n");
+  CHECK(pml_file_write("out/test_prose.c", source.data, source.len) == PML_OK);
+  CHECK(pml_page_create(&p, "05 · Attention", "Part 0", "A summary.", "out/test_header.h", "out/test_prose.c") == PML_OK);
+  pml_buf_free(&source);
+  out->len = 0;
+  if (!p) return PML_E_IO;
+  pml_page_idea(p, 14);
+  pml_page_run(p, "cc x.c", "output\n");
+  pml_page_diagram(p, "../diagrams/05_attention.svg", "a title");
+  pml_page_prose(p, facts, 3);
+  pml_status st = pml_page_render(p, out);
+  pml_page_free(p);
+  return st;
+}
+
+#define PROSE(mechanism, check)                                                                       \
+  "## What you will be able to do\n- one;\n- two\n  that goes on.\n\n## The mechanism\n" mechanism   \
+  "\n## Break it\nBreak.\n\n## Check yourself\n" check
+
+static void test_prose(void) {
+  pml_buf out = {0};
+  TEST("the comment @page");
+  CHECK_MSG(prose(PROSE("First {share} of {words},\n{share:.1f} %, not `{x}` nor $\\frac{a}{b}$, `` ` {y} `` but \\{z} {name}.\n@quote loop\n"
+                        "After.\n@quote dot\n\n\n| a | b |\n|---|---|\n\n```c\n## {no heading}\n\n```\n\n$$\nx_{i}\n$$\n",
+                        "### Is {name} < `x`?\nYes,\n{words:.0f}.\n\nTwo paragraphs.\n### No?\nNo.\n\n## Sources\n- A book\n  of 1984 (arXiv:1706.03762).\n- Another\n"),
+                  &out) == PML_OK, "%s", pml_error());
+  CHECK(has(&out, "## What you will be able to do\n\n- one;\n- two\n  that goes on.\n\n## The idea"));
+  CHECK(has(&out, "First 12.3 of 12,345,\n12.3 %, not `{x}` nor $\\frac{a}{b}$, `` ` {y} `` but \\{z} \\<a\\_b\\>.\n\nFrom the lesson:\n\n```c\nfor (;;);\n```\n\nAfter.\n"));
+  CHECK(has(&out, "After.\n\nFrom [prodml.h](../prodml.h), § 14 Attention:\n\n```c\nfloat dot(void) {"));
+  CHECK(has(&out, "```\n\n| a | b |\n|---|---|\n\n```c\n## {no heading}\n\n```\n\n$$\nx_{i}\n$$\n\n## Run it"));
+  CHECK(has(&out, "<summary>Is &lt;a_b> &lt; <code>x</code>?</summary>\n\nYes,\n12,345.\n\nTwo paragraphs.\n\n</details>\n"));
+  CHECK(has(&out, "<summary>No?</summary>\n\nNo.\n\n</details>\n\n## Sources\n"));
+  CHECK(has(&out, "- A book of 1984 ([arXiv:1706.03762](https://arxiv.org/abs/1706.03762)).\n- Another.\n"));
+  TEST("a broken comment @page");
+  const char *bad[][2] = {
+      {"int x; /* no page */\n/* @pages\n*" "/", "no comment that begins with a line '/* @page'"},
+      {"\n/* @page\n## Break it\nno end\n", "has no last line '*" "/'"},
+      {"\n/* @page\n## Break it\nan end. *" "/\n", "has no last line '*" "/'"},
+      {"text\n", "line 7: the comment @page must begin with a heading"},
+      {"## Brake it\nx\n", "line 7: 'Brake it' is no section of a page"},
+      {PROSE("{loss} falls\n", "### a\nb\n"), "line 13: the run has no value {loss}"},
+      {PROSE("{share:.9f}\n", "### a\nb\n"), "line 13: {share:.9f}: give"},
+      {PROSE("{name:.1f}\n", "### a\nb\n"), "line 13: {name:.1f}: give"},
+      {PROSE("{share is open\n", "### a\nb\n"), "line 13: '{' is not closed"},
+      {PROSE("`code is open\n\n{share}\n", "### a\nb\n"), "line 14: a span that began with `"},
+      {PROSE("costs 5 $\n", "### a\nb\n"), "a span that began with $"},
+      {PROSE("@quote nothing\n", "### a\nb\n"), "line 13: neither the lesson nor prodml.h has code between the marks @end and 'nothing'"},
+      {PROSE("@include loop\n", "### a\nb\n"), "line 13: '@include loop' is no directive"},
+      {PROSE("```\nopen\n", "### a\nb\n"), "block of code is not closed"},
+      {PROSE("x\n", "an answer without a question\n"), "this part holds questions"},
+      {PROSE("x\n", "### a\n### b\nc\n"), "the question 'a' has no answer"},
+      {PROSE("x\n", "### a\n@quote dot\n"), "is no directive"},
+      {PROSE("x\n", ""), "the section 'Check yourself' is empty"}};
+  for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++)
+    CHECK_MSG(prose(bad[i][0], &out) == PML_E_CHECK && strstr(pml_error(), bad[i][1]), "%zu: %s", i, pml_error());
+  remove("out/test_prose.c");
+  pml_buf_free(&out);
+}
+
 /* Every banner of the real header must turn into Markdown. */
 static void test_real_header(void) {
   TEST("every banner of prodml.h");
@@ -189,6 +256,7 @@ int main(void) {
   page_files();
   test_page();
   test_refused();
+  test_prose();
   test_real_header();
   test_record();
   remove("out/test_header.h");
