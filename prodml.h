@@ -7705,10 +7705,9 @@ typedef struct pml_tokenizer pml_tokenizer;
 /* Checks and copies spec; free the result with pml_tokenizer_free, which takes
    NULL.  PML_E_FORMAT with the index: an empty, doubled or misspelt token, a
    byte missing (BPE, but for those that text can do without; SPM without an unknown
-   token), a merge of or into
-   something that is no token, or into a control token (plain text could then spell
-   it) or an unknown or unused one (decoding leaves those out), or whose bytes are
-   not left + right; scores that are missing or no finite numbers, a damaged
+   token), a merge of or into something that is no token, or into a control token
+   (plain text could then spell it) or an unknown or unused one (decoding leaves those
+   out), or whose bytes are not left + right; scores that are missing or no finite numbers, a damaged
    charsmap.  PML_E_LIMIT: more than 2^31-1 merges, a control or user-defined token
    over 1024 bytes, 2^24 bytes of tokens for Unigram and WordPiece.  PML_E_USAGE:
    n_vocab < 1, an id outside the vocabulary.

@@ -286,6 +286,20 @@ static void test_pinned(void) {
   for (int i = 0; i < PML_PRE_COUNT; i++) CHECK_MSG(seen[i], "rule %d is not pinned", i);
 }
 
+/* White space in steps, as far as it fits before the next word. */
+static void test_steps(void) {
+  TEST("jais-2: 600 spaces and a word");
+  static const size_t want[] = {512, 64, 16, 4, 2, 1, 2};
+  char text[601];
+  memset(text, ' ', 600);
+  text[600] = 'x';
+  pml_str *word;
+  size_t n;
+  CHECK(pml_pre_tokenize(PML_PRE_JAIS2, text, sizeof text, &word, &n) == PML_OK && n == 7);
+  for (size_t i = 0; i < n && i < 7; i++) CHECK_MSG(word[i].len == want[i], "word %zu has %zu bytes", i, word[i].len);
+  pml_free(word);
+}
+
 static void test_names(void) {
   TEST("names of rules");
   size_t n;
@@ -358,6 +372,7 @@ static void test_long_runs(void) {
 
 int main(void) {
   test_pinned();
+  test_steps();
   test_names();
   test_any_bytes();
   test_long_runs();

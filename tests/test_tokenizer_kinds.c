@@ -87,7 +87,8 @@ static void test_spm(void) {
   add(&v, "the", 1, -3);
   add(&v, SP "the", 1, -4);
   add(&v, "ab", 1, -5);
-  add(&v, "bc", 1, -5); /* a tie with ab */
+  add(&v, "bc", 1, -5); /* ties with ab */
+  add(&v, "ca", 1, -5);
   add(&v, SP SP, 1, -6);
   add(&v, "xx", 4, 0);
   pml_tokenizer *t = make(&v);
@@ -95,6 +96,7 @@ static void test_spm(void) {
   check_pieces(t, "thhe", 0, SP "|th|he");
   check_pieces(t, "abc", 0, SP "|ab|c");
   check_pieces(t, "bcabc", 0, SP "|bc|ab|c");
+  check_pieces(t, "cab", 0, SP "|ca|b"); /* not the token with the lower id */
   check_pieces(t, "  the the", 0, SP SP "|" SP "the|" SP "the");
   check_pieces(t, "a\nb", 0, SP "|a|<0x0A>|b");
   check_pieces(t, "\xE2\x82\xAC", 0, SP "|<0xE2>|<0x82>|<0xAC>");
@@ -264,6 +266,10 @@ static void test_unigram(void) {
   check_pieces(t, "axxa", 0, SP "a|<unk>|a");
   check_pieces(t, "\xE2\x82\xAC\xFF", 0, SP "|<unk>");
   check_pieces(t, "a\xE2\x82\xAC b", 0, SP "a|<unk>|" SP "|b");
+  pml_tokenizer_free(t);
+  add(&v, "zz", 1, -20); /* rare, and yet better than z and z, which are unknown */
+  t = make(&v);
+  check_pieces(t, "zza", 0, SP "|zz|a");
   pml_tokenizer_free(t);
 
   TEST("Unigram: several spaces become one");
