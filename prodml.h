@@ -21695,7 +21695,7 @@ PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
 }
 
 PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c) {
-  pml_rgb each[PML_CUT_MAX];
+  pml_rgb each[PML_CUT_MAX] = {0};
   int n = c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX;
   for (int i = 0; i < n; i++) each[i] = c->unknown[i] ? PML_RED : colour;
   pml_svg_text(svg, b.x, b.y + 30, (pml_font){.size = 28, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
