@@ -20025,7 +20025,6 @@ PML_API pml_status pml_svg_save(const pml_svg *s, const char *path) {
 #define STB_IMAGE_WRITE_STATIC
 #define STBIWDEF static PML__UNUSED
 #define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STBI_WRITE_NO_STDIO
 #include PML__STB_HEADER
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
