@@ -22234,7 +22234,7 @@ PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
   pml_table t = {0};
   double spread[PML_WAYS * PML_STUDY_SIZES], widest = 0;
   char line[256];
-  bool has[PML_WAYS];
+  bool has[PML_WAYS] = {false};
   size_t n = 0;
   for (int i = -1; i < s->n; i++) {
     size_t len = (size_t)snprintf(line, sizeof line, i < 0 ? "n" : "%.0f", i < 0 ? 0.0 : s->size[i]);

@@ -286,7 +286,12 @@ case ${1:-} in
     gcovr -r . --filter 'prodml\.h' --gcov-ignore-parse-errors --html-details "$OUT/coverage.html" --print-summary \
       "$OUT/obj/gcov" > "$DIR/coverage.txt" 2> "$DIR/coverage.err" || tail -n 3 "$DIR/coverage.err"
     grep -E '^(lines|branches)' "$DIR/coverage.txt"
+    gcov -t -b -o "$OUT/obj/gcov" "$OUT/obj/gcov/prodml_impl.o" 2> /dev/null |
+      sed -nE 's/^function ([^ ]+) called 0 .*/\1/p' | sort > "$DIR/uncalled.txt"
+    echo "functions that no test calls: $(wc -l < "$DIR/uncalled.txt"): $(tr '\n' ' ' < "$DIR/uncalled.txt")"
     echo "line by line: $OUT/coverage.html"
+    share=$(sed -nE 's/^lines: ([0-9]+).*/\1/p' "$DIR/coverage.txt")
+    [ "${share:-0}" -ge 95 ] || echo "coverage|lines|5|echo 'FAILED under 95 % of the lines are reached'; exit 1" | jobs_run 1
     summary
     ;;
   *) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;
