@@ -21,6 +21,8 @@ apt_packages() {
   major=$(clang --version 2> /dev/null | sed -nE 's/.*version ([0-9]+).*/\1/p' | head -n 1)
   [ -n "$major" ] || major=$(apt-cache depends clang 2> /dev/null | sed -nE 's/.*Depends: clang-([0-9]+)$/\1/p' | head -n 1)
   echo gcc libc6-dev clang "libclang-rt-${major:-14}-dev" make git pkg-config libopenblas-dev libstb-dev libcjson-dev \
+    gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
+    wasi-libc "lld-${major:-14}" "libclang-rt-${major:-14}-dev-wasm32" \
     clang-tidy clang-format cppcheck valgrind gcovr tmux python3 unicode-data \
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
     pandoc librsvg2-bin libxml2-utils poppler-utils epubcheck chromium-headless-shell \
@@ -136,6 +138,7 @@ cat << EOF
 
 All done in $SECONDS s.  Look at
   $OUT/book/index.html       the course as a book (EPUB and PDF beside it)
+  $OUT/book/prodml.h.html    the header as a linked text
   notes/README.md           the reading pages
   $OUT/apr --help            the command line: run, chat, inspect, bench …
   make help                 everything else

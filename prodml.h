@@ -50,8 +50,10 @@
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
        CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
-     The core needs libc, libm and pthread.  Linux and macOS, gcc >= 11,
-     clang >= 14.  From C++ only the declarations are visible.
+     The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
+     ARM64, gcc >= 11, clang >= 14.  From C++ only the declarations are visible.
+     WebAssembly: clang --target=wasm32-wasi -msimd128, one thread, files are
+     read instead of mapped; link with a stack of 1 MB (-Wl,-z,stack-size=…).
 
    CONTENTS
      PART I   GROUND
@@ -871,6 +873,11 @@ typedef struct {
    is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
    up to a second where there is one. */
 PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Bytes of the data or unified cache of that level next to a core, 0: there is none. */
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level);
+/* Memory and bandwidth of a card by its data sheet: "nvidia-rtx30" or "-rtx40" (3090, 4090), "nvidia-a100",
+   "-h100", "-h200".  false for another word. */
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word);
 /* Appends some twenty lines for people, or one JSON object. */
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
@@ -980,7 +987,8 @@ PML__FN uint64_t pml__xcr0(const pml_hardware_source *s) {
   mask = (uint64_t)hi << 32 | lo;
 #if defined(__linux__) && defined(SYS_arch_prctl)
   uint64_t permitted = 0; /* ARCH_GET_XCOMP_SUPP */
-  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1)) mask &= ~(uint64_t)PML__XCR0_AMX;
+  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1))
+    mask &= ~(uint64_t)PML__XCR0_AMX;
 #elif defined(__APPLE__)
   int wide = 0; /* macOS turns the 512-bit registers on when they are first used */
   size_t size = sizeof wide;
@@ -1045,7 +1053,9 @@ PML__FN uint64_t pml__features(const pml_hardware_source *s, uint64_t *blocked) 
       if ((xcr0 & pml__feature[f].xcr0) == pml__feature[f].xcr0) usable |= bit;
       else *blocked |= bit;
     }
-    if (arm && pml__feature[f].arch == 'a' && (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1)) usable |= bit;
+    if (arm && pml__feature[f].arch == 'a' &&
+        (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1))
+      usable |= bit;
   }
 #ifdef __wasm_simd128__
   if (!s) usable |= (uint64_t)1 << PML_FEATURE_SIMD128;
@@ -1071,10 +1081,12 @@ PML__FN uint64_t pml__cpu_features(void) {
 }
 
 PML__FN bool pml__level_in(pml_cpu_level_t level, uint64_t features) {
-  static const uint64_t avx2 = (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
+  static const uint64_t avx2 =
+      (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
   static const uint64_t avx512 = (uint64_t)1 << PML_FEATURE_AVX512F | (uint64_t)1 << PML_FEATURE_AVX512BW |
                                  (uint64_t)1 << PML_FEATURE_AVX512DQ | (uint64_t)1 << PML_FEATURE_AVX512VL;
-  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON, (uint64_t)1 << PML_FEATURE_SIMD128};
+  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON,
+                                   (uint64_t)1 << PML_FEATURE_SIMD128};
   return (size_t)level < PML_CPU_LEVELS && (features & need[level]) == need[level];
 }
 
@@ -1114,14 +1126,18 @@ PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_le
     int named = -1;
     uint64_t bits = pml__features_named(w + skip, len - (skip && len));
     for (int i = 0; i < PML_CPU_LEVELS && !skip; i++)
-      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len && !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len)) named = i;
+      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len &&
+          !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len))
+        named = i;
     if (named >= 0) asked = named;
     else if (len && *w == '-' && bits) *masked |= bits;
     else if (len && bits && n_wanted < 8) wanted[n_wanted++] = bits;
     else if (len && st == PML_OK) {
       st = PML_E_USAGE;
-      snprintf(why, 256, "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or simd128, "
-               "then perhaps -NAME", text, w);
+      snprintf(why, 256,
+               "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or "
+               "simd128, then perhaps -NAME",
+               text, w);
     }
     w += len + (w[len] != 0);
   }
@@ -1131,13 +1147,16 @@ PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_le
       int f = 0;
       while (!(wanted[i] >> f & 1)) f++;
       st = PML_E_UNSUPPORTED;
-      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text, pml__feature[f].name, pml__feature[f].about);
+      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text,
+               pml__feature[f].name, pml__feature[f].about);
     }
   if (asked >= 0 && pml__level_in((pml_cpu_level_t)asked, has & ~*masked)) *level = (pml_cpu_level_t)asked;
   else if (asked >= 0 && st == PML_OK) {
     st = PML_E_UNSUPPORTED;
-    snprintf(why, 256, "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less", text,
-             pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "", pml_cpu_level_name(*level));
+    snprintf(why, 256,
+             "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less",
+             text, pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "",
+             pml_cpu_level_name(*level));
   }
   return st;
 }
@@ -1179,7 +1198,9 @@ PML__FN uint64_t pml__cpu_usable(void) {
   return pml__cpu_features() & ~atomic_load_explicit(&pml__cpu_masked, memory_order_relaxed);
 }
 
-PML_API bool pml_cpu_has(pml_cpu_feature f) { return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1); }
+PML_API bool pml_cpu_has(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1);
+}
 PML_API bool pml_cpu_supports(pml_cpu_level_t level) { return pml__level_in(level, pml__cpu_usable()); }
 PML_API pml_cpu_level_t pml_cpu_best(void) { return pml__level_best(pml__cpu_usable()); }
 
@@ -1271,15 +1292,16 @@ PML__FN bool pml__list_has(const char *list, const char *word) {
   size_t n = strlen(word);
   for (const char *s = list;;) {
     if (strncmp(s, word, n) == 0 && (s[n] == ',' || !s[n])) return true;
-    s = strchr(s, ',');
-    if (!s++) return false;
+    if (!(s = strchr(s, ','))) return false;
+    s++;
   }
 }
 
 /* Where a hierarchy is mounted, and which of its directories is visible there.
    controller "" is version 2.  A line of mountinfo:
      36 35 98:0 /root /mount/point rw,… shared:1 - cgroup source rw,cpu,cpuacct */
-PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top, size_t size) {
+PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top,
+                               size_t size) {
   FILE *f = pml__sys_open(s, "/proc/self/mountinfo");
   char line[PML__SYS_LINE], root[512], point[512], type[32], source[128], options[512];
   bool found = false;
@@ -1287,7 +1309,8 @@ PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *control
     const char *dash = strstr(line, " - ");
     if (!dash || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2) continue;
     if (sscanf(dash + 3, "%31s %127s %511s", type, source, options) != 3) continue;
-    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller) : !strcmp(type, "cgroup2");
+    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller)
+                        : !strcmp(type, "cgroup2");
   }
   if (f) fclose(f);
   else { /* no mountinfo: the usual places */
@@ -1295,7 +1318,8 @@ PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *control
     strcpy(root, "/");
     snprintf(point, sizeof point, "/sys/fs/cgroup%s%s", *controller ? "/" : "", controller);
   }
-  return found && snprintf(mount, size, "%s", point) < (int)size && snprintf(top, size, "%s", root) < (int)size;
+  return found && snprintf(mount, size, "%s", point) < (int)size &&
+         snprintf(top, size, "%s", root) < (int)size;
 }
 
 /* The two numbers of "150000 100000" or of two files: cores' worth of time, 0: none. */
@@ -1303,7 +1327,8 @@ PML__FN double pml__cgroup_quota(const pml_hardware_source *s, const char *dir, 
   char line[64];
   double quota = 0, period = 0;
   if (v2) {
-    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) && sscanf(line, "%lf %lf", &quota, &period) != 2)
+    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) &&
+        sscanf(line, "%lf %lf", &quota, &period) != 2)
       return 0; /* "max 100000" */
   } else {
     quota = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_quota_us", dir)); /* -1 reads as 0 */
@@ -1319,7 +1344,8 @@ typedef struct {
 } pml__cgroup;
 
 /* One hierarchy: from this process's directory up to the mount point, the tightest wins. */
-PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path, bool cpu, bool memory, pml__cgroup *c) {
+PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path,
+                              bool cpu, bool memory, pml__cgroup *c) {
   char mount[512], top[512], dir[PML__SYS_PATH];
   bool v2 = !*controller, first = true;
   if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
@@ -1332,9 +1358,14 @@ PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controll
     while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
     double quota = cpu ? pml__cgroup_quota(s, dir, v2) : 0;
     if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
-    uint64_t limit = memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes")) : 0;
+    uint64_t limit =
+        memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes"))
+               : 0;
     if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
-    uint64_t used = memory && first ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes")) : 0;
+    uint64_t used =
+        memory && first
+            ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes"))
+            : 0;
     if (used) c->used = used; /* a hierarchy without this controller has no such file */
     first = false;
     char *slash = strrchr(dir, '/');
@@ -1348,7 +1379,7 @@ PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
   pml__cgroup c = {0};
   char line[PML__SYS_LINE];
   FILE *f = pml__sys_open(s, "/proc/self/cgroup");
-  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…", or "0::/user.slice" in version 2 */
+  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…"; version 2 "0::/user.slice" */
     char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
     if (!path) continue;
     *list++ = 0;
@@ -1365,7 +1396,8 @@ PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
 /* ── Cores ────────────────────────────────────────────────────────────────── */
 
 /* The value behind "key :" in a file like /proc/cpuinfo or /proc/meminfo. */
-PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out, size_t size) {
+PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out,
+                            size_t size) {
   FILE *f = pml__sys_open(s, "%s", path);
   char line[PML__SYS_LINE];
   bool found = false;
@@ -1423,10 +1455,13 @@ PML__FN void pml__topology(pml_hardware *hw, const pml_hardware_source *s) {
   hw->threads = pml__cpulist_count(online, &first);
   for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
     for (int c = lo; c <= hi; c++) {
-      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c), list, sizeof list)) continue;
+      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c),
+                          list, sizeof list))
+        continue;
       seen++;
       cores += pml__cpulist_count(list, &first) > 0 && first == c;
-      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list, sizeof list);
+      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list,
+                     sizeof list);
       packages += pml__cpulist_count(list, &first) > 0 && first == c;
     }
   if (hw->threads < 1) { /* no /sys: count the processors that /proc lists */
@@ -1457,12 +1492,15 @@ PML__FN void pml__cache_add(pml_hardware *hw, const pml_cache *c) {
   int n = hw->n_caches, i = 0;
   for (i = 0; i < n; i++) {
     pml_cache *x = &hw->cache[i];
-    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads) continue;
+    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads)
+      continue;
     x->instances += c->instances;
     return;
   }
   if (n == (int)(sizeof hw->cache / sizeof hw->cache[0])) return;
-  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level || (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type)); i--)
+  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level ||
+                        (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type));
+       i--)
     hw->cache[i] = hw->cache[i - 1];
   hw->cache[i] = *c;
   hw->n_caches++;
@@ -1476,16 +1514,23 @@ PML__FN void pml__caches_sysfs(pml_hardware *hw, const pml_hardware_source *s) {
     for (int cpu = lo; cpu <= hi; cpu++)
       for (int i = 0; i < 10; i++) {
         pml_cache c = {.instances = 1};
-        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i), type, sizeof type)) break;
-        pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list, sizeof list);
+        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i),
+                            type, sizeof type))
+          break;
+        pml__sys_first(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list,
+            sizeof list);
         c.threads = pml__cpulist_count(list, &first);
         if (c.threads > 0 && first != cpu) continue; /* counted at its first thread */
         if (c.threads < 1) c.threads = 1;
         c.type = *type == 'D' ? 'd' : *type == 'I' ? 'i' : 'u';
         c.level = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i));
-        c.bytes = pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
-        c.line = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
-        c.ways = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
+        c.bytes =
+            pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
+        c.line = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
+        c.ways = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
         if (c.level >= 1 && c.level <= 9 && c.bytes) pml__cache_add(hw, &c);
       }
 }
@@ -1500,7 +1545,8 @@ PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
       pml__cpuid(s, leaf, i, r);
       if ((kind = r[PML__EAX] & 31) == 0 || kind > 3) break;
       pml_cache c = {.level = (int)(r[PML__EAX] >> 5 & 7), .type = kind == 1 ? 'd' : kind == 2 ? 'i' : 'u'};
-      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1, line = (r[PML__EBX] & 0xFFF) + 1;
+      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1,
+               line = (r[PML__EBX] & 0xFFF) + 1;
       c.bytes = ways * parts * line * ((uint64_t)r[PML__ECX] + 1);
       c.line = (int)line;
       c.ways = (int)ways;
@@ -1514,9 +1560,17 @@ PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
 
 #if defined(__APPLE__)
 PML__FN void pml__caches_sysctl(pml_hardware *hw) {
-  static const struct { const char *name; int level; char type; } row[] = {
-      {"hw.perflevel0.l1dcachesize", 1, 'd'}, {"hw.perflevel0.l1icachesize", 1, 'i'}, {"hw.perflevel0.l2cachesize", 2, 'u'},
-      {"hw.l1dcachesize", 1, 'd'}, {"hw.l1icachesize", 1, 'i'}, {"hw.l2cachesize", 2, 'u'}, {"hw.l3cachesize", 3, 'u'}};
+  static const struct {
+    const char *name;
+    int level;
+    char type;
+  } row[] = {{"hw.perflevel0.l1dcachesize", 1, 'd'},
+             {"hw.perflevel0.l1icachesize", 1, 'i'},
+             {"hw.perflevel0.l2cachesize", 2, 'u'},
+             {"hw.l1dcachesize", 1, 'd'},
+             {"hw.l1icachesize", 1, 'i'},
+             {"hw.l2cachesize", 2, 'u'},
+             {"hw.l3cachesize", 3, 'u'}};
   for (int i = 0; i < 7 && (i != 3 || hw->n_caches == 0); i++) {
     pml_cache c = {.level = row[i].level, .type = row[i].type, .threads = 1, .instances = 1};
     c.bytes = (uint64_t)pml__sysctl(row[i].name);
@@ -1558,9 +1612,10 @@ PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
   pml__tidy(hw->model);
   pml__cpuid(s, 1, 0, r);
   if (!(r[PML__ECX] >> 31)) return; /* no hypervisor says that it is one */
-  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"},
-                                         {"XenVMMXenVMM", "Xen"}, {"TCGTCGTCGTCG", "QEMU"}, {"VBoxVBoxVBox", "VirtualBox"},
-                                         {"bhyve bhyve ", "bhyve"}, {"ACRNACRNACRN", "ACRN"}};
+  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"},       {"Microsoft Hv", "Hyper-V"},
+                                         {"VMwareVMware", "VMware"}, {"XenVMMXenVMM", "Xen"},
+                                         {"TCGTCGTCGTCG", "QEMU"},   {"VBoxVBoxVBox", "VirtualBox"},
+                                         {"bhyve bhyve ", "bhyve"},  {"ACRNACRNACRN", "ACRN"}};
   char id[16] = "";
   pml__cpuid(s, 0x40000000u, 0, r);
   memcpy(id, &r[PML__EBX], 12);
@@ -1573,7 +1628,8 @@ PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
 PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
   char text[64];
   if (s && s->midr) return s->midr;
-  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text, sizeof text))
+  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text,
+                     sizeof text))
     return (uint32_t)strtoul(text, NULL, 16);
   uint32_t midr = 0;
 #ifdef PML__ARM
@@ -1583,8 +1639,10 @@ PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
     return (uint32_t)value;
   }
 #endif
-  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
-  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
   return midr;
 }
 
@@ -1608,8 +1666,11 @@ PML__FN void pml__names_arm(pml_hardware *hw, const pml_hardware_source *s) {
   for (size_t i = 0; i < sizeof maker / sizeof maker[0]; i++)
     if (maker[i].id == hw->family) snprintf(hw->vendor, sizeof hw->vendor, "%s", maker[i].name);
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
-    if (part[i].maker == hw->family && part[i].part == hw->model_id) snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
-  if (!*hw->model && midr) snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown", (unsigned)hw->model_id);
+    if (part[i].maker == hw->family && part[i].part == hw->model_id)
+      snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
+  if (!*hw->model && midr)
+    snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown",
+             (unsigned)hw->model_id);
 }
 
 PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
@@ -1625,15 +1686,19 @@ PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
   if (!s && sysctlbyname("machdep.cpu.brand_string", hw->model, &size, NULL, 0) != 0) *hw->model = 0;
   if (!s && !*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "Apple");
 #endif
-  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line)) snprintf(hw->model, sizeof hw->model, "%.127s", line);
+  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line))
+    snprintf(hw->model, sizeof hw->model, "%.127s", line);
   pml__tidy(hw->model);
   if (!*hw->model) snprintf(hw->model, sizeof hw->model, "%s", "unknown");
   if (!*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "unknown");
-  if (!*hw->hypervisor && pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
-    static const char *const virtual_[][2] = {{"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"}, {"innotek GmbH", "VirtualBox"},
-                                              {"Xen", "Xen"}, {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
+  if (!*hw->hypervisor &&
+      pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
+    static const char *const virtual_[][2] = {
+        {"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"},   {"innotek GmbH", "VirtualBox"},
+        {"Xen", "Xen"},   {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
     for (size_t i = 0; i < sizeof virtual_ / sizeof virtual_[0]; i++)
-      if (!strcmp(line, virtual_[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
+      if (!strcmp(line, virtual_[i][0]))
+        snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
   }
   FILE *mark[] = {pml__sys_open(s, "/.dockerenv"), pml__sys_open(s, "/run/.containerenv")};
   for (int i = 0; i < 2; i++)
@@ -1682,8 +1747,10 @@ PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
   hw->page = page > 0 ? (uint64_t)page : 4096;
   snprintf(hw->thp, sizeof hw->thp, "%s", "unknown");
   pml__sys_first(pml__sys_open(s, "/sys/kernel/mm/transparent_hugepage/enabled"), line, sizeof line);
-  const char *open = strchr(line, '['), *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
-  if (close && close - open > 1 && close - open < 16) snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
+  const char *open = strchr(line, '['),
+             *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
+  if (close && close - open > 1 && close - open < 16)
+    snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
   pml__cgroup c = pml__cgroup_limits(s);
   hw->quota = c.quota;
   hw->memory_used = c.used;
@@ -1705,8 +1772,9 @@ typedef struct {
 } pml__cuda;
 
 PML__FN bool pml__cuda_load(void *lib, pml__cuda *api) {
-  static const char *const names[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
-                                      "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+  static const char *const names[] = {
+      "cuInit",          "cuDriverGetVersion",   "cuDeviceGetCount",   "cuDeviceGet",
+      "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
   void *fn[7];
   for (int i = 0; i < 7; i++)
     if (!(fn[i] = dlsym(lib, names[i]))) return false;
@@ -1726,10 +1794,13 @@ PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
   int device, khz = 0, bits = 0;
   size_t bytes = 0;
   memset(g, 0, sizeof *g);
-  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) || api->memory(&bytes, device)) return false;
+  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) ||
+      api->memory(&bytes, device))
+    return false;
   if (api->attribute(&g->major, MAJOR, device) || api->attribute(&g->minor, MINOR, device)) return false;
   api->attribute(&g->multiprocessors, MULTIPROCESSORS, device);
-  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 && bits > 0)
+  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 &&
+      bits > 0)
     g->bandwidth = 2e3 * khz * bits / 8; /* two transfers per clock */
   pml__tidy(g->name);
   g->memory = bytes;
@@ -1746,19 +1817,43 @@ PML__FN void pml__gpus(pml_hardware *hw) {
   if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
   else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
-  else if (!pml__cuda_load(lib, &api)) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
+  else if (!pml__cuda_load(lib, &api))
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
   else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
     snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
   else {
     api.version(&hw->cuda);
-    for (int i = 0; i < n && hw->n_gpus < 16; i++) hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
-    if (hw->n_gpus) snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
+    for (int i = 0; i < n && hw->n_gpus < 16; i++)
+      hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
+    if (hw->n_gpus)
+      snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
     else snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver has no device");
   }
 }
 #else
-PML__FN void pml__gpus(pml_hardware *hw) { snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system"); }
+PML__FN void pml__gpus(pml_hardware *hw) {
+  snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system");
+}
 #endif
+
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word) {
+  static const struct { const char *word, *name; int major, minor, gb, gb_s, multiprocessors; } card[] = {
+      {"nvidia-rtx30", "RTX 3090", 8, 6, 24, 936, 82},   {"nvidia-rtx40", "RTX 4090", 8, 9, 24, 1008, 128},
+      {"nvidia-a100", "A100 80 GB", 8, 0, 80, 2039, 108}, {"nvidia-h100", "H100 SXM", 9, 0, 80, 3350, 132},
+      {"nvidia-h200", "H200", 9, 0, 141, 4800, 132}};
+  memset(g, 0, sizeof *g);
+  for (size_t i = 0; i < sizeof card / sizeof card[0]; i++) {
+    if (strcmp(card[i].word, word) != 0) continue;
+    snprintf(g->name, sizeof g->name, "%s", card[i].name);
+    g->major = card[i].major;
+    g->minor = card[i].minor;
+    g->memory = (uint64_t)card[i].gb * 1000000000u;
+    g->multiprocessors = card[i].multiprocessors;
+    g->bandwidth = card[i].gb_s * 1e9;
+    return true;
+  }
+  return false;
+}
 
 /* ── All of it ────────────────────────────────────────────────────────────── */
 
@@ -1781,8 +1876,15 @@ PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s)
   else pml__gpus(hw);
 }
 
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level) {
+  for (int i = 0; i < hw->n_caches; i++)
+    if (hw->cache[i].level == level && hw->cache[i].type != 'i') return hw->cache[i].bytes;
+  return 0;
+}
+
 PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
-  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"}, *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
+  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  static const char *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
   int b = 0, d = 0;
   uint64_t whole = bytes;
   double x = (double)bytes;
@@ -1794,28 +1896,32 @@ PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
 
 PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
   for (int f = 0, n = 0; f < PML_CPU_FEATURES; f++)
-    if (bits >> f & 1) pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
+    if (bits >> f & 1)
+      pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
 }
 
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   char a[32], b[32];
   pml_buf_printf(out, "processor   %s (%s, %s %d, model 0x%x, stepping %d), %s\n", hw->model, hw->vendor,
-                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id, hw->stepping, hw->arch);
+                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id,
+                 hw->stepping, hw->arch);
   pml_buf_printf(out, "kernels     %s\nfeatures    ", pml_cpu_level_name(hw->level));
   pml__feature_list(out, hw->features, "", " ");
   if (hw->blocked) {
     pml_buf_puts(out, "\n            withheld by the operating system: ");
     pml__feature_list(out, hw->blocked, "", " ");
   }
-  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores, hw->cores == 1 ? "" : "s",
-                 hw->threads, hw->threads == 1 ? "" : "s", hw->packages, hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
+  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores,
+                 hw->cores == 1 ? "" : "s", hw->threads, hw->threads == 1 ? "" : "s", hw->packages,
+                 hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
   pml_buf_printf(out, "            this process may use %d: %d by affinity, ", hw->usable, hw->allowed);
   if (hw->quota > 0) pml_buf_printf(out, "a quota of %.2f\n", hw->quota);
   else pml_buf_puts(out, "no quota\n");
   for (int i = 0; i < hw->n_caches; i++) {
     const pml_cache *c = &hw->cache[i];
     pml_bytes_text(a, c->bytes);
-    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level, c->type == 'u' ? ' ' : c->type, a, c->instances);
+    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level,
+                   c->type == 'u' ? ' ' : c->type, a, c->instances);
     if (c->line) pml_buf_printf(out, ", lines of %d bytes", c->line);
     if (c->ways) pml_buf_printf(out, ", %d ways", c->ways);
     pml_buf_printf(out, ", for %d thread%s\n", c->threads, c->threads == 1 ? "" : "s");
@@ -1823,7 +1929,8 @@ PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   if (!hw->n_caches) pml_buf_puts(out, "caches      unknown\n");
   pml_bytes_text(a, hw->ram);
   pml_bytes_text(b, hw->ram_available);
-  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown", hw->ram_available ? b : "unknown");
+  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown",
+                 hw->ram_available ? b : "unknown");
   pml_bytes_text(a, hw->memory_limit);
   pml_bytes_text(b, hw->memory_used);
   if (hw->memory_limit) pml_buf_printf(out, "; this cgroup: %s of %s used\n", b, a);
@@ -1835,16 +1942,20 @@ PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   pml_bytes_text(a, hw->page);
   pml_bytes_text(b, hw->huge_page);
   pml_buf_printf(out, "pages       %s; transparent huge pages: %s; ", a, hw->thp);
-  if (hw->huge_page) pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free, hw->huge_pages, b);
+  if (hw->huge_page)
+    pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free,
+                   hw->huge_pages, b);
   else pml_buf_puts(out, "no huge pages\n");
-  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen", hw->container ? ", in a container" : "");
+  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen",
+                 hw->container ? ", in a container" : "");
   pml_buf_printf(out, "GPU         %s", hw->gpu_state);
   if (hw->cuda) pml_buf_printf(out, ", CUDA %d.%d", hw->cuda / 1000, hw->cuda % 1000 / 10);
   pml_buf_puts(out, "\n");
   for (int i = 0; i < hw->n_gpus; i++) {
     const pml_gpu *g = &hw->gpu[i];
     pml_bytes_text(a, g->memory);
-    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major, g->minor, a, g->multiprocessors);
+    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major,
+                   g->minor, a, g->multiprocessors);
     if (g->bandwidth > 0) pml_buf_printf(out, ", %.0f GB/s by its data sheet", g->bandwidth / 1e9);
     pml_buf_puts(out, "\n");
   }
@@ -1863,38 +1974,68 @@ PML__FN void pml__json_ascii(pml_buf *out, const char *key, const char *value) {
 }
 
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
-  const char *text[][2] = {{"arch", hw->arch}, {"vendor", hw->vendor}, {"model", hw->model}, {"level", pml_cpu_level_name(hw->level)},
-                           {"thp", hw->thp}, {"hypervisor", hw->hypervisor}, {"gpu_state", hw->gpu_state}};
-  const struct { const char *key; uint64_t value; } number[] = {
-      {"family", (uint64_t)hw->family}, {"model_id", (uint64_t)hw->model_id}, {"stepping", (uint64_t)hw->stepping},
-      {"packages", (uint64_t)hw->packages}, {"cores", (uint64_t)hw->cores}, {"threads", (uint64_t)hw->threads},
-      {"numa_nodes", (uint64_t)hw->nodes}, {"allowed", (uint64_t)hw->allowed}, {"usable", (uint64_t)hw->usable},
-      {"ram", hw->ram}, {"ram_available", hw->ram_available}, {"swap", hw->swap}, {"swap_free", hw->swap_free},
-      {"memory_limit", hw->memory_limit}, {"memory_used", hw->memory_used}, {"page", hw->page}, {"huge_page", hw->huge_page},
-      {"huge_pages", hw->huge_pages}, {"huge_pages_free", hw->huge_pages_free}, {"cuda", (uint64_t)hw->cuda}};
+  const char *text[][2] = {{"arch", hw->arch},
+                           {"vendor", hw->vendor},
+                           {"model", hw->model},
+                           {"level", pml_cpu_level_name(hw->level)},
+                           {"thp", hw->thp},
+                           {"hypervisor", hw->hypervisor},
+                           {"gpu_state", hw->gpu_state}};
+  const struct {
+    const char *key;
+    uint64_t value;
+  } number[] = {{"family", (uint64_t)hw->family},
+                {"model_id", (uint64_t)hw->model_id},
+                {"stepping", (uint64_t)hw->stepping},
+                {"packages", (uint64_t)hw->packages},
+                {"cores", (uint64_t)hw->cores},
+                {"threads", (uint64_t)hw->threads},
+                {"numa_nodes", (uint64_t)hw->nodes},
+                {"allowed", (uint64_t)hw->allowed},
+                {"usable", (uint64_t)hw->usable},
+                {"ram", hw->ram},
+                {"ram_available", hw->ram_available},
+                {"swap", hw->swap},
+                {"swap_free", hw->swap_free},
+                {"memory_limit", hw->memory_limit},
+                {"memory_used", hw->memory_used},
+                {"page", hw->page},
+                {"huge_page", hw->huge_page},
+                {"huge_pages", hw->huge_pages},
+                {"huge_pages_free", hw->huge_pages_free},
+                {"cuda", (uint64_t)hw->cuda}};
   for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
     pml_buf_puts(out, i ? "," : "{");
     pml__json_ascii(out, text[i][0], text[i][1]);
   }
-  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
-  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota, hw->container ? "true" : "false");
+  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+    pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
+  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota,
+                 hw->container ? "true" : "false");
   pml__feature_list(out, hw->features, "\"", ",");
   pml_buf_puts(out, "],\"withheld\":[");
   pml__feature_list(out, hw->blocked, "\"", ",");
   pml_buf_puts(out, "],\"caches\":[");
   for (int i = 0; i < hw->n_caches; i++) {
     const pml_cache *c = &hw->cache[i];
-    pml_buf_printf(out, "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64 ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
-                   i ? "," : "", c->level, c->type == 'd' ? "data" : c->type == 'i' ? "instruction" : "unified", c->bytes, c->line, c->ways,
-                   c->threads, c->instances);
+    pml_buf_printf(out,
+                   "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64
+                   ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
+                   i ? "," : "", c->level,
+                   c->type == 'd'   ? "data"
+                   : c->type == 'i' ? "instruction"
+                                    : "unified",
+                   c->bytes, c->line, c->ways, c->threads, c->instances);
   }
   pml_buf_puts(out, "],\"gpus\":[");
   for (int i = 0; i < hw->n_gpus; i++) {
     const pml_gpu *g = &hw->gpu[i];
     pml_buf_puts(out, i ? ",{" : "{");
     pml__json_ascii(out, "name", g->name);
-    pml_buf_printf(out, ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64 ",\"multiprocessors\":%d,\"bandwidth\":%.0f}", g->major,
-                   g->minor, g->memory, g->multiprocessors, g->bandwidth);
+    pml_buf_printf(out,
+                   ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64
+                   ",\"multiprocessors\":%d,\"bandwidth\":%.0f}",
+                   g->major, g->minor, g->memory, g->multiprocessors, g->bandwidth);
   }
   pml_buf_puts(out, "]}");
 }
@@ -2946,7 +3087,9 @@ PML_API void pml_uuid5(const unsigned char ns[16], const void *name, size_t size
    The other trap: a compiler may fuse a·b + c into one rounding where the
    machine can.  The pragma at the head of the implementation forbids it; the
    test hashes a million results and holds one constant for every compiler,
-   optimisation level and machine.
+   optimisation level and machine: x86-64, ARM64 (tests/test_arm64.sh) and
+   WebAssembly (tests/test_wasm.sh), where 20 training steps and a model's logits
+   also give the committed SHA-256.
    Source: Muller et al. 2018, Handbook of Floating-Point Arithmetic; Cody and
    Waite 1980, Software Manual for the Elementary Functions.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -3552,10 +3695,10 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
    § 11  VECTOR KERNELS                                    needs § 1 § 2 § 4 § 5 § 8
    ─────────────────────────────────────────────────────────────────────────────
    A transformer is a few operations repeated: a dot product, and some arithmetic
-   on each element.  This chapter has each of them twice or three times: once as a
-   definition in plain C, and again for registers of 8 (AVX2) and 16 (AVX-512)
-   floats.  A table per processor level holds the versions; the caller never sees
-   which one ran, because all give the same bits.
+   on each element.  This chapter has each of them several times: once as a
+   definition in plain C, and again for registers of 4 (NEON, WASM SIMD128), 8
+   (AVX2) and 16 floats (AVX-512).  A table per processor level holds the versions;
+   the caller never sees which one ran, because all give the same bits.
 
    How can they?  Addition of floats is not associative: (1 + 1e8) - 1e8 = 0, but
    1 + (1e8 - 1e8) = 1.  A sum is therefore only defined with its order, and a wide
@@ -3565,15 +3708,32 @@ PML_API void pml_provenance_json(pml_buf *out, const char *program, uint64_t see
      lane[j] = Σ x[i]  over i = j, j+16, j+32 …                  j = 0 … 15
      lane[j] += lane[j+8] (j < 8), += lane[j+4], += lane[j+2], += lane[j+1]
 
-   AVX-512 keeps the lanes in one register, AVX2 in two, plain C in an array.
-   What is missing at the end of a row counts as 0·0.
+   AVX-512 keeps the lanes in one register, AVX2 in two, NEON and SIMD128 in four,
+   plain C in an array.  What is missing at the end of a row counts as 0·0.
 
    Strict and default differ in one place: how a product joins its lane.
      strict    lane = round(lane + round(a·b))    the same on every processor
      default   lane = round(lane + a·b)           fused, one instruction instead of two
-   Default is for AVX2 and AVX-512, which agree with each other; plain C stays with
-   two roundings, since a fused multiply-add without the instruction costs twenty
-   times as much.  All else (norms, softmax, activations) has one definition.
+   Default is for AVX2, AVX-512 and NEON, which agree with each other; plain C stays
+   with two roundings, since a fused multiply-add without the instruction costs
+   twenty times as much, and WASM has no such instruction.  All else (norms, softmax,
+   activations) has one definition.
+
+   The registers.
+     x86-64   AVX2      16 of 8 floats    F16C converts f16
+              AVX-512   32 of 16          a mask reads a row's end, scalef is 2^n
+     ARM64    NEON      32 of 4           every ARM64 has it; converts f16 itself
+     WASM     SIMD128   4 floats          f16 by shifts and one multiplication
+   NEON and SIMD128 are one source: compilers let +, · and < work on a vector type
+   and find the instruction.  A dot product alone keeps four sums in flight on NEON
+   and one on AVX-512, where a core wants eight or more to be busy: that is the price
+   of the fixed lanes, and why matrices are read several rows at a time.
+   Not worth it here.  SVE: its registers are 128 or 256 bits on today's cores, and
+   sixteen lanes gain nothing from a width that is known only when the program runs.
+   The bf16 instructions: AVX-512's conversion takes a subnormal for 0 and the dot
+   products of both architectures add with a rounding of their own; a shift and an
+   addition of integers are exact.  WASM's relaxed SIMD: whether its multiply-add is
+   fused is left to the browser.
 
    Linear layer   Y[T,o] = X[T,i] · W[o,i]ᵀ + b[o]
      One row (decoding): every weight is read once and used once: 2·o·i bytes of
@@ -4547,7 +4707,8 @@ PML__INLINE pml__f4 pml__madd4(pml__f4 a, pml__f4 b, pml__f4 acc, bool strict) {
 }
 
 /* 4 elements of any type as f32.  ARM converts f16 itself.  Elsewhere its 15 bits, moved to a float's
-   place and multiplied by 2^112, are the number, subnormals too; only infinity and NaN are not. */
+   place and multiplied by 2^112, are the number, subnormals too; infinity and NaN become 65536 and more, and get their
+   exponent, NaN also the bit that makes it quiet. */
 /* @f16_4 */
 PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F32) return pml__load4((const float *)p);
@@ -4556,12 +4717,11 @@ PML__INLINE pml__f4 pml__load4_as(const void *p, pml_dtype type) {
   if (type == PML_F16) return (pml__f4)vcvt_f32_f16(vreinterpret_f16_u16(h));
   return (pml__f4)vshlq_n_u32(vmovl_u16(h), 16);
 #else
-  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p), a = (h & 0x7FFF) << 13;
+  pml__u4 h = (pml__u4)wasm_u32x4_load16x4(p);
   if (type == PML_BF16) return (pml__f4)(h << 16);
-  pml__u4 number = (pml__u4)((pml__f4)a * 0x1p112f), other = a | 0x7F800000;
-  other |= (pml__u4)(a > (0x7C00u << 13)) & 0x400000; /* NaN becomes quiet */
-  pml__u4 big = (pml__u4)(a >= (0x7C00u << 13));
-  return (pml__f4)((number & ~big) | (other & big) | (h & 0x8000) << 16);
+  pml__f4 f = (pml__f4)((h & 0x7FFF) << 13) * 0x1p112f;
+  pml__u4 other = (pml__u4)(f >= 65536.0f) & 0x7F800000, quiet = (pml__u4)(f > 65536.0f) & 0x400000;
+  return (pml__f4)((pml__u4)f | other | quiet | (h & 0x8000) << 16);
 #endif
 }
 /* @end */
@@ -4996,13 +5156,13 @@ PML_API pml_status pml_row_to_f32(float *y, const pml_mat *w, int row) {
 
 PML_API pml_status pml_to_f32(float *y, const void *x, pml_dtype type, size_t n) {
   pml_status st = pml__type_check(type, "pml_to_f32");
-  if (st == PML_OK) pml__kernels_now()->expand(y, x, type, n);
+  if (st == PML_OK && n) pml__kernels_now()->expand(y, x, type, n);
   return st;
 }
 
 PML_API pml_status pml_from_f32(void *y, const float *x, pml_dtype type, size_t n) {
   pml_status st = pml__type_check(type, "pml_from_f32");
-  if (st == PML_OK) pml__kernels_now()->shrink(y, x, type, n);
+  if (st == PML_OK && n) pml__kernels_now()->shrink(y, x, type, n);
   return st;
 }
 
@@ -5305,8 +5465,11 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
      memory      A is read once per panel of B; C is read and written once per
                  256 k, that is 8 bytes for 512 operations.
 
-   AVX2 has 16 registers of 8: its tile is 6 × 16.  Plain C, which compilers turn
-   into 4-wide vectors, has 4 × 8.
+   AVX2 has 16 registers of 8: its tile is 6 × 16.  NEON has 32 of 4: 8 × 12, 24
+   registers of sums; a multiply-add takes one factor from a lane of a register, so
+   5 loads serve 24 of them.  WASM does not know how many registers the machine under
+   it has: 4 × 8 in 8 registers leaves room on 16.  Plain C, which compilers turn
+   into 4-wide vectors, has 4 × 8 as well.
 
    Packing.  The tile wants A and B in the order it reads them: for each k the
    14 numbers of A side by side, then the 32 of B side by side.  Packing copies
@@ -5320,13 +5483,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
        pack the panel of B                                         (in parallel)
        for each 14 rows:  pack the sliver of A, run the tiles      (in parallel)
 
-   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 bit for
-   bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
-   machine has fma; scalar = AVX2 = AVX-512 bit for bit.  It costs two
+   Rounding.  Default: acc = fma(a, b, acc), one rounding, AVX2 = AVX-512 = NEON bit
+   for bit.  Strict: acc = round(acc + round(a·b)), two roundings, because not every
+   machine has fma; all levels of all machines bit for bit.  It costs two
    instructions instead of one, so about twice the time.  The scalar level uses
    fmaf only where the machine has it as an instruction (__FP_FAST_FMAF, as on
-   ARM64); elsewhere it is a function call per product, so there the scalar
-   default equals strict.
+   ARM64); elsewhere it is a function call per product, so there, and in WASM at
+   every level, the default equals strict.
+
+   OpenBLAS.  With PRODML_USE_OPENBLAS the default mode calls its sgemm, on as many
+   threads as pml_threads() says.  It is here for training and as the baseline that
+   these kernels are measured against (tests/bench_gemm.c).  Its sums have an order
+   that depends on its version, the processor and the shape, so a row may change
+   with the rows beside it: that is why strict mode and everything that serves
+   (pml_linear, § 11) never come here.
 
    Where it goes wrong.  (1) k cut into blocks whose sums are added at the end is
    faster to write and has other bits: each block must start from the C that the
@@ -5367,7 +5537,7 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    Needs up to 768 KB of packing memory, freed on return.  Errors: PML_E_USAGE for
    negative sizes, short rows or NULL; PML_E_MEMORY; C is then unchanged.
    With PRODML_USE_OPENBLAS, and not strict, the work goes to cblas_sgemm: its order
-   of summation is its own.  Source: Goto and van de Geijn 2008. */
+   of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
 
@@ -5394,6 +5564,13 @@ PML_API const char *pml_blas_core(void);
 #endif
 #endif
 #include <cblas.h>
+
+/* Its own count is one thread per core, and --threads 1 would not hold for it. */
+PML__FN void pml__blas_threads(void) {
+  static atomic_int last;
+  int n = pml_threads();
+  if (atomic_exchange(&last, n) != n) openblas_set_num_threads(n);
+}
 #endif
 
 #define PML__GEMM_KC 256               /* k per block: a sliver of A is 16 · 256 · 4 bytes = 16 KB */
@@ -5830,6 +6007,7 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   }
 #if defined(PRODML_USE_OPENBLAS)
   if (!pml_strict()) {
+    pml__blas_threads();
     cblas_sgemm(CblasRowMajor, ta ? CblasTrans : CblasNoTrans, tb ? CblasTrans : CblasNoTrans, M, N, K, 1.0f,
                 A, lda, B, ldb, accumulate ? 1.0f : 0.0f, C, ldc);
     return PML_OK;
@@ -7827,11 +8005,11 @@ PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
   return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-/* The run of white space at s: how many characters it has and where the last one begins. */
-PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *last) {
+/* The run of white space at s, at most `most` characters: how many it has and where the last one begins. */
+PML__FN size_t pml__space_run(const char *s, size_t len, size_t most, size_t *count, size_t *last) {
   size_t at = 0;
   *count = *last = 0;
-  for (int c; at < len; ++*count) {
+  for (int c; at < len && *count < most; ++*count) {
     size_t n = pml__char_at(s, len, at, &c);
     if (c != PML__SPACE) break;
     *last = at;
@@ -7843,13 +8021,13 @@ PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *
 /* \s+(?!\S)|\s+ at a space: the run of spaces without its last character, which
    goes with the next word; the whole run at the end of the text, or if it is one. */
 PML__FN size_t pml__spaces(const char *s, size_t len) {
-  size_t count, last, end = pml__space_run(s, len, &count, &last);
+  size_t count, last, end = pml__space_run(s, len, SIZE_MAX, &count, &last);
   return end == len || last == 0 ? end : last;
 }
 
 /* Spaces in steps of 512, 256, ... 4, 2, 1 that fit before the next word (jais-2). */
 PML__FN size_t pml__spaces_in_steps(const char *s, size_t len) {
-  size_t count, last, at = 0, end = pml__space_run(s, len, &count, &last), room = count - (end < len), step = 512;
+  size_t count, last, at = 0, end = pml__space_run(s, len, 513, &count, &last), room = count - (end < len), step = 512;
   while (step > room && step > 4) step /= 2;
   if (step > room) step = room < 2 ? 1 : 2;
   for (int c; step > 0; step--) at += pml__char_at(s, len, at, &c);
@@ -7902,6 +8080,7 @@ struct pml__cutter {
   const char *s;
   size_t len, at;
   size_t digits_end; /* of the digits at `at`, found once */
+  size_t no_break;   /* so far there is white space without a line break, found once */
   struct {
     size_t end, match_end; /* of the current piece; of the match after it */
   } piece[PML__MAX_CUTS];
@@ -7941,10 +8120,6 @@ PML__FN size_t pml__find_last_spaces(pml__cutter *c, const pml__cut *cut, size_t
 
 PML__FN bool pml__is_digit(char c) { return c >= '0' && c <= '9'; }
 
-PML__FN bool pml__is_word_char(char c) {
-  return pml__is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
-}
-
 /* The end of the ASCII digits at `at`: asked many times, looked for once. */
 PML__FN size_t pml__digits_end(pml__cutter *c, size_t at, size_t end) {
   if (c->digits_end <= at || c->digits_end > end)
@@ -7961,18 +8136,6 @@ PML__FN size_t pml__find_thousands(pml__cutter *c, const pml__cut *cut, size_t a
     size_t n = pml__digits_end(c, p, end) - p, cut_at = p + (n % 3 ? n % 3 : p == at ? 3 : 0);
     if (n >= 3 && cut_at < p + n) return cut_at - at;
     p += n ? n : 1;
-  }
-  return 0;
-}
-
-/* \d{1,3}(?=(?:\d{3})*\b) : the same, but not before a letter; the text before stays apart (tiny_aya). */
-PML__FN size_t pml__find_bounded_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
-  (void)cut;
-  while (at < end) {
-    size_t to = pml__digits_end(c, at, end), n = to - at;
-    *start = at;
-    if (n && (to == end || !pml__is_word_char(c->s[to]))) return n % 3 ? n % 3 : 3;
-    at = n ? to : at + 1;
   }
   return 0;
 }
@@ -8103,8 +8266,10 @@ PML__FN size_t pml__puncts(const pml__cut *cut, const char *s, size_t len) {
 }
 
 /* The word at s, 0 when none begins there. */
-PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
+PML__FN size_t pml__word(pml__cutter *c, const pml__cut *cut, size_t start, size_t end) {
   static const pml__set numbers = {.classes = PML__N};
+  const char *s = c->s + start;
+  size_t len = end - start;
   size_t n = cut->contraction == 'i' ? pml__contraction(s, len, true) : 0;
   if (n) return n;
   if (cut->alone.n_ranges && (n = pml__run_end(&cut->alone, s, len, 0, SIZE_MAX))) return n;
@@ -8117,16 +8282,21 @@ PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
   if (cut->digits && (n = pml__run_end(&numbers, s, len, 0, cut->digits))) return n;
   if ((n = pml__puncts(cut, s, len))) return n;
   if (cut->lone_newline && pml__is_newline(s[0])) return 1;
-  if (!cut->lone_newline && (n = pml__line_breaks(s, len))) return n;
   int first;
   pml__char_at(s, len, 0, &first);
   if (first != PML__SPACE) return 0;
-  return cut->steps ? pml__spaces_in_steps(s, len) : pml__spaces(s, len);
+  if (!cut->lone_newline && c->no_break <= start && (n = pml__line_breaks(s, len))) return n;
+  if (!cut->steps) return pml__spaces(s, len);
+  if (c->no_break <= start) {
+    size_t count, last;
+    c->no_break = start + pml__space_run(s, len, SIZE_MAX, &count, &last);
+  }
+  return pml__spaces_in_steps(s, len);
 }
 
 PML__FN size_t pml__find_word(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
   for (int cls; at < end; at += pml__char_at(c->s, end, at, &cls)) {
-    size_t n = pml__word(cut, c->s + at, end - at);
+    size_t n = pml__word(c, cut, at, end);
     *start = at;
     if (n) return n;
   }
@@ -8197,7 +8367,6 @@ static const pml__cut pml__cut_no_stops PML__UNUSED = { /* everything but white 
     .set = {.not = true, .classes = PML__Z, .plus = "(|.,!?)", PML__RANGES(pml__range_stops)}};
 static const pml__cut pml__cut_last_spaces PML__UNUSED = {.find = pml__find_last_spaces};
 static const pml__cut pml__cut_thousands PML__UNUSED = {.find = pml__find_thousands};
-static const pml__cut pml__cut_bounded_thousands PML__UNUSED = {.find = pml__find_bounded_thousands};
 static const pml__cut pml__cut_afmoe PML__UNUSED = {.find = pml__find_afmoe, .set = {.classes = PML__N}};
 static const pml__cut pml__cut_sentinel PML__UNUSED = {.find = pml__find_sentinel};
 static const pml__cut pml__cut_image PML__UNUSED = {.find = pml__find_image};
@@ -8233,15 +8402,14 @@ static const pml__cut pml__words_aya PML__UNUSED = {
 static const pml__cut pml__words_granite PML__UNUSED = {
     .find = pml__find_word, .contraction = 'e', .cased = true, .letters = {.classes = PML__L | PML__M},
     .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
-/* llama.cpp does not count ~ among the symbols here, and so do we. */
 static const pml__cut pml__words_deepseek3 PML__UNUSED = {
     .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
-    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
-    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .tail = "\r\n"};
+    .not_before = {.classes = PML__L | PML__P | PML__S},
+    .punct = {.classes = PML__P | PML__S}, .tail = "\r\n"};
 static const pml__cut pml__words_spark PML__UNUSED = {
     .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
-    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
-    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .lone_newline = true};
+    .not_before = {.classes = PML__L | PML__P | PML__S},
+    .punct = {.classes = PML__P | PML__S}, .lone_newline = true};
 
 /* @pre_rules */
 /* Each cut works on the pieces that the one before it left. */
@@ -8271,7 +8439,7 @@ static const pml__cut *const pml__rules[PML_PRE_COUNT][PML__MAX_CUTS + 1] PML__U
     [PML_PRE_MINICPM5] = {&pml__cut_numbers3, &pml__words_minicpm5},
     [PML_PRE_LAGUNA] = {&pml__cut_lines, &pml__words_qwen2},
     [PML_PRE_YOUTU] = {&pml__cut_hangul, &pml__cut_cjk_signs, &pml__cut_bopomofo, &pml__cut_han_kana, &pml__words_youtu},
-    [PML_PRE_TINY_AYA] = {&pml__cut_bounded_thousands, &pml__words_aya},
+    [PML_PRE_TINY_AYA] = {&pml__cut_afmoe, &pml__words_aya},
     [PML_PRE_GRANITE] = {&pml__words_granite},
     [PML_PRE_JAIS2] = {&pml__words_jais2},
     [PML_PRE_SPARK] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_spark, &pml__cut_number},
@@ -9235,7 +9403,7 @@ typedef struct {
   int32_t ids[10];
 } pml__known_word;
 
-enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 4096 };
+enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 16384 };
 
 /* A symbol of a long word, in a doubly linked list. */
 typedef struct {
@@ -11049,11 +11217,10 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   return PML_OK;
 }
 
-/* scores as float [n]; *scores stays NULL when the key is absent. */
+/* scores as float [n]. */
 PML__FN pml_status pml__gguf_scores(const pml_gguf *g, size_t n, float **scores) {
   const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.scores");
-  if (!kv) return PML_OK;
-  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
+  if (!kv || kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.scores must be an array of %zu f32, one per token", g->name, n);
   float *s = (float *)pml_alloc(n * sizeof *s); /* n * 4 bytes were found in the file: no wrap */
   if (!s) return PML_E_MEMORY;
@@ -11467,6 +11634,9 @@ PML_API pml_status pml_gguf_writer_finish(pml_gguf_writer *w, const char *path) 
    positions per sequence are wasted.  A contiguous cache is the same thing with
    one block of the full length.
 
+   A model with a sliding window (§ 14) reads only the last w positions, but all stay
+   here: a turn of the chat may be taken back, and then the window moves back too.
+
    The trap: rows beyond n_tokens hold whatever was there before.  They are never
    read, because attention is told how many positions are visible; truncating a
    sequence therefore only moves a number.
@@ -11700,6 +11870,9 @@ PML_API uint64_t pml_config_n_params(const pml_config *c);
 /* Those of one layer, and of these the feed-forward network's: gate, up and down. */
 PML_API uint64_t pml_config_layer_params(const pml_config *c);
 PML_API uint64_t pml_config_ffn_params(const pml_config *c);
+/* The published shapes that lessons calculate with: "Qwen2.5 0.5B", "1.5B", "7B", "32B", in this order from
+   i = 0; further ones have d_model 0.  arch is the name. */
+PML_API pml_config pml_config_shape(int i);
 
 /* What a family does without is NULL, and a matrix of no rows. */
 typedef struct {
@@ -11785,6 +11958,25 @@ typedef struct pml_backend {
 } pml_backend;
 
 #ifdef PML__IMPL
+
+PML_API pml_config pml_config_shape(int i) {
+  static const struct {
+    const char *name;
+    int d, layers, heads, kv_heads, f, vocab;
+    bool tied;
+  } all[] = {{"Qwen2.5 0.5B", 896, 24, 14, 2, 4864, 151936, true},
+             {"Qwen2.5 1.5B", 1536, 28, 12, 2, 8960, 151936, true},
+             {"Qwen2.5 7B", 3584, 28, 28, 4, 18944, 152064, false},
+             {"Qwen2.5 32B", 5120, 64, 40, 8, 27648, 152064, false}};
+  pml_config c;
+  memset(&c, 0, sizeof c);
+  if (i < 0 || i >= (int)(sizeof all / sizeof all[0])) return c;
+  snprintf(c.arch, sizeof c.arch, "%s", all[i].name);
+  c.d_model = all[i].d, c.n_layers = all[i].layers, c.n_heads = all[i].heads, c.n_kv_heads = all[i].kv_heads;
+  c.d_ffn = all[i].f, c.n_vocab = all[i].vocab, c.tied_head = all[i].tied;
+  c.head_dim = c.d_model / c.n_heads, c.qkv_bias = true;
+  return c;
+}
 
 PML_API const char *pml_rope_scaling_name(pml_rope_scaling s) {
   static const char *const names[] = {"none", "linear", "yarn", "longrope"};
@@ -11924,8 +12116,8 @@ PML__FN pml_status pml__cfg_sizes(const pml_gguf *g, pml_config *c) {
   int value_dim;
   pml_status st;
   if (c->d_model % c->n_heads && !pml__cfg_has(g, c, "attention.key_length", name))
-    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head is",
-                    pml_gguf_path(g), c->d_model, c->n_heads, name);
+    return pml_fail(PML_E_FORMAT, "%s: %d dimensions and %d heads do not fit together: '%s' must say how wide a head "
+                    "is", pml_gguf_path(g), c->d_model, c->n_heads, name);
   if ((st = pml__cfg_int(g, c, "attention.head_count_kv", 1, 4096, c->n_heads, &c->n_kv_heads)) ||
       (st = pml__cfg_int(g, c, "attention.key_length", 2, 4096, c->d_model / c->n_heads, &c->head_dim)) ||
       (st = pml__cfg_int(g, c, "attention.value_length", 1, 4096, c->head_dim, &value_dim)) ||
@@ -12264,14 +12456,14 @@ PML_API pml_status pml_model_open_memory(pml_model **out, const void *data, size
 
 PML_API pml_status pml_model_open_damaged(const char *path, const char *tensor, int dim, uint64_t size) {
   char *bytes;
-  uint64_t len = strlen(tensor); /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
-  size_t n, at = 8, end = len + 4 + 8 * ((size_t)dim + 1);
+  size_t n, at = 8, name = strlen(tensor), end = name + 4 + 8 * ((size_t)dim + 1);
+  uint64_t len = name; /* a GGUF string is its length, then its bytes; then follow u32 n, n × u64 dimensions */
   uint32_t dims = 0;
   pml_model *m = NULL;
   pml_status st = pml_file_read(path, &bytes, &n);
   if (st != PML_OK) return st;
-  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, len) != 0)) at++;
-  if (at + end < n) memcpy(&dims, bytes + at + len, 4);
+  while (at + end < n && (memcmp(bytes + at - 8, &len, 8) != 0 || memcmp(bytes + at, tensor, name) != 0)) at++;
+  if (at + end < n) memcpy(&dims, bytes + at + name, 4);
   if (dim < 0 || (uint32_t)dim >= dims) st = pml_fail(PML_E_USAGE, "%s has no tensor '%s' with a dimension %d", path, tensor, dim);
   else memcpy(bytes + at + end - 8, &size, 8);
   if (st == PML_OK) st = pml_model_open_memory(&m, bytes, n, "damaged.gguf", NULL);
@@ -12458,8 +12650,26 @@ typedef struct {
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+  double sum_error;            /* the worst |Σ weights − 1| of a row */
+  double other_kv;             /* Σ|change| / Σ|output| of the last row if it read the next kv head; 1 of 1: 0 */
 } pml_head_facts;
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
+/* All heads of the latest run, which began with an empty sequence; PML_E_LIMIT when they do not fit. */
+enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
+typedef struct {
+  int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
+  pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
+  double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
+  int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
+  double even;                             /* `previous` of a head with even attention */
+} pml_head_survey;
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
+   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
+   may). */
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before);
 
 #ifdef PML__IMPL
 
@@ -12622,8 +12832,8 @@ PML__FN pml_status pml__cpu_ffn(pml__cpu *s, int T, int layer) {
   pml_status st;
   uint64_t t0 = pml_trace_begin();
   if (!c->parallel) pml__model_norm(s->model, s->n, s->x, l->ffn_norm, l->ffn_norm_b, T);
-  st = c->gelu ? pml_linear(s->gate, s->n, T, &l->w_up, l->b_up) : pml_linear(s->gate, s->n, T, &l->w_gate, l->b_gate);
-  if (st != PML_OK) return st;
+  const pml_mat *first = c->gelu ? &l->w_up : &l->w_gate;
+  if ((st = pml_linear(s->gate, s->n, T, first, c->gelu ? l->b_up : l->b_gate)) != PML_OK) return st;
   pml_trace_end(t0, "gate", layer, s->gate, inside);
   if (c->gelu) pml_gelu(s->gate, s->gate, inside);
   else {
@@ -12939,20 +13149,85 @@ PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
   return all > 0 ? differ / all : 0;
 }
 
+/* How much the last row's output changes when the head reads its neighbour's keys and values. */
+PML__FN pml_status pml__probe_other(const pml_probe *p, int layer, int head, double *relative) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int G = c->n_kv_heads, kv = head * G / c->n_heads, h = c->head_dim, T = p->rows;
+  double *unused = (double *)pml_alloc((size_t)T * sizeof *unused), differ = 0, size = 0;
+  float *own = (float *)pml_alloc(2 * (size_t)h * sizeof *own);
+  pml_status st = unused && own ? pml_probe_row(p, layer, head, kv, 0, T - 1, unused, own) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_probe_row(p, layer, head, (kv + 1) % G, 0, T - 1, unused, own + h);
+  for (int i = 0; i < h && st == PML_OK; i++) differ += fabs((double)(own[i] - own[h + i])), size += fabs((double)own[i]);
+  *relative = size > 0 ? differ / size : 0;
+  pml_free(unused);
+  pml_free(own);
+  return st;
+}
+
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before) {
+  size_t row = (size_t)(ctx->model->cfg.n_heads * ctx->model->cfg.head_dim), layer = (size_t)n * row;
+  size_t all = layer * (size_t)ctx->model->cfg.n_layers;
+  float *first = (float *)pml_alloc(all * sizeof *first);
+  int32_t *other = (int32_t *)pml_alloc((size_t)n * sizeof *other);
+  *last = *before = 0;
+  pml_status st = first && other ? PML_OK : PML_E_MEMORY;
+  for (int run = 0; run < 2 && st == PML_OK; run++) {
+    memcpy(other, tokens, (size_t)n * sizeof *other);
+    other[n - 1] ^= run;
+    pml_context_truncate(ctx, seq, 0);
+    st = pml_forward_one(ctx, seq, other, n, NULL);
+    if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
+  }
+  for (size_t i = 0; i < all && st == PML_OK; i++) *(i % layer < layer - row ? before : last) += first[i] != p->heads[i];
+  pml_free(first);
+  pml_free(other);
+  return st;
+}
+
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
   pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
+  if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
     double *w = weights + (size_t)t * (size_t)T, entropy = 0;
     pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
     if (st != PML_OK) return st;
-    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    double sum = 0;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0, sum += w[j];
     for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    f.sum_error = fmax(f.sum_error, fabs(sum - 1));
     if (t == 0) continue;
     f.previous += w[t - 1] / (T - 1);
     f.used += pml_expd(entropy) / (t + 1) / (T - 1);
   }
   *facts = f;
+  return PML_OK;
+}
+
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *s) {
+  const pml_config *c = &p->ctx->model->cfg;
+  memset(s, 0, sizeof *s);
+  s->rows = p->rows, s->n_heads = c->n_heads, s->n = c->n_layers * c->n_heads;
+  s->worst.asymmetry = s->worst.other_kv = HUGE_VAL;
+  if (s->n > PML_SURVEY_HEADS || s->rows > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_LIMIT, "a survey has room for %d heads and %d positions, not for %d and %d", PML_SURVEY_HEADS,
+                    PML_SURVEY_ROWS, s->n, s->rows);
+  for (int i = 0; i < s->n; i++) {
+    pml_head_facts *f = &s->of[i];
+    pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
+    if (st != PML_OK) return st;
+    const double *last = s->weights[i] + (s->rows - 1) * s->rows;
+    for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
+    s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
+    s->worst.other_kv = fmin(s->worst.other_kv, f->other_kv);
+    s->worst.sum_error = fmax(s->worst.sum_error, f->sum_error);
+    if (f->previous > s->of[s->local].previous) s->local = i;
+    if (f->used > s->of[s->spread].used) s->spread = i;
+    if (s->share[i] > s->share[s->aimed]) s->aimed = i;
+  }
+  for (int t = 1; t < s->rows; t++) s->even += 1.0 / (t + 1) / (s->rows - 1);
   return PML_OK;
 }
 
@@ -13416,8 +13691,9 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
      .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL, .always_system = true},
     {.name = "llama3", .has = {"<|start_header_id|>"}, .tokens = {"<|start_header_id|>", "<|eot_id|>"},
-     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"}, .user = {PML__L3_HEAD("user"), "<|eot_id|>"},
-     .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"}, .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
+     .begin = PML__BOS, .system = {PML__L3_HEAD("system"), "<|eot_id|>"},
+     .user = {PML__L3_HEAD("user"), "<|eot_id|>"}, .answer = {PML__L3_HEAD("assistant"), "<|eot_id|>"},
+     .prompt = PML__L3_HEAD("assistant"), .trim = PML__TRIM_ALL},
     {.name = "llama2", .has = {"[INST]", "<<SYS>>"}, .system = {"<<SYS>>\n", "\n<</SYS>>\n\n"},
      .user = {PML__BOS "[INST] ", " [/INST]"}, .answer = {" ", " " PML__EOS}, .system_place = PML__SYS_FIRST,
      .trim = PML__TRIM_USER | PML__TRIM_ANSWER | PML__TRIM_JOINED, .alternate = true},
@@ -13427,8 +13703,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
     {.name = "mistral-v7-tekken", .has = {"[INST]", "[SYSTEM_PROMPT]"}, .tokens = {"[INST]", "[SYSTEM_PROMPT]"},
      .begin = PML__BOS, .system = {"[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"}, .user = {"[INST]", "[/INST]"},
      .answer = {"", PML__EOS}, .alternate = true},
-    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS, .system = {"", "\n\n"},
-     .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
+    {.name = "mistral-v3-tekken", .has = {"[AVAILABLE_TOOLS]", "\"[INST]\""}, .begin = PML__BOS,
+     .system = {"", "\n\n"}, .user = {"[INST]", "[/INST]"}, .answer = {"", PML__EOS}, .system_place = PML__SYS_LAST, .alternate = true},
     {.name = "mistral-v1", .has = {" [INST] ", "system_message"}, .begin = PML__BOS, .system = {"", "\n\n"},
      .user = {" [INST] ", " [/INST]"}, .answer = {" ", PML__EOS}, .system_place = PML__SYS_FIRST, .alternate = true},
     {.name = "mistral-v3", .has = {"[INST]", "[AVAILABLE_TOOLS]"}, .tokens = {"[INST]", "[/INST]"}, .begin = PML__BOS,
@@ -13442,7 +13718,8 @@ static const pml__chat_kind pml__chat_kinds[] PML__UNUSED = {
      .system = {"<|system|>\n", "<|end|>\n"}, .user = {"<|user|>\n", "<|end|>\n"},
      .answer = {"<|assistant|>\n", "<|end|>\n"}, .prompt = "<|assistant|>\n"},
     {.name = "zephyr", .has = {"<|user|>", "eos_token"}, .system = {"<|system|>\n", PML__EOS "\n"},
-     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"}, .prompt = "<|assistant|>\n"},
+     .user = {"<|user|>\n", PML__EOS "\n"}, .answer = {"<|assistant|>\n", PML__EOS "\n"},
+     .prompt = "<|assistant|>\n"},
     {.name = "gemma", .has = {"<start_of_turn>"}, .tokens = {"<start_of_turn>", "<end_of_turn>"}, .begin = PML__BOS,
      .system = {"", "\n\n"}, .user = {"<start_of_turn>user\n", "<end_of_turn>\n"},
      .answer = {"<start_of_turn>model\n", "<end_of_turn>\n"}, .prompt = "<start_of_turn>model\n",
@@ -13534,8 +13811,16 @@ typedef struct {
   const pml_model *m;
   const pml__chat_kind *kind;
   pml_buf ids, run;
+  int32_t last; /* the control token before the run, -1: none */
   bool as_text;
 } pml__chat_out;
+
+PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
+  static const char blank[] = " \t\n\r\v\f";
+  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
+  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  return s;
+}
 
 /* Encodes the plain text since the last control token, in one piece. */
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
@@ -13543,7 +13828,9 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   size_t n = 0;
   if (o->as_text || o->run.len == 0) return PML_OK;
   if (o->run.failed) return PML_E_MEMORY;
-  pml_status st = pml_encode(o->m->tokenizer, o->run.data, o->run.len, 0, &ids, &n);
+  bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
+  pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
+  pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
   if (st != PML_OK) return st;
   pml_buf_add(&o->ids, ids, n * sizeof *ids);
   pml_free(ids);
@@ -13554,6 +13841,7 @@ PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
 PML__FN pml_status pml__chat_token(pml__chat_out *o, int32_t id) {
   pml_str text = pml_token_bytes(o->m->tokenizer, id);
   pml_status st = pml__chat_flush(o);
+  o->last = id;
   if (o->as_text) pml_buf_add(&o->run, text.ptr, text.len);
   else pml_buf_add(&o->ids, &id, sizeof id);
   return st;
@@ -13587,13 +13875,6 @@ PML__FN pml_status pml__chat_marker(pml__chat_out *o, const char *text) {
     else if (*text > 2) pml_buf_add(&o->run, text, 1);
   }
   return st;
-}
-
-PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
-  static const char blank[] = " \t\n\r\v\f";
-  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
-  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
-  return s;
 }
 
 PML__FN pml_status pml__chat_turn(pml__chat_out *o, const char *const around[2], pml_str content) {
@@ -13667,7 +13948,8 @@ PML__FN int pml__chat_carrier(const pml__chat_out *o, const pml_message *message
   const char *jinja = o->m->chat_name ? NULL : o->m->chat_template;
   bool last = o->kind->system_place == PML__SYS_LAST;
   if (last && jinja) last = strstr(jinja, "loop.last and system_message") != NULL;
-  if (o->kind->system_place == PML__SYS_TURN || n < 2 || pml__chat_role(messages[0].role) != PML__ROLE_SYSTEM) return -1;
+  bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
+  if (o->kind->system_place == PML__SYS_TURN || !given) return -1;
   for (int i = last ? n - 1 : 1; i > 0 && i < n; i += last ? -1 : 1)
     if (pml__chat_role(messages[i].role) == PML__ROLE_USER) return i;
   return -1;
@@ -13689,8 +13971,8 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
     return pml_fail(PML_E_USAGE, "there is no chat format '%.40s': chatml, llama2, llama3, mistral-v3, phi3, zephyr, "
                     "gemma, alpaca … exist (apr run --help)", o->m->chat_name);
   if (!k)
-    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use plain "
-                    "text (apr run --raw)", o->m->name);
+    return pml_fail(PML_E_UNSUPPORTED, "%s has no chat format that we know: choose one (--chat-template), or use "
+                    "plain text (apr run --raw)", o->m->name);
   pml_status st = pml__chat_check(k, messages, n);
   if (st == PML_OK) st = pml__chat_begin(o);
   bool given = n > 0 && pml__chat_role(messages[0].role) == PML__ROLE_SYSTEM;
@@ -13712,7 +13994,7 @@ PML__FN pml_status pml__chat_build(pml__chat_out *o, const pml_message *messages
 
 PML_API pml_status pml_chat_encode(const pml_model *m, const pml_message *messages, int n, int32_t **ids,
                                    size_t *n_ids) {
-  pml__chat_out o = {.m = m};
+  pml__chat_out o = {.m = m, .last = -1};
   pml_status st = pml__chat_build(&o, messages, n);
   *ids = NULL;
   *n_ids = 0;
@@ -14109,6 +14391,10 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
 
+/* The same for pml_attention_backward on T random rows of 4 query heads over 2 key-value heads; *n says how
+   many derivatives were compared. */
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n);
+
 /* A feed-forward network on its own, small enough to train in a second:
      a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
      h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
@@ -14186,7 +14472,8 @@ PML_API pml_status pml_layout_of(pml_layout *out, const pml_config *c) {
       c->rope_dim != c->head_dim || c->window || c->rope_scaling != PML_ROPE_PLAIN || c->out_bias || c->ffn_bias ||
       c->head_bias)
     return pml_fail(PML_E_UNSUPPORTED, "training: only the qwen2 shape is written (split-half RoPE over the "
-                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other options", c->arch);
+                    "whole head, no scaling or window, QKV bias only, tied head), this model is '%s' with other "
+                    "options", c->arch);
   const int sizes[] = {c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx};
   for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++)
     if (sizes[i] < 1 || sizes[i] > 1 << 20)
@@ -14265,6 +14552,40 @@ PML__FN void pml__parallel_columns(int cols, pml_range_fn fn, pml__op *op) {
 PML__FN void pml__column_range(const pml__op *op, size_t begin, size_t end, int *from, int *to) {
   *from = (int)begin * PML__COLUMNS;
   *to = (int)end * PML__COLUMNS < op->cols ? (int)end * PML__COLUMNS : op->cols;
+}
+
+typedef struct {
+  const pml_config *config;
+  const int32_t *starts;
+  float *out, *probs, *qkv, *dout;
+} pml__attention_check;
+
+PML__FN double pml__attention_check_loss(void *user) { /* Σ out·dout */
+  const pml__attention_check *x = (const pml__attention_check *)user;
+  int n = x->starts[1] * x->config->n_heads * x->config->head_dim;
+  double sum = 0;
+  pml_attention_forward(x->out, x->probs, x->qkv, x->config, 1, x->starts);
+  for (int i = 0; i < n; i++) sum += (double)x->out[i] * (double)x->dout[i];
+  return sum;
+}
+
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n) {
+  const pml_config c = {.n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
+  const int32_t starts[] = {0, T};
+  int out = T * c.n_heads * c.head_dim, qkv = T * (c.n_heads + 2 * c.n_kv_heads) * c.head_dim, probs = c.n_heads * T * T;
+  float *all = (float *)pml_alloc((size_t)(2 * out + 2 * qkv + 2 * probs) * sizeof *all);
+  if (!all) return PML_E_MEMORY;
+  float *dqkv = all + 2 * out + qkv + 2 * probs, *dprobs = all + 2 * out + qkv + probs;
+  pml__attention_check x = {&c, starts, all, all + 2 * out + qkv, all + 2 * out, all + out};
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < qkv; i++) x.qkv[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < out; i++) x.dout[i] = pml_rng_normal(&rng);
+  pml__attention_check_loss(&x);
+  pml_status st = pml_attention_backward(dqkv, dprobs, x.dout, x.probs, x.qkv, &c, 1, starts);
+  if (st == PML_OK) *error = pml_gradient_error(pml__attention_check_loss, &x, x.qkv, dqkv, (size_t)qkv, 1e-2f);
+  *n = qkv;
+  pml_free(all);
+  return st;
 }
 
 /* ── embedding ── */
@@ -15079,7 +15400,7 @@ PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scal
 #endif /* § 31 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 32  OPTIMISER                                           needs § 5 § 8 § 11 § 31
+   § 32  OPTIMISER                                       needs § 3 § 5 § 8 § 11 § 31
    ─────────────────────────────────────────────────────────────────────────────
    The gradient says which way is down, not how far to go.  AdamW keeps two
    running averages for every weight: m of the gradient (which way, on average)
@@ -15125,6 +15446,19 @@ PML_API double pml_clip_norm(float *g, size_t n, double max_norm);
 /* The learning rate of step 0 … steps-1: linear over `warmup` steps up to lr, then half a
    cosine down to min_lr. */
 PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr, double min_lr);
+
+/* Trains a small network (§ 31) to tell n_out classes apart: x[n,n_in], label[n], `steps` batches in order,
+   at most 4096 values of logits a batch; n is a multiple of the batch.  The rate falls from lr to lr / 20. */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr);
+
+/* A problem in the plane that no straight line solves: n points on a board of cells × cells squares of side 1
+   around 0, none within 0.1 of an edge; the label is the colour of the square.  2 × 2 is XOR. */
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed);
+/* How a network with two inputs and two classes sees the plane.  Points: the share that it gets right, and
+   wrong[n] (may be NULL) says which it does not.  Surface: p[grid,grid] of class 1 over the square of side
+   `side` around 0. */
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong);
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side);
 
 #ifdef PML__IMPL
 
@@ -15192,6 +15526,69 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
   if (steps <= warmup + 1) return lr;
   double done = (double)(step - warmup) / (double)(steps - 1 - warmup);
   return min_lr + (lr - min_lr) * 0.5 * (1.0 + pml_cosd(3.14159265358979323846 * (done < 1.0 ? done : 1.0)));
+}
+
+/* @ffn_fit */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr) {
+  enum { MAX = 4096 };
+  float logits[MAX], loss[MAX], one[MAX], *moments = NULL;
+  pml_adamw o = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .beta1_t = 1, .beta2_t = 1};
+  if (batch < 1 || batch > MAX / m->n_out || batch > m->max_rows || n < batch || n % batch)
+    return pml_fail(PML_E_USAGE, "training: batches of %d rows of %d do not fit", batch, n);
+  if (!(moments = (float *)pml_calloc(2 * m->n, sizeof *moments))) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (int i = 0; i < batch; i++) one[i] = 1;
+  for (int step = 0; step < steps && st == PML_OK; step++) {
+    int at = (int)((int64_t)step * batch % n);
+    const float *rows = x + (size_t)at * (size_t)m->n_in;
+    memset(m->grads, 0, m->n * sizeof(float));
+    st = pml_ffn_forward(m, logits, rows, batch);
+    pml_cross_entropy_forward(loss, logits, label + at, batch, m->n_out);
+    pml_cross_entropy_backward(logits, label + at, one, 1.0f / (float)batch, batch, m->n_out);
+    if (st == PML_OK) st = pml_ffn_backward(m, logits, rows, batch);
+    o.beta1_t *= (double)o.beta1, o.beta2_t *= (double)o.beta2, o.lr = (float)pml_lr_at(step, steps, 10, lr, lr / 20);
+    pml_adamw_update(m->params, moments, moments + m->n, m->grads, m->n, &o);
+  }
+  pml_free(moments);
+  return st;
+}
+/* @end */
+
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed) {
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < n; i++) {
+    int col = (int)pml_rng_below(&rng, (uint32_t)cells), row = (int)pml_rng_below(&rng, (uint32_t)cells);
+    xy[2 * i] = (float)col + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    xy[2 * i + 1] = (float)row + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    label[i] = (col + row) & 1;
+  }
+}
+
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong) {
+  int good = 0;
+  for (int i = 0; i < n; i++) {
+    float y[2];
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, xy + 2 * i, 1);
+    if (st != PML_OK) return st;
+    bool is = (y[1] > y[0]) == (label[i] != 0);
+    good += is;
+    if (wrong) wrong[i] = !is;
+  }
+  *right = (double)good / n;
+  return PML_OK;
+}
+
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side) {
+  for (int i = 0; i < grid * grid; i++) {
+    float y[2], at[2] = {(float)side * (((float)(i % grid) + 0.5f) / (float)grid - 0.5f),
+                         (float)side * (((float)(i / grid) + 0.5f) / (float)grid - 0.5f)};
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, at, 1);
+    if (st != PML_OK) return st;
+    p[i] = (double)pml_sigmoidf(y[1] - y[0]);
+  }
+  return PML_OK;
 }
 
 #endif /* § 32 */
@@ -16312,6 +16709,10 @@ PML_API pml_status pml_qa_evaluate(const pml_qa *qa, pml_answer_fn answer, void 
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r);
 
+/* The control of a classifier in the plane: the largest share of n labelled points (label 0 or 1) that a straight
+   line gets right, over 180 directions at any offset.  No network without activation does better. */
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share);
+
 /* ── the tutor's family ── */
 
 /* "tutor", "teacher", "draft" and, for tests, "tiny". */
@@ -16705,6 +17106,38 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
   return st;
 }
 
+typedef struct {
+  float at;
+  int32_t label;
+} pml__projected;
+
+PML__FN int pml__by_place(const void *a, const void *b) {
+  float x = ((const pml__projected *)a)->at, y = ((const pml__projected *)b)->at;
+  return (x > y) - (x < y);
+}
+
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share) {
+  pml__projected *p = n > 0 ? (pml__projected *)pml_alloc((size_t)n * sizeof *p) : NULL;
+  int best = 0;
+  if (!p) return n > 0 ? PML_E_MEMORY : pml_fail(PML_E_USAGE, "a line needs points to separate");
+  for (int a = 0; a < 180; a++) {
+    float c = (float)pml_cosd(a * 3.141592653589793 / 180), s = (float)pml_sind(a * 3.141592653589793 / 180);
+    int right = 0; /* everything is called 1; then the line moves over one point after the other */
+    for (int i = 0; i < n; i++) {
+      p[i] = (pml__projected){c * xy[2 * i] + s * xy[2 * i + 1], label[i]};
+      right += label[i];
+    }
+    qsort(p, (size_t)n, sizeof *p, pml__by_place);
+    for (int i = 0; i <= n; i++) {
+      best = right > best ? right : n - right > best ? n - right : best;
+      if (i < n) right += p[i].label ? -1 : 1;
+    }
+  }
+  *share = (double)best / n;
+  pml_free(p);
+  return PML_OK;
+}
+
 #endif /* § 34 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -17033,7 +17466,8 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 #endif
 
 #ifdef PML__X86
-__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p, size_t n) {
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p,
+                                                                              size_t n) {
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
   for (; n >= 256; n -= 256, p += 256) {
     a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
@@ -17133,15 +17567,18 @@ PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double secon
 }
 
 PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
-  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
+  uint64_t room = hw->ram_available, used = hw->memory_used,
+           bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
   if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
-  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX &&
+              bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
   return fits ? (size_t)bytes : 0;
 }
 
 /* @levels */
 /* One row through the layer under a level; the pool's threads share its outputs. */
-PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x, const float *w) {
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x,
+                                    const float *w) {
   pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
   pml_status st = pml_cpu_level_set(level);
   pml_strict_set(strict);
@@ -17161,14 +17598,16 @@ PML__FN double pml__level_worst(const float *y, const float *want, const float *
 
 PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
   enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
-  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN, *y = want + 2 * OUT;
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN,
+        *y = want + 2 * OUT;
   pml_cpu_level_t before = pml_cpu_level();
   bool was_strict = pml_strict();
   pml_rng rng = pml_rng_seed(seed);
   pml_status st = w ? PML_OK : PML_E_MEMORY;
   memset(run, 0, PML_CPU_LEVELS * sizeof *run);
   for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
-  for (int strict = 0; strict < 2 && st == PML_OK; strict++) st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++)
+    st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
   for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
     pml_cpu_level_t level = (pml_cpu_level_t)l;
     if (!(run[l].here = pml_cpu_supports(level))) continue;
@@ -17180,7 +17619,8 @@ PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
   for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
     for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
       double t0 = pml_time();
-      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++) st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++)
+        st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
       run[l].seconds[k] = (pml_time() - t0) / 20;
     }
   pml_cpu_level_set(before);
@@ -17392,8 +17832,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
@@ -17409,8 +17849,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
   }
 #elif defined(PML__ARM)
@@ -17524,10 +17964,11 @@ PML__FN double pml__peak_int8_work(const char **how) {
   if (pml_cpu_level() == PML_CPU_NEON) {
     *how = "smull";
 #define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
-    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20") PML__SMULL("3", "21")
-                     PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20") PML__SMULL("7", "21")
-                     PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20") PML__SMULL("11", "21")
-                     "subs %0, %0, #1\n b.ne 1b\n" : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20")
+                     PML__SMULL("3", "21") PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20")
+                     PML__SMULL("7", "21") PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20")
+                     PML__SMULL("11", "21") PML__PEAK_END
+                     : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
     return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
   }
 #endif
@@ -17575,8 +18016,8 @@ PML__FN double pml__bench_prefill_ops(const pml_config *c, double T) {
   return 2 * weights * T + 2 * head + attention;
 }
 
-PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens, float *logits,
-                                   double *pp, double *tg) {
+PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens,
+                                   float *logits, double *pp, double *tg) {
   pml_seq seq = {0};
   pml_status st = PML_OK;
   double t0 = pml_time();
@@ -17584,7 +18025,8 @@ PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o,
   *pp = o->n_prompt / (pml_time() - t0);
   pml_context_truncate(ctx, &seq, 0);
   t0 = pml_time();
-  for (int i = 0; i < o->n_decode && st == PML_OK; i++) st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
+  for (int i = 0; i < o->n_decode && st == PML_OK; i++)
+    st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
   *tg = o->n_decode / (pml_time() - t0);
   pml_context_seq_free(ctx, &seq);
   return st;
@@ -17594,7 +18036,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
   int longest = o->n_prompt > o->n_decode ? o->n_prompt : o->n_decode;
   memset(r, 0, sizeof *r);
   if (o->n_prompt < 0 || o->n_decode < 0 || longest < 1 || o->repetitions < 1 || o->repetitions > 1000)
-    return pml_fail(PML_E_USAGE, "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
+    return pml_fail(PML_E_USAGE,
+                    "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
   pml_context *ctx = NULL;
   pml_context_options co = {.n_ctx = longest, .cancel = o->cancel};
   pml_status st = pml_context_open(&ctx, m, NULL, &co);
@@ -17620,7 +18063,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
     r->read_gb_s = pml_figure_of(x + 2 * reps, reps);
     r->peak_gflop_s = pml_bench_peak_f32() / 1e9;
     r->tg_limit = r->read_gb_s.median * 1e9 / (double)r->bytes_per_token;
-    r->pp_limit = o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
+    r->pp_limit =
+        o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
     r->pp_share = o->n_prompt ? r->pp_tok_s.median / r->pp_limit : 0;
     r->tg_share = o->n_decode ? r->tg_tok_s.median / r->tg_limit : 0;
     r->memory_peak = pml_memory_peak();
@@ -17879,6 +18323,14 @@ typedef struct {
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
 } pml_heat_options;
+/* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
+   xy[n,2] of the square of side `side` around 0, red where wrong. */
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side);
+/* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
+   sentence. */
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
+                               const char *fmt, ...) PML__PRINTF(6, 7);
 /* values[rows,cols]; NaN is an empty cell (a mask).  Values stand in the cells where
    they fit.  Returns the box of the cells. */
 PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int rows, int cols,
@@ -18954,10 +19406,13 @@ PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, in
     pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
     char shown[48];
     pml_number_text(shown, part[k].value, part[k].value < 10);
-    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE, 2);
-    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name, part[k].shown);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE,
+                 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name,
+                  part[k].shown);
     if (k + 1 < n) {
-      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge, y = sq.y + side - edge;
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge,
+             y = sq.y + side - edge;
       double next = pml_box_column(b, k + 1, n, 60).x;
       pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
       pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
@@ -18965,7 +19420,8 @@ PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, in
       pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
     }
     double y = sq.y + side + 40;
-    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0, PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0,
+                 PML_YELLOW, PML_NO_COLOUR, 0);
     pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
     pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
   }
@@ -19122,6 +19578,32 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
   return c;
+}
+
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side) {
+  double w = b.w / grid, h = b.h / grid;
+  for (int i = 0; i < grid * grid; i++)
+    pml_svg_rect(s, (pml_box){b.x + i % grid * w, b.y + i / grid * h, w + 0.5, h + 0.5}, 0,
+                 pml_rgb_mix(0x16233F, 0xB26F08, p[i]), PML_NO_COLOUR, 0);
+  for (int i = 0; i < n; i++)
+    pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
+                   wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+}
+
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
+  double cell = floor(b.h / n), x = b.x + cell * n + 30;
+  char note[256];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  for (int i = 0; i < n * n; i++) {
+    pml_box at = {b.x + i % n * cell, b.y + i / n * cell, cell - 1, cell - 1};
+    if (w[i] == w[i]) pml_svg_rect(s, at, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, fmax(0, w[i]))), PML_NO_COLOUR, 0);
+  }
+  pml_svg_text(s, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, heading);
+  pml_svg_text_in(s, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, note);
 }
 
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
@@ -20773,6 +21255,15 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
+/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
+/* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
+   facts[PML_GATE_LAYERS]. */
+enum { PML_GATE_LAYERS = 64 };
+typedef struct {
+  double n, negative, small; /* gates; of them g < 0; |silu(g)| < 0.1 */
+} pml_gate_facts;
+PML_API void pml_gates_see(void *facts, const pml_span *span);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
@@ -20783,6 +21274,7 @@ typedef struct pml_tutor {
   int n;                     /* tokens of the prompt */
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  const char **names;        /* [n] the same, as the tables and pictures of § 49 want them */
   pml_buf text;              /* the prompt as text */
   pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
@@ -20800,6 +21292,8 @@ PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float
 /* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
    the end token included, say how it came about; both may be NULL. */
 PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The longest word of the question, cut at 63 bytes, and in[t->n]: which tokens of the prompt spell it. */
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in);
 /* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
    Returns the height used; svg NULL only asks for it. */
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
@@ -20830,6 +21324,8 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
                              int decimals, const char *const *row_names, const char *const *col_names);
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names); /* the same; at most 256 */
 /* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
 
@@ -20902,6 +21398,20 @@ PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes);
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
 
+/* The memories of a machine: how large the caches next to a core and the memory are, and the staircase of
+   § 48 at x = 0, 1 … for sets of 16 KiB, 64 KiB … as far as memory (or the record) goes. */
+enum { PML_NEAR = 4 };
+typedef struct {
+  pml_number size[PML_NEAR]; /* KiB of L1, L2, L3, memory; n = 0 where there is none */
+  pml_curve read[2];         /* GB/s, by one thread and by all */
+} pml_staircase;
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out);
+/* As two curves with the ends of the caches, and as squares within squares. */
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m);
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m);
+/* pml_bench_levels (§ 48) with its times; *equal and *worst over all levels that can run here. */
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst);
+
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
 PML_API void pml_lesson_title(pml_ctx *ctx, pml_svg *svg, const char *fmt, ...) PML__PRINTF(3, 4);
@@ -20971,6 +21481,42 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   return pml_qa_load(out, folder);
 }
 
+PML_API void pml_gates_see(void *facts, const pml_span *s) {
+  if (strcmp(s->name, "gate") != 0 || s->layer < 0 || s->layer >= PML_GATE_LAYERS) return;
+  pml_gate_facts *f = (pml_gate_facts *)facts + s->layer;
+  for (size_t i = 0; i < s->n; i++) {
+    float g = s->data[i];
+    f->negative += g < 0;
+    f->small += fabsf(g * pml_sigmoidf(g)) < 0.1f;
+  }
+  f->n += (double)s->n;
+}
+
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
+  pml_qa *qa = NULL;
+  pml_context *c = NULL;
+  pml_seq seq = {0};
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
+  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
+  pml_trace_set(see, user);
+  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
+    const char *text = qa->topics[i].taught[0];
+    int32_t *ids = NULL;
+    size_t n;
+    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
+    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
+    pml_context_truncate(c, &seq, 0);
+    pml_free(ids);
+  }
+  pml_trace_set(NULL, NULL);
+  if (c) pml_context_seq_free(c, &seq);
+  pml_context_close(c);
+  pml_qa_free(qa);
+  pml_free(logits);
+  return st;
+}
+
 /* ── The tutor ────────────────────────────────────────────────────────────── */
 
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
@@ -20998,13 +21544,17 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
                   t->session->ctx->options.n_ctx);
   if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st == PML_OK && !(t->names = (const char **)pml_alloc(n * sizeof *t->names))) st = PML_E_MEMORY;
   if (st != PML_OK) {
     pml_tutor_close(t);
     return st;
   }
   t->n = (int)n;
   t->sampler = pml_generate_defaults().sampler;
-  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  for (int i = 0; i < t->n; i++) {
+    pml_token_name(t->model, t->ids[i], t->name[i]);
+    t->names[i] = t->name[i];
+  }
   *out = t;
   return PML_OK;
 }
@@ -21015,6 +21565,7 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_model_close(t->model);
   pml_free(t->ids);
   pml_free(t->name);
+  pml_free((void *)t->names);
   pml_buf_free(&t->text);
   pml_free(t);
 }
@@ -21070,6 +21621,24 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
   if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in) {
+  const char *start = strstr(t->text.data, question), *best = start, *end = start ? start + strlen(question) : NULL;
+  size_t len = 0, at = 0;
+  for (const char *s = start; s < end;) {
+    size_t n = strcspn(s, " ?!.,;:");
+    if (s + n > end) n = (size_t)(end - s);
+    if (n > len) best = s, len = n;
+    s += n ? n : 1;
+  }
+  size_t from = best ? (size_t)(best - t->text.data) : 0;
+  snprintf(word, 64, "%.*s", (int)(len < 63 ? len : 63), best ? best : "");
+  for (int i = 0; i < t->n; i++) {
+    size_t n = pml_token_bytes(t->model->tokenizer, t->ids[i]).len;
+    in[i] = at < from + len && at + n > from;
+    at += n;
+  }
 }
 
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
@@ -21320,6 +21889,13 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   pml_buf_free(&line);
 }
 
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  double v[256];
+  for (int i = 0; i < rows * cols && i < 256; i++) v[i] = (double)values[i];
+  if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
+}
+
 typedef struct {
   pml_ctx *ctx;
   const pml_tokenizer *t;
@@ -21450,6 +22026,100 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
   pml__say_machine(ctx);
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
+}
+
+static const char *const pml__near[PML_NEAR] PML__UNUSED = {"L1", "L2", "L3", "memory"};
+
+/* true when there is something to measure, or a record of it to show. */
+PML__FN bool pml__measurable(const pml_ctx *ctx, const char *name, bool here) {
+  if (pml_measures(ctx)) return here;
+  return ctx->recorded && pml_record_find(&ctx->old, name) != NULL;
+}
+
+/* The sets of one size, by one thread and by all; false when there are no more. */
+PML__FN bool pml__measure_set(pml_ctx *ctx, const pml_hardware *hw, int i, pml_curve read[2]) {
+  static const char *const who[] = {"one thread", "all threads"};
+  size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
+  char size[32], name[48];
+  double gb_s[3];
+  pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+  for (int all = 0; all < 2; all++) {
+    snprintf(name, sizeof name, "%s, %s", size, who[all]);
+    if (!pml__measurable(ctx, name, bytes > 0)) return false;
+    pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
+    for (size_t k = 0; k < n && pml_measures(ctx); k++)
+      gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+    pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
+    pml_curve_number(&read[all], i, &y);
+  }
+  return true;
+}
+
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out) {
+  memset(out, 0, sizeof *out);
+  for (int i = 0; i < PML_NEAR; i++) {
+    double kib = (double)(i < PML_NEAR - 1 ? pml_hardware_cache(hw, i + 1) : hw->ram) / 1024;
+    if (pml__measurable(ctx, pml__near[i], kib > 0))
+      out->size[i] = pml_measure(ctx, pml__near[i], "KiB", &kib, 1);
+  }
+  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++)
+    if (!pml__measure_set(ctx, hw, i, out->read)) break;
+  pml_progress(ctx, 0, 0, "");
+}
+
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  const char *names[PML_BENCH_SETS];
+  char name[PML_BENCH_SETS][32];
+  if (!m->read[0].n) return;
+  for (int i = 0; i < PML_BENCH_SETS; i++) {
+    pml_bytes_text(name[i], (uint64_t)16384 << 2 * i);
+    names[i] = name[i];
+  }
+  pml_axis sets = {
+      .label = "set that each thread reads again and again", .names = names, .n_names = m->read[0].n};
+  pml_axis rate = {.label = "read (GB/s)", .log = true};
+  pml_plot p = pml_svg_pair(svg, b, sets, rate, "all threads", &m->read[1], "one thread", &m->read[0]);
+  pml_font f = {.size = 26, .colour = PML_MUTED, .anchor = PML_END};
+  for (int i = 0; i < PML_NEAR; i++) { /* four times the size is one step to the right */
+    double at = m->size[i].n ? pml_plot_x(&p, pml_logd(m->size[i].median / 16) / pml_logd(4)) : p.area.x;
+    if (at <= p.area.x || at >= p.area.x + p.area.w) continue;
+    pml_svg_rule(svg, at, p.area.y, at, p.area.y + p.area.h);
+    pml_svg_textf(svg, at - 12, p.area.y + p.area.h - 24, f, "%s ends", pml__near[i]);
+  }
+}
+
+/* The rate of a memory is that of the largest set that fits half of it; of the last one, of the largest set. */
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  pml_scale_part part[PML_NEAR];
+  char shown[PML_NEAR][32];
+  int n = 0;
+  for (int i = PML_NEAR - 1; i >= 0; i--) {
+    int set = m->read[0].n - 1;
+    double kib = m->size[i].median;
+    while (set > 0 && i < PML_NEAR - 1 && (double)(16 << 2 * set) > kib / 2) set--;
+    if (!m->size[i].n || set < 0) continue;
+    pml_bytes_text(shown[i], (uint64_t)kib * 1024);
+    part[n++] = (pml_scale_part){pml__near[i], shown[i], kib, m->read[0].y[set]};
+  }
+  pml_svg_scale(svg, b, part, n, "GB/s, one thread");
+}
+
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst) {
+  pml_level_run run[PML_CPU_LEVELS];
+  pml_status st = pml_bench_levels(run, ctx->seed);
+  *equal = st == PML_OK;
+  *worst = 0;
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    char name[48];
+    snprintf(name, sizeof name, "layer, %s", pml_cpu_level_name((pml_cpu_level_t)l));
+    if (run[l].here) {
+      *equal = *equal && run[l].equal;
+      *worst = fmax(*worst, run[l].worst);
+    }
+    for (int k = 0; k < PML_LEVEL_RUNS; k++) run[l].seconds[k] *= 1e6;
+    if (pml__measurable(ctx, name, run[l].here)) pml_measure(ctx, name, "µs", run[l].seconds, PML_LEVEL_RUNS);
+  }
+  return st;
 }
 
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {

@@ -597,6 +597,49 @@ static void shape_text(const pml_tensor *t, pml_buf *out) {
   for (int d = t->n_dims - 1; d >= 0; d--) pml_buf_printf(out, "%" PRIu64 "%s", t->ne[d], d ? "," : "]");
 }
 
+/* What the numbers say once a model is made of them, or why none can be. */
+static void inspect_model(const char *path, bool json, pml_buf *b) {
+  pml_model_options mo = {.allow_no_tokenizer = true};
+  pml_model *m = NULL;
+  if (pml_model_open(&m, path, &mo) != PML_OK) {
+    pml_buf_puts(b, json ? ",\"model\":null,\"why\":" : "cannot be run: ");
+    if (json) pml_json_put_str(b, pml_error(), strlen(pml_error()));
+    else pml_buf_printf(b, "%s\n", pml_error());
+    return;
+  }
+  const pml_config *c = &m->cfg;
+  const char *norm = c->layer_norm ? "LayerNorm" : "RMSNorm", *chat = pml_chat_format(m);
+  const char *pairs = c->rope_split ? "halves" : "neighbours", *scaling = pml_rope_scaling_name(c->rope_scaling);
+  if (json) {
+    pml_buf_printf(b, ",\"model\":{\"arch\":\"%s\",\"layers\":%d,\"d_model\":%d,\"heads\":%d,\"kv_heads\":%d,\"head_dim\":%d,"
+                   "\"d_ffn\":%d,\"vocab\":%d,\"context\":%d,\"parameters\":%" PRIu64 ",\"norm\":\"%s\",\"ffn\":\"%s\",",
+                   c->arch, c->n_layers, c->d_model, c->n_heads, c->n_kv_heads, c->head_dim, c->d_ffn, c->n_vocab, c->n_ctx,
+                   pml_config_n_params(c), norm, c->gelu ? "GELU" : "SwiGLU");
+    pml_buf_printf(b, "\"parallel\":%s,\"qk_norm\":%s,\"qkv_bias\":%s,\"tied_head\":%s,\"window\":%d,\"rope\":{\"dims\":%d,"
+                   "\"pairs\":\"%s\",\"base\":%.9g,\"scaling\":\"%s\",\"factor\":%.9g,\"gain\":%.9g,\"original_context\":%d},"
+                   "\"chat_format\":", c->parallel ? "true" : "false", c->qk_norm ? "true" : "false",
+                   c->qkv_bias ? "true" : "false", c->tied_head ? "true" : "false", c->window, c->rope_dim, pairs,
+                   (double)c->rope_theta, scaling, (double)c->rope_factor, (double)c->rope_gain, c->n_ctx_orig);
+    if (chat) pml_json_put_str(b, chat, strlen(chat));
+    else pml_buf_puts(b, "null");
+    pml_buf_puts(b, "}");
+  } else {
+    pml_buf_printf(b, "model      %s: %d layers, d %d, %d heads of %d, %d for keys, FFN %d, vocabulary %d, context %d\n", c->arch,
+                   c->n_layers, c->d_model, c->n_heads, c->head_dim, c->n_kv_heads, c->d_ffn, c->n_vocab, c->n_ctx);
+    pml_buf_printf(b, "layer      %s, %s%s%s%s, head %s\n", norm, c->gelu ? "GELU" : "SwiGLU",
+                   c->parallel ? " beside attention" : "", c->qk_norm ? ", queries and keys normalised" : "",
+                   c->out_bias ? ", biases" : c->qkv_bias ? ", QKV bias" : "", c->tied_head ? "tied" : "separate");
+    pml_buf_printf(b, "positions  RoPE of %d dimensions as %s, base %g, scaling %s", c->rope_dim, pairs, (double)c->rope_theta,
+                   scaling);
+    if (c->rope_factor != 1) pml_buf_printf(b, " by %g", (double)c->rope_factor);
+    if (pml_gguf_tensor(m->file, "rope_freqs.weight")) pml_buf_puts(b, ", a factor per pair");
+    if (c->n_ctx_orig != c->n_ctx) pml_buf_printf(b, ", trained on %d", c->n_ctx_orig);
+    if (c->window) pml_buf_printf(b, ", window of %d", c->window);
+    pml_buf_printf(b, "\nchat       %s\n", chat ? chat : "no format that we know");
+  }
+  pml_model_close(m);
+}
+
 static void inspect_text(const pml_gguf *g, bool tensors) {
   uint64_t params = 0, bytes = 0;
   size_t n_kv = pml_gguf_n_kv(g), n = pml_gguf_n_tensors(g);
@@ -620,6 +663,7 @@ static void inspect_text(const pml_gguf *g, bool tensors) {
   }
   pml_buf_printf(&b, "%zu metadata entries, %zu tensors, %" PRIu64 " parameters, %" PRIu64 " bytes of weights\n", n_kv,
                  n, params, bytes);
+  if (n) inspect_model(pml_gguf_path(g), false, &b);
   fwrite(b.data, 1, b.len, stdout);
   pml_buf_free(&b);
 }
@@ -655,7 +699,9 @@ static void inspect_json(const pml_gguf *g) {
     shape_text(t, &b);
     pml_buf_printf(&b, ",\"bytes\":%zu}", t->size);
   }
-  pml_buf_puts(&b, "]}\n");
+  pml_buf_puts(&b, "]");
+  if (pml_gguf_n_tensors(g)) inspect_model(pml_gguf_path(g), true, &b);
+  pml_buf_puts(&b, "}\n");
   fwrite(b.data, 1, b.len, stdout);
   pml_buf_free(&value);
   pml_buf_free(&b);

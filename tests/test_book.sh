@@ -61,6 +61,8 @@ for f in notes/[0-9][0-9]_*.md; do
   check $? "$page leads to sections of the header"
   grep -q 'class="term"' "$BOOK/$page.html"
   check $? "$page leads to the glossary"
+  [ "$(grep -c '^From \[prodml.h\]' "$f")" -eq "$(grep -o 'href="prodml.h.html#L[0-9]' "$BOOK/$page.html" | wc -l)" ]
+  check $? "each quotation of $page leads to its line of the header"
   if grep -q '^\$\$\|[^\\]\$[^ ]' "$f"; then
     grep -q '<math' "$BOOK/$page.html"
     check $? "formulas of $page are MathML"

@@ -138,6 +138,56 @@ static void test_templates(pml_json root) {
   CHECK_MSG(seen >= 20, "%d templates", seen);
 }
 
+/* The same ids as encoding the whole text, for a tokenizer that puts a space in front of texts and, as
+   Phi-3's does, drops white space after its control tokens. */
+static void test_sentencepiece(pml_json root) {
+  const char *shared = getenv("PRODML_SHARED");
+  char path[512];
+  pml_gguf *g = NULL;
+  pml_tokenizer *published = NULL, *own = NULL;
+  TEST("SentencePiece");
+  snprintf(path, sizeof path, "%s/data/ggml-vocab-llama-spm.gguf", shared ? shared : "../shared");
+  if (pml_gguf_open(&g, path) != PML_OK || pml_gguf_tokenizer(g, &published) != PML_OK) {
+    SKIP("ggml-vocab-llama-spm.gguf is absent");
+    pml_gguf_close(g);
+    return;
+  }
+  static const char *const phi[] = {"<|user|>", "<|assistant|>", "<|system|>", "<|end|>", "<|endoftext|>"};
+  pml_tokenizer_spec spec = *pml_tokenizer_spec_of(published);
+  size_t n = (size_t)spec.n_vocab;
+  pml_str *names_of = malloc(n * sizeof *names_of);
+  int32_t *types = malloc(n * sizeof *types);
+  memcpy(names_of, spec.tokens, n * sizeof *names_of);
+  memcpy(types, spec.types, n * sizeof *types);
+  for (size_t i = 0; i < 5; i++) names_of[n - 1 - i] = pml_str_of(phi[i]), types[n - 1 - i] = 3;
+  spec.tokens = names_of, spec.types = types, spec.strip_after = true;
+  CHECK_MSG(pml_tokenizer_create(&own, &spec) == PML_OK, "%s", pml_error());
+  static const char *const formats[] = {"llama2", "mistral-v1", "zephyr", "alpaca", "phi3"};
+  for (size_t f = 0; own && f < 5; f++) {
+    pml_model m = {.tokenizer = f < 4 ? published : own, .chat_name = formats[f], .eom = -1};
+    pml_json_iter conv = pml_json_each(pml_json_get(root, "conversations"));
+    for (int i = 0; pml_json_next(&conv); i++) {
+      pml_message messages[8];
+      pml_buf text = {0};
+      int32_t *ids = NULL, *whole = NULL;
+      size_t n_ids = 0, n_whole = 0;
+      int count = conversation(conv.value, messages, 8);
+      CHECK(pml_chat_text(&m, messages, count, &text) == PML_OK && pml_chat_encode(&m, messages, count, &ids, &n_ids) == PML_OK);
+      CHECK(pml_encode(m.tokenizer, text.data, text.len, PML_ENCODE_SPECIAL, &whole, &n_whole) == PML_OK);
+      size_t bos = n_ids > 0 && n_whole > 0 && ids[0] == spec.bos && whole[0] != spec.bos; /* asked for by the tokenizer */
+      CHECK_MSG(n_whole + bos == n_ids && !memcmp(whole, ids + bos, n_whole * sizeof *ids), "%s, conversation %d: %zu and %zu ids",
+                formats[f], i, n_ids, n_whole);
+      pml_free(ids), pml_free(whole);
+      pml_buf_free(&text);
+      conversation_free(messages, count);
+    }
+  }
+  free(names_of), free(types);
+  pml_tokenizer_free(own);
+  pml_tokenizer_free(published);
+  pml_gguf_close(g);
+}
+
 static void test_choice(void) {
   names llama3 = {{(char *)(uintptr_t) "<s>", (char *)(uintptr_t) "<|start_header_id|>", (char *)(uintptr_t) "<|eot_id|>"}, 3};
   pml_model m = {.name = (char *)(uintptr_t) "m", .eom = -1};
@@ -224,8 +274,10 @@ int main(void) {
   size_t len = 0;
   pml_json root;
   CHECK_MSG(pml_file_read("tests/chat_formats.json", &text, &len) == PML_OK, "%s", pml_error());
-  if (text && pml_json_open(&root, text, len, "chat_formats.json") == PML_OK) test_templates(root);
-  else CHECK_MSG(false, "%s", pml_error());
+  if (text && pml_json_open(&root, text, len, "chat_formats.json") == PML_OK) {
+    test_templates(root);
+    test_sentencepiece(root);
+  } else CHECK_MSG(false, "%s", pml_error());
   pml_free(text);
   test_choice();
   test_ends();
