@@ -873,6 +873,11 @@ typedef struct {
    is asked.  Always succeeds: see the fall-backs above.  Asking the GPU's driver takes
    up to a second where there is one. */
 PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *source);
+/* Bytes of the data or unified cache of that level next to a core, 0: there is none. */
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level);
+/* Memory and bandwidth of a card by its data sheet: "nvidia-rtx30" or "-rtx40" (3090, 4090), "nvidia-a100",
+   "-h100", "-h200".  false for another word. */
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word);
 /* Appends some twenty lines for people, or one JSON object. */
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw);
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw);
@@ -982,7 +987,8 @@ PML__FN uint64_t pml__xcr0(const pml_hardware_source *s) {
   mask = (uint64_t)hi << 32 | lo;
 #if defined(__linux__) && defined(SYS_arch_prctl)
   uint64_t permitted = 0; /* ARCH_GET_XCOMP_SUPP */
-  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1)) mask &= ~(uint64_t)PML__XCR0_AMX;
+  if (syscall(SYS_arch_prctl, 0x1021, &permitted) != 0 || !(permitted >> 18 & 1))
+    mask &= ~(uint64_t)PML__XCR0_AMX;
 #elif defined(__APPLE__)
   int wide = 0; /* macOS turns the 512-bit registers on when they are first used */
   size_t size = sizeof wide;
@@ -1047,7 +1053,9 @@ PML__FN uint64_t pml__features(const pml_hardware_source *s, uint64_t *blocked) 
       if ((xcr0 & pml__feature[f].xcr0) == pml__feature[f].xcr0) usable |= bit;
       else *blocked |= bit;
     }
-    if (arm && pml__feature[f].arch == 'a' && (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1)) usable |= bit;
+    if (arm && pml__feature[f].arch == 'a' &&
+        (pml__hwcap(s, pml__feature[f].leaf) >> pml__feature[f].bit & 1))
+      usable |= bit;
   }
 #ifdef __wasm_simd128__
   if (!s) usable |= (uint64_t)1 << PML_FEATURE_SIMD128;
@@ -1073,10 +1081,12 @@ PML__FN uint64_t pml__cpu_features(void) {
 }
 
 PML__FN bool pml__level_in(pml_cpu_level_t level, uint64_t features) {
-  static const uint64_t avx2 = (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
+  static const uint64_t avx2 =
+      (uint64_t)1 << PML_FEATURE_AVX2 | (uint64_t)1 << PML_FEATURE_FMA | (uint64_t)1 << PML_FEATURE_F16C;
   static const uint64_t avx512 = (uint64_t)1 << PML_FEATURE_AVX512F | (uint64_t)1 << PML_FEATURE_AVX512BW |
                                  (uint64_t)1 << PML_FEATURE_AVX512DQ | (uint64_t)1 << PML_FEATURE_AVX512VL;
-  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON, (uint64_t)1 << PML_FEATURE_SIMD128};
+  uint64_t need[PML_CPU_LEVELS] = {0, avx2, avx2 | avx512, (uint64_t)1 << PML_FEATURE_NEON,
+                                   (uint64_t)1 << PML_FEATURE_SIMD128};
   return (size_t)level < PML_CPU_LEVELS && (features & need[level]) == need[level];
 }
 
@@ -1116,14 +1126,18 @@ PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_le
     int named = -1;
     uint64_t bits = pml__features_named(w + skip, len - (skip && len));
     for (int i = 0; i < PML_CPU_LEVELS && !skip; i++)
-      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len && !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len)) named = i;
+      if (strlen(pml_cpu_level_name((pml_cpu_level_t)i)) == len &&
+          !strncmp(w, pml_cpu_level_name((pml_cpu_level_t)i), len))
+        named = i;
     if (named >= 0) asked = named;
     else if (len && *w == '-' && bits) *masked |= bits;
     else if (len && bits && n_wanted < 8) wanted[n_wanted++] = bits;
     else if (len && st == PML_OK) {
       st = PML_E_USAGE;
-      snprintf(why, 256, "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or simd128, "
-               "then perhaps -NAME", text, w);
+      snprintf(why, 256,
+               "PML_CPU=%.80s: '%.40s' is no kernel level and no feature: give scalar, avx2, avx512, neon or "
+               "simd128, then perhaps -NAME",
+               text, w);
     }
     w += len + (w[len] != 0);
   }
@@ -1133,13 +1147,16 @@ PML__FN pml_status pml__cpu_parse(const char *text, uint64_t *masked, pml_cpu_le
       int f = 0;
       while (!(wanted[i] >> f & 1)) f++;
       st = PML_E_UNSUPPORTED;
-      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text, pml__feature[f].name, pml__feature[f].about);
+      snprintf(why, 256, "PML_CPU=%.80s: this processor has no %s (%s): leave it out", text,
+               pml__feature[f].name, pml__feature[f].about);
     }
   if (asked >= 0 && pml__level_in((pml_cpu_level_t)asked, has & ~*masked)) *level = (pml_cpu_level_t)asked;
   else if (asked >= 0 && st == PML_OK) {
     st = PML_E_UNSUPPORTED;
-    snprintf(why, 256, "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less", text,
-             pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "", pml_cpu_level_name(*level));
+    snprintf(why, 256,
+             "PML_CPU=%.80s: this processor cannot run %s kernels%s, its best is %s: ask for that or less",
+             text, pml_cpu_level_name((pml_cpu_level_t)asked), *masked ? " with these features masked" : "",
+             pml_cpu_level_name(*level));
   }
   return st;
 }
@@ -1181,7 +1198,9 @@ PML__FN uint64_t pml__cpu_usable(void) {
   return pml__cpu_features() & ~atomic_load_explicit(&pml__cpu_masked, memory_order_relaxed);
 }
 
-PML_API bool pml_cpu_has(pml_cpu_feature f) { return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1); }
+PML_API bool pml_cpu_has(pml_cpu_feature f) {
+  return (size_t)f < PML_CPU_FEATURES && (pml__cpu_usable() >> f & 1);
+}
 PML_API bool pml_cpu_supports(pml_cpu_level_t level) { return pml__level_in(level, pml__cpu_usable()); }
 PML_API pml_cpu_level_t pml_cpu_best(void) { return pml__level_best(pml__cpu_usable()); }
 
@@ -1281,7 +1300,8 @@ PML__FN bool pml__list_has(const char *list, const char *word) {
 /* Where a hierarchy is mounted, and which of its directories is visible there.
    controller "" is version 2.  A line of mountinfo:
      36 35 98:0 /root /mount/point rw,… shared:1 - cgroup source rw,cpu,cpuacct */
-PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top, size_t size) {
+PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *controller, char *mount, char *top,
+                               size_t size) {
   FILE *f = pml__sys_open(s, "/proc/self/mountinfo");
   char line[PML__SYS_LINE], root[512], point[512], type[32], source[128], options[512];
   bool found = false;
@@ -1289,7 +1309,8 @@ PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *control
     const char *dash = strstr(line, " - ");
     if (!dash || sscanf(line, "%*s %*s %*s %511s %511s", root, point) != 2) continue;
     if (sscanf(dash + 3, "%31s %127s %511s", type, source, options) != 3) continue;
-    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller) : !strcmp(type, "cgroup2");
+    found = *controller ? !strcmp(type, "cgroup") && pml__list_has(options, controller)
+                        : !strcmp(type, "cgroup2");
   }
   if (f) fclose(f);
   else { /* no mountinfo: the usual places */
@@ -1297,7 +1318,8 @@ PML__FN bool pml__cgroup_mount(const pml_hardware_source *s, const char *control
     strcpy(root, "/");
     snprintf(point, sizeof point, "/sys/fs/cgroup%s%s", *controller ? "/" : "", controller);
   }
-  return found && snprintf(mount, size, "%s", point) < (int)size && snprintf(top, size, "%s", root) < (int)size;
+  return found && snprintf(mount, size, "%s", point) < (int)size &&
+         snprintf(top, size, "%s", root) < (int)size;
 }
 
 /* The two numbers of "150000 100000" or of two files: cores' worth of time, 0: none. */
@@ -1305,7 +1327,8 @@ PML__FN double pml__cgroup_quota(const pml_hardware_source *s, const char *dir, 
   char line[64];
   double quota = 0, period = 0;
   if (v2) {
-    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) && sscanf(line, "%lf %lf", &quota, &period) != 2)
+    if (pml__sys_first(pml__sys_open(s, "%s/cpu.max", dir), line, sizeof line) &&
+        sscanf(line, "%lf %lf", &quota, &period) != 2)
       return 0; /* "max 100000" */
   } else {
     quota = (double)pml__sys_number(pml__sys_open(s, "%s/cpu.cfs_quota_us", dir)); /* -1 reads as 0 */
@@ -1321,7 +1344,8 @@ typedef struct {
 } pml__cgroup;
 
 /* One hierarchy: from this process's directory up to the mount point, the tightest wins. */
-PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path, bool cpu, bool memory, pml__cgroup *c) {
+PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controller, const char *path,
+                              bool cpu, bool memory, pml__cgroup *c) {
   char mount[512], top[512], dir[PML__SYS_PATH];
   bool v2 = !*controller, first = true;
   if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
@@ -1334,9 +1358,14 @@ PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controll
     while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
     double quota = cpu ? pml__cgroup_quota(s, dir, v2) : 0;
     if (quota > 0 && (c->quota <= 0 || quota < c->quota)) c->quota = quota;
-    uint64_t limit = memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes")) : 0;
+    uint64_t limit =
+        memory ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.max" : "memory.limit_in_bytes"))
+               : 0;
     if (limit && (!c->memory || limit < c->memory)) c->memory = limit;
-    uint64_t used = memory && first ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes")) : 0;
+    uint64_t used =
+        memory && first
+            ? pml__sys_number(pml__sys_open(s, "%s/%s", dir, v2 ? "memory.current" : "memory.usage_in_bytes"))
+            : 0;
     if (used) c->used = used; /* a hierarchy without this controller has no such file */
     first = false;
     char *slash = strrchr(dir, '/');
@@ -1350,7 +1379,7 @@ PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
   pml__cgroup c = {0};
   char line[PML__SYS_LINE];
   FILE *f = pml__sys_open(s, "/proc/self/cgroup");
-  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…", or "0::/user.slice" in version 2 */
+  while (f && pml__sys_line(f, line, sizeof line)) { /* "4:memory:/docker/1f3…"; version 2 "0::/user.slice" */
     char *list = strchr(line, ':'), *path = list ? strchr(list + 1, ':') : NULL;
     if (!path) continue;
     *list++ = 0;
@@ -1367,7 +1396,8 @@ PML__FN pml__cgroup pml__cgroup_limits(const pml_hardware_source *s) {
 /* ── Cores ────────────────────────────────────────────────────────────────── */
 
 /* The value behind "key :" in a file like /proc/cpuinfo or /proc/meminfo. */
-PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out, size_t size) {
+PML__FN bool pml__sys_field(const pml_hardware_source *s, const char *path, const char *key, char *out,
+                            size_t size) {
   FILE *f = pml__sys_open(s, "%s", path);
   char line[PML__SYS_LINE];
   bool found = false;
@@ -1425,10 +1455,13 @@ PML__FN void pml__topology(pml_hardware *hw, const pml_hardware_source *s) {
   hw->threads = pml__cpulist_count(online, &first);
   for (const char *p = online; pml__cpulist_next(&p, &lo, &hi);)
     for (int c = lo; c <= hi; c++) {
-      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c), list, sizeof list)) continue;
+      if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list", c),
+                          list, sizeof list))
+        continue;
       seen++;
       cores += pml__cpulist_count(list, &first) > 0 && first == c;
-      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list, sizeof list);
+      pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/topology/core_siblings_list", c), list,
+                     sizeof list);
       packages += pml__cpulist_count(list, &first) > 0 && first == c;
     }
   if (hw->threads < 1) { /* no /sys: count the processors that /proc lists */
@@ -1459,12 +1492,15 @@ PML__FN void pml__cache_add(pml_hardware *hw, const pml_cache *c) {
   int n = hw->n_caches, i = 0;
   for (i = 0; i < n; i++) {
     pml_cache *x = &hw->cache[i];
-    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads) continue;
+    if (x->level != c->level || x->type != c->type || x->bytes != c->bytes || x->threads != c->threads)
+      continue;
     x->instances += c->instances;
     return;
   }
   if (n == (int)(sizeof hw->cache / sizeof hw->cache[0])) return;
-  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level || (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type)); i--)
+  for (i = n; i > 0 && (hw->cache[i - 1].level > c->level ||
+                        (hw->cache[i - 1].level == c->level && hw->cache[i - 1].type > c->type));
+       i--)
     hw->cache[i] = hw->cache[i - 1];
   hw->cache[i] = *c;
   hw->n_caches++;
@@ -1478,16 +1514,23 @@ PML__FN void pml__caches_sysfs(pml_hardware *hw, const pml_hardware_source *s) {
     for (int cpu = lo; cpu <= hi; cpu++)
       for (int i = 0; i < 10; i++) {
         pml_cache c = {.instances = 1};
-        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i), type, sizeof type)) break;
-        pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list, sizeof list);
+        if (!pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/type", cpu, i),
+                            type, sizeof type))
+          break;
+        pml__sys_first(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/shared_cpu_list", cpu, i), list,
+            sizeof list);
         c.threads = pml__cpulist_count(list, &first);
         if (c.threads > 0 && first != cpu) continue; /* counted at its first thread */
         if (c.threads < 1) c.threads = 1;
         c.type = *type == 'D' ? 'd' : *type == 'I' ? 'i' : 'u';
         c.level = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/level", cpu, i));
-        c.bytes = pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
-        c.line = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
-        c.ways = pml__sys_int(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
+        c.bytes =
+            pml__sys_number(pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/size", cpu, i));
+        c.line = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/coherency_line_size", cpu, i));
+        c.ways = pml__sys_int(
+            pml__sys_open(s, "/sys/devices/system/cpu/cpu%d/cache/index%d/ways_of_associativity", cpu, i));
         if (c.level >= 1 && c.level <= 9 && c.bytes) pml__cache_add(hw, &c);
       }
 }
@@ -1502,7 +1545,8 @@ PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
       pml__cpuid(s, leaf, i, r);
       if ((kind = r[PML__EAX] & 31) == 0 || kind > 3) break;
       pml_cache c = {.level = (int)(r[PML__EAX] >> 5 & 7), .type = kind == 1 ? 'd' : kind == 2 ? 'i' : 'u'};
-      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1, line = (r[PML__EBX] & 0xFFF) + 1;
+      uint64_t ways = (r[PML__EBX] >> 22) + 1, parts = (r[PML__EBX] >> 12 & 0x3FF) + 1,
+               line = (r[PML__EBX] & 0xFFF) + 1;
       c.bytes = ways * parts * line * ((uint64_t)r[PML__ECX] + 1);
       c.line = (int)line;
       c.ways = (int)ways;
@@ -1516,9 +1560,17 @@ PML__FN void pml__caches_cpuid(pml_hardware *hw, const pml_hardware_source *s) {
 
 #if defined(__APPLE__)
 PML__FN void pml__caches_sysctl(pml_hardware *hw) {
-  static const struct { const char *name; int level; char type; } row[] = {
-      {"hw.perflevel0.l1dcachesize", 1, 'd'}, {"hw.perflevel0.l1icachesize", 1, 'i'}, {"hw.perflevel0.l2cachesize", 2, 'u'},
-      {"hw.l1dcachesize", 1, 'd'}, {"hw.l1icachesize", 1, 'i'}, {"hw.l2cachesize", 2, 'u'}, {"hw.l3cachesize", 3, 'u'}};
+  static const struct {
+    const char *name;
+    int level;
+    char type;
+  } row[] = {{"hw.perflevel0.l1dcachesize", 1, 'd'},
+             {"hw.perflevel0.l1icachesize", 1, 'i'},
+             {"hw.perflevel0.l2cachesize", 2, 'u'},
+             {"hw.l1dcachesize", 1, 'd'},
+             {"hw.l1icachesize", 1, 'i'},
+             {"hw.l2cachesize", 2, 'u'},
+             {"hw.l3cachesize", 3, 'u'}};
   for (int i = 0; i < 7 && (i != 3 || hw->n_caches == 0); i++) {
     pml_cache c = {.level = row[i].level, .type = row[i].type, .threads = 1, .instances = 1};
     c.bytes = (uint64_t)pml__sysctl(row[i].name);
@@ -1560,9 +1612,10 @@ PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
   pml__tidy(hw->model);
   pml__cpuid(s, 1, 0, r);
   if (!(r[PML__ECX] >> 31)) return; /* no hypervisor says that it is one */
-  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"}, {"Microsoft Hv", "Hyper-V"}, {"VMwareVMware", "VMware"},
-                                         {"XenVMMXenVMM", "Xen"}, {"TCGTCGTCGTCG", "QEMU"}, {"VBoxVBoxVBox", "VirtualBox"},
-                                         {"bhyve bhyve ", "bhyve"}, {"ACRNACRNACRN", "ACRN"}};
+  static const char *const known[][2] = {{"KVMKVMKVM", "KVM"},       {"Microsoft Hv", "Hyper-V"},
+                                         {"VMwareVMware", "VMware"}, {"XenVMMXenVMM", "Xen"},
+                                         {"TCGTCGTCGTCG", "QEMU"},   {"VBoxVBoxVBox", "VirtualBox"},
+                                         {"bhyve bhyve ", "bhyve"},  {"ACRNACRNACRN", "ACRN"}};
   char id[16] = "";
   pml__cpuid(s, 0x40000000u, 0, r);
   memcpy(id, &r[PML__EBX], 12);
@@ -1575,7 +1628,8 @@ PML__FN void pml__names_x86(pml_hardware *hw, const pml_hardware_source *s) {
 PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
   char text[64];
   if (s && s->midr) return s->midr;
-  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text, sizeof text))
+  if (pml__sys_first(pml__sys_open(s, "/sys/devices/system/cpu/cpu0/regs/identification/midr_el1"), text,
+                     sizeof text))
     return (uint32_t)strtoul(text, NULL, 16);
   uint32_t midr = 0;
 #ifdef PML__ARM
@@ -1585,8 +1639,10 @@ PML__FN uint32_t pml__midr(const pml_hardware_source *s) {
     return (uint32_t)value;
   }
 #endif
-  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
-  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text)) midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU implementer", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFF) << 24;
+  if (pml__sys_field(s, "/proc/cpuinfo", "CPU part", text, sizeof text))
+    midr |= (uint32_t)(strtoul(text, NULL, 16) & 0xFFF) << 4;
   return midr;
 }
 
@@ -1610,8 +1666,11 @@ PML__FN void pml__names_arm(pml_hardware *hw, const pml_hardware_source *s) {
   for (size_t i = 0; i < sizeof maker / sizeof maker[0]; i++)
     if (maker[i].id == hw->family) snprintf(hw->vendor, sizeof hw->vendor, "%s", maker[i].name);
   for (size_t i = 0; i < sizeof part / sizeof part[0]; i++)
-    if (part[i].maker == hw->family && part[i].part == hw->model_id) snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
-  if (!*hw->model && midr) snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown", (unsigned)hw->model_id);
+    if (part[i].maker == hw->family && part[i].part == hw->model_id)
+      snprintf(hw->model, sizeof hw->model, "%s", part[i].name);
+  if (!*hw->model && midr)
+    snprintf(hw->model, sizeof hw->model, "%s part 0x%03x", *hw->vendor ? hw->vendor : "unknown",
+             (unsigned)hw->model_id);
 }
 
 PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
@@ -1627,15 +1686,19 @@ PML__FN void pml__names(pml_hardware *hw, const pml_hardware_source *s) {
   if (!s && sysctlbyname("machdep.cpu.brand_string", hw->model, &size, NULL, 0) != 0) *hw->model = 0;
   if (!s && !*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "Apple");
 #endif
-  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line)) snprintf(hw->model, sizeof hw->model, "%.127s", line);
+  if (!*hw->model && pml__sys_field(s, "/proc/cpuinfo", "model name", line, sizeof line))
+    snprintf(hw->model, sizeof hw->model, "%.127s", line);
   pml__tidy(hw->model);
   if (!*hw->model) snprintf(hw->model, sizeof hw->model, "%s", "unknown");
   if (!*hw->vendor) snprintf(hw->vendor, sizeof hw->vendor, "%s", "unknown");
-  if (!*hw->hypervisor && pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
-    static const char *const virtual_[][2] = {{"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"}, {"innotek GmbH", "VirtualBox"},
-                                              {"Xen", "Xen"}, {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
+  if (!*hw->hypervisor &&
+      pml__sys_first(pml__sys_open(s, "/sys/class/dmi/id/sys_vendor"), line, sizeof line)) {
+    static const char *const virtual_[][2] = {
+        {"QEMU", "QEMU"}, {"VMware, Inc.", "VMware"},   {"innotek GmbH", "VirtualBox"},
+        {"Xen", "Xen"},   {"Amazon EC2", "Amazon EC2"}, {"Google", "Google"}};
     for (size_t i = 0; i < sizeof virtual_ / sizeof virtual_[0]; i++)
-      if (!strcmp(line, virtual_[i][0])) snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
+      if (!strcmp(line, virtual_[i][0]))
+        snprintf(hw->hypervisor, sizeof hw->hypervisor, "%s", virtual_[i][1]);
   }
   FILE *mark[] = {pml__sys_open(s, "/.dockerenv"), pml__sys_open(s, "/run/.containerenv")};
   for (int i = 0; i < 2; i++)
@@ -1684,8 +1747,10 @@ PML__FN void pml__memory(pml_hardware *hw, const pml_hardware_source *s) {
   hw->page = page > 0 ? (uint64_t)page : 4096;
   snprintf(hw->thp, sizeof hw->thp, "%s", "unknown");
   pml__sys_first(pml__sys_open(s, "/sys/kernel/mm/transparent_hugepage/enabled"), line, sizeof line);
-  const char *open = strchr(line, '['), *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
-  if (close && close - open > 1 && close - open < 16) snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
+  const char *open = strchr(line, '['),
+             *close = open ? strchr(open, ']') : NULL; /* "always [madvise] never" */
+  if (close && close - open > 1 && close - open < 16)
+    snprintf(hw->thp, sizeof hw->thp, "%.*s", (int)(close - open - 1), open + 1);
   pml__cgroup c = pml__cgroup_limits(s);
   hw->quota = c.quota;
   hw->memory_used = c.used;
@@ -1707,8 +1772,9 @@ typedef struct {
 } pml__cuda;
 
 PML__FN bool pml__cuda_load(void *lib, pml__cuda *api) {
-  static const char *const names[] = {"cuInit", "cuDriverGetVersion", "cuDeviceGetCount", "cuDeviceGet", "cuDeviceGetName",
-                                      "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
+  static const char *const names[] = {
+      "cuInit",          "cuDriverGetVersion",   "cuDeviceGetCount",   "cuDeviceGet",
+      "cuDeviceGetName", "cuDeviceGetAttribute", "cuDeviceTotalMem_v2"};
   void *fn[7];
   for (int i = 0; i < 7; i++)
     if (!(fn[i] = dlsym(lib, names[i]))) return false;
@@ -1728,10 +1794,13 @@ PML__FN bool pml__cuda_device(const pml__cuda *api, int index, pml_gpu *g) {
   int device, khz = 0, bits = 0;
   size_t bytes = 0;
   memset(g, 0, sizeof *g);
-  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) || api->memory(&bytes, device)) return false;
+  if (api->device(&device, index) || api->name(g->name, (int)sizeof g->name - 1, device) ||
+      api->memory(&bytes, device))
+    return false;
   if (api->attribute(&g->major, MAJOR, device) || api->attribute(&g->minor, MINOR, device)) return false;
   api->attribute(&g->multiprocessors, MULTIPROCESSORS, device);
-  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 && bits > 0)
+  if (!api->attribute(&khz, MEMORY_KHZ, device) && !api->attribute(&bits, BUS_BITS, device) && khz > 0 &&
+      bits > 0)
     g->bandwidth = 2e3 * khz * bits / 8; /* two transfers per clock */
   pml__tidy(g->name);
   g->memory = bytes;
@@ -1748,19 +1817,43 @@ PML__FN void pml__gpus(pml_hardware *hw) {
   if (api.open && !lib) lib = api.open("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (!api.open) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: a static build cannot load a driver");
   else if (!lib) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: no NVIDIA driver (libcuda.so.1)");
-  else if (!pml__cuda_load(lib, &api)) snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
+  else if (!pml__cuda_load(lib, &api))
+    snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: libcuda.so.1 lacks a function of the driver");
   else if ((rc = api.init(0)) != 0 || (rc = api.count(&n)) != 0)
     snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver answers with error %d", rc);
   else {
     api.version(&hw->cuda);
-    for (int i = 0; i < n && hw->n_gpus < 16; i++) hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
-    if (hw->n_gpus) snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
+    for (int i = 0; i < n && hw->n_gpus < 16; i++)
+      hw->n_gpus += pml__cuda_device(&api, i, &hw->gpu[hw->n_gpus]);
+    if (hw->n_gpus)
+      snprintf(hw->gpu_state, sizeof hw->gpu_state, "%d device%s", hw->n_gpus, hw->n_gpus == 1 ? "" : "s");
     else snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: the NVIDIA driver has no device");
   }
 }
 #else
-PML__FN void pml__gpus(pml_hardware *hw) { snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system"); }
+PML__FN void pml__gpus(pml_hardware *hw) {
+  snprintf(hw->gpu_state, sizeof hw->gpu_state, "none: not asked on this system");
+}
 #endif
+
+PML_API bool pml_gpu_datasheet(pml_gpu *g, const char *word) {
+  static const struct { const char *word, *name; int major, minor, gb, gb_s, multiprocessors; } card[] = {
+      {"nvidia-rtx30", "RTX 3090", 8, 6, 24, 936, 82},   {"nvidia-rtx40", "RTX 4090", 8, 9, 24, 1008, 128},
+      {"nvidia-a100", "A100 80 GB", 8, 0, 80, 2039, 108}, {"nvidia-h100", "H100 SXM", 9, 0, 80, 3350, 132},
+      {"nvidia-h200", "H200", 9, 0, 141, 4800, 132}};
+  memset(g, 0, sizeof *g);
+  for (size_t i = 0; i < sizeof card / sizeof card[0]; i++) {
+    if (strcmp(card[i].word, word) != 0) continue;
+    snprintf(g->name, sizeof g->name, "%s", card[i].name);
+    g->major = card[i].major;
+    g->minor = card[i].minor;
+    g->memory = (uint64_t)card[i].gb * 1000000000u;
+    g->multiprocessors = card[i].multiprocessors;
+    g->bandwidth = card[i].gb_s * 1e9;
+    return true;
+  }
+  return false;
+}
 
 /* ── All of it ────────────────────────────────────────────────────────────── */
 
@@ -1783,8 +1876,15 @@ PML_API void pml_hardware_detect(pml_hardware *hw, const pml_hardware_source *s)
   else pml__gpus(hw);
 }
 
+PML_API uint64_t pml_hardware_cache(const pml_hardware *hw, int level) {
+  for (int i = 0; i < hw->n_caches; i++)
+    if (hw->cache[i].level == level && hw->cache[i].type != 'i') return hw->cache[i].bytes;
+  return 0;
+}
+
 PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
-  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"}, *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
+  static const char *const binary[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  static const char *const decimal[] = {"bytes", "kB", "MB", "GB", "TB"};
   int b = 0, d = 0;
   uint64_t whole = bytes;
   double x = (double)bytes;
@@ -1796,28 +1896,32 @@ PML_API void pml_bytes_text(char out[32], uint64_t bytes) {
 
 PML__FN void pml__feature_list(pml_buf *out, uint64_t bits, const char *quote, const char *between) {
   for (int f = 0, n = 0; f < PML_CPU_FEATURES; f++)
-    if (bits >> f & 1) pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
+    if (bits >> f & 1)
+      pml_buf_printf(out, "%s%s%s%s", n++ ? between : "", quote, pml__feature[f].name, quote);
 }
 
 PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   char a[32], b[32];
   pml_buf_printf(out, "processor   %s (%s, %s %d, model 0x%x, stepping %d), %s\n", hw->model, hw->vendor,
-                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id, hw->stepping, hw->arch);
+                 strcmp(hw->arch, "aarch64") ? "family" : "implementer", hw->family, (unsigned)hw->model_id,
+                 hw->stepping, hw->arch);
   pml_buf_printf(out, "kernels     %s\nfeatures    ", pml_cpu_level_name(hw->level));
   pml__feature_list(out, hw->features, "", " ");
   if (hw->blocked) {
     pml_buf_puts(out, "\n            withheld by the operating system: ");
     pml__feature_list(out, hw->blocked, "", " ");
   }
-  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores, hw->cores == 1 ? "" : "s",
-                 hw->threads, hw->threads == 1 ? "" : "s", hw->packages, hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
+  pml_buf_printf(out, "\ncores       %d core%s, %d thread%s, %d package%s, %d NUMA node%s\n", hw->cores,
+                 hw->cores == 1 ? "" : "s", hw->threads, hw->threads == 1 ? "" : "s", hw->packages,
+                 hw->packages == 1 ? "" : "s", hw->nodes, hw->nodes == 1 ? "" : "s");
   pml_buf_printf(out, "            this process may use %d: %d by affinity, ", hw->usable, hw->allowed);
   if (hw->quota > 0) pml_buf_printf(out, "a quota of %.2f\n", hw->quota);
   else pml_buf_puts(out, "no quota\n");
   for (int i = 0; i < hw->n_caches; i++) {
     const pml_cache *c = &hw->cache[i];
     pml_bytes_text(a, c->bytes);
-    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level, c->type == 'u' ? ' ' : c->type, a, c->instances);
+    pml_buf_printf(out, "%s L%d%c  %10s x %d", i ? "           " : "caches     ", c->level,
+                   c->type == 'u' ? ' ' : c->type, a, c->instances);
     if (c->line) pml_buf_printf(out, ", lines of %d bytes", c->line);
     if (c->ways) pml_buf_printf(out, ", %d ways", c->ways);
     pml_buf_printf(out, ", for %d thread%s\n", c->threads, c->threads == 1 ? "" : "s");
@@ -1825,7 +1929,8 @@ PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   if (!hw->n_caches) pml_buf_puts(out, "caches      unknown\n");
   pml_bytes_text(a, hw->ram);
   pml_bytes_text(b, hw->ram_available);
-  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown", hw->ram_available ? b : "unknown");
+  pml_buf_printf(out, "memory      %s, %s available", hw->ram ? a : "unknown",
+                 hw->ram_available ? b : "unknown");
   pml_bytes_text(a, hw->memory_limit);
   pml_bytes_text(b, hw->memory_used);
   if (hw->memory_limit) pml_buf_printf(out, "; this cgroup: %s of %s used\n", b, a);
@@ -1837,16 +1942,20 @@ PML_API void pml_hardware_text(pml_buf *out, const pml_hardware *hw) {
   pml_bytes_text(a, hw->page);
   pml_bytes_text(b, hw->huge_page);
   pml_buf_printf(out, "pages       %s; transparent huge pages: %s; ", a, hw->thp);
-  if (hw->huge_page) pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free, hw->huge_pages, b);
+  if (hw->huge_page)
+    pml_buf_printf(out, "%" PRIu64 " of %" PRIu64 " reserved pages of %s free\n", hw->huge_pages_free,
+                   hw->huge_pages, b);
   else pml_buf_puts(out, "no huge pages\n");
-  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen", hw->container ? ", in a container" : "");
+  pml_buf_printf(out, "virtual     %s%s\n", *hw->hypervisor ? hw->hypervisor : "no hypervisor seen",
+                 hw->container ? ", in a container" : "");
   pml_buf_printf(out, "GPU         %s", hw->gpu_state);
   if (hw->cuda) pml_buf_printf(out, ", CUDA %d.%d", hw->cuda / 1000, hw->cuda % 1000 / 10);
   pml_buf_puts(out, "\n");
   for (int i = 0; i < hw->n_gpus; i++) {
     const pml_gpu *g = &hw->gpu[i];
     pml_bytes_text(a, g->memory);
-    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major, g->minor, a, g->multiprocessors);
+    pml_buf_printf(out, "            %s, compute capability %d.%d, %s, %d multiprocessors", g->name, g->major,
+                   g->minor, a, g->multiprocessors);
     if (g->bandwidth > 0) pml_buf_printf(out, ", %.0f GB/s by its data sheet", g->bandwidth / 1e9);
     pml_buf_puts(out, "\n");
   }
@@ -1865,38 +1974,68 @@ PML__FN void pml__json_ascii(pml_buf *out, const char *key, const char *value) {
 }
 
 PML_API void pml_hardware_json(pml_buf *out, const pml_hardware *hw) {
-  const char *text[][2] = {{"arch", hw->arch}, {"vendor", hw->vendor}, {"model", hw->model}, {"level", pml_cpu_level_name(hw->level)},
-                           {"thp", hw->thp}, {"hypervisor", hw->hypervisor}, {"gpu_state", hw->gpu_state}};
-  const struct { const char *key; uint64_t value; } number[] = {
-      {"family", (uint64_t)hw->family}, {"model_id", (uint64_t)hw->model_id}, {"stepping", (uint64_t)hw->stepping},
-      {"packages", (uint64_t)hw->packages}, {"cores", (uint64_t)hw->cores}, {"threads", (uint64_t)hw->threads},
-      {"numa_nodes", (uint64_t)hw->nodes}, {"allowed", (uint64_t)hw->allowed}, {"usable", (uint64_t)hw->usable},
-      {"ram", hw->ram}, {"ram_available", hw->ram_available}, {"swap", hw->swap}, {"swap_free", hw->swap_free},
-      {"memory_limit", hw->memory_limit}, {"memory_used", hw->memory_used}, {"page", hw->page}, {"huge_page", hw->huge_page},
-      {"huge_pages", hw->huge_pages}, {"huge_pages_free", hw->huge_pages_free}, {"cuda", (uint64_t)hw->cuda}};
+  const char *text[][2] = {{"arch", hw->arch},
+                           {"vendor", hw->vendor},
+                           {"model", hw->model},
+                           {"level", pml_cpu_level_name(hw->level)},
+                           {"thp", hw->thp},
+                           {"hypervisor", hw->hypervisor},
+                           {"gpu_state", hw->gpu_state}};
+  const struct {
+    const char *key;
+    uint64_t value;
+  } number[] = {{"family", (uint64_t)hw->family},
+                {"model_id", (uint64_t)hw->model_id},
+                {"stepping", (uint64_t)hw->stepping},
+                {"packages", (uint64_t)hw->packages},
+                {"cores", (uint64_t)hw->cores},
+                {"threads", (uint64_t)hw->threads},
+                {"numa_nodes", (uint64_t)hw->nodes},
+                {"allowed", (uint64_t)hw->allowed},
+                {"usable", (uint64_t)hw->usable},
+                {"ram", hw->ram},
+                {"ram_available", hw->ram_available},
+                {"swap", hw->swap},
+                {"swap_free", hw->swap_free},
+                {"memory_limit", hw->memory_limit},
+                {"memory_used", hw->memory_used},
+                {"page", hw->page},
+                {"huge_page", hw->huge_page},
+                {"huge_pages", hw->huge_pages},
+                {"huge_pages_free", hw->huge_pages_free},
+                {"cuda", (uint64_t)hw->cuda}};
   for (size_t i = 0; i < sizeof text / sizeof text[0]; i++) {
     pml_buf_puts(out, i ? "," : "{");
     pml__json_ascii(out, text[i][0], text[i][1]);
   }
-  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++) pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
-  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota, hw->container ? "true" : "false");
+  for (size_t i = 0; i < sizeof number / sizeof number[0]; i++)
+    pml_buf_printf(out, ",\"%s\":%" PRIu64, number[i].key, number[i].value);
+  pml_buf_printf(out, ",\"quota\":%.3f,\"container\":%s,\"features\":[", hw->quota,
+                 hw->container ? "true" : "false");
   pml__feature_list(out, hw->features, "\"", ",");
   pml_buf_puts(out, "],\"withheld\":[");
   pml__feature_list(out, hw->blocked, "\"", ",");
   pml_buf_puts(out, "],\"caches\":[");
   for (int i = 0; i < hw->n_caches; i++) {
     const pml_cache *c = &hw->cache[i];
-    pml_buf_printf(out, "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64 ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
-                   i ? "," : "", c->level, c->type == 'd' ? "data" : c->type == 'i' ? "instruction" : "unified", c->bytes, c->line, c->ways,
-                   c->threads, c->instances);
+    pml_buf_printf(out,
+                   "%s{\"level\":%d,\"type\":\"%s\",\"bytes\":%" PRIu64
+                   ",\"line\":%d,\"ways\":%d,\"threads\":%d,\"instances\":%d}",
+                   i ? "," : "", c->level,
+                   c->type == 'd'   ? "data"
+                   : c->type == 'i' ? "instruction"
+                                    : "unified",
+                   c->bytes, c->line, c->ways, c->threads, c->instances);
   }
   pml_buf_puts(out, "],\"gpus\":[");
   for (int i = 0; i < hw->n_gpus; i++) {
     const pml_gpu *g = &hw->gpu[i];
     pml_buf_puts(out, i ? ",{" : "{");
     pml__json_ascii(out, "name", g->name);
-    pml_buf_printf(out, ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64 ",\"multiprocessors\":%d,\"bandwidth\":%.0f}", g->major,
-                   g->minor, g->memory, g->multiprocessors, g->bandwidth);
+    pml_buf_printf(out,
+                   ",\"compute_capability\":\"%d.%d\",\"memory\":%" PRIu64
+                   ",\"multiprocessors\":%d,\"bandwidth\":%.0f}",
+                   g->major, g->minor, g->memory, g->multiprocessors, g->bandwidth);
   }
   pml_buf_puts(out, "]}");
 }
@@ -3705,6 +3844,11 @@ PML_API void pml_add(float *y, const float *x, size_t n);             /* y += x 
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n);   /* y += a·x, rounded twice */
 PML_API void pml_scale(float *y, float a, size_t n);                  /* y *= a */
 
+/* pml_add and pml_dot as controls of a comparison (§ 48): the same sums in the same order, hence the bits of
+   strict mode, with one number per instruction on every processor and at every level of optimisation. */
+PML_API void pml_add_plain(float *y, const float *x, size_t n);
+PML_API float pml_dot_plain(const float *a, const float *b, size_t n);
+
 #ifdef PML__IMPL
 
 PML_API const pml_dtype_info_t *pml_dtype_info(int type) {
@@ -5230,6 +5374,51 @@ PML_API void pml_swiglu(float *y, const float *gate, const float *up, size_t n) 
 }
 
 PML_API void pml_add(float *y, const float *x, size_t n) { pml__kernels_now()->axpy(y, 1.0f, x, n); }
+
+/* An empty instruction for which x must lie alone in a register: a compiler that puts several numbers into
+   one register, as gcc and clang do with simple loops, cannot do so here, whatever it was told. */
+/* @alone */
+#if defined(PML__X86)
+#define PML__ALONE(x) __asm__("" : "+x"(x))
+#elif defined(PML__ARM)
+#define PML__ALONE(x) __asm__("" : "+w"(x))
+#elif defined(__wasm__)
+#define PML__ALONE(x) __asm__("" : "+r"(x))
+#else
+#define PML__ALONE(x) ((void)0)
+#endif
+
+PML_API void pml_add_plain(float *y, const float *x, size_t n) {
+  for (size_t i = 0; i < n; i++) {
+    float sum = y[i] + x[i];
+    PML__ALONE(sum);
+    y[i] = sum;
+  }
+}
+
+PML_API float pml_dot_plain(const float *a, const float *b, size_t n) {
+  float lane[16] = {0}, sum;
+  size_t i = 0;
+  for (; i + 16 <= n; i += 16)
+    PML__UNROLL for (size_t j = 0; j < 16; j++) {
+      sum = lane[j] + a[i + j] * b[i + j];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  for (size_t j = 0; i + j < n; j++) {
+    sum = lane[j] + a[i + j] * b[i + j];
+    PML__ALONE(sum);
+    lane[j] = sum;
+  }
+  for (size_t w = 8; w >= 1; w /= 2)
+    for (size_t j = 0; j < w; j++) {
+      sum = lane[j] + lane[j + w];
+      PML__ALONE(sum);
+      lane[j] = sum;
+    }
+  return lane[0];
+}
+/* @end */
 PML_API void pml_axpy(float *y, float a, const float *x, size_t n) { pml__kernels_now()->axpy(y, a, x, n); }
 PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(y, a, n); }
 
@@ -5321,6 +5510,18 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    For few rows (decoding, M below 14) packing B costs as much as the product:
    pml_linear (§ 11) reads the weights in place.
 
+   What does each part of this buy?  pml_gemm_by computes one product in five ways:
+
+     plain      the three loops, one number per instruction
+     blocked    all of the above, cuts and packing, but a tile of 4 × 2 numbers, each
+                in a register of its own: only the vectors are missing
+     SIMD       the tile of this processor level, one thread
+     threads    the same, the work cut for all threads even where that loses
+     OpenBLAS   where it was compiled in; one thread
+
+   Without the second, a comparison of the first with the third sells the cuts, which
+   every language has, as the gain of vector instructions.
+
    Source: Goto and van de Geijn 2008, Anatomy of High-Performance Matrix
    Multiplication; Van Zee and van de Geijn 2015, BLIS.
    ═════════════════════════════════════════════════════════════════════════════ */
@@ -5339,6 +5540,20 @@ PML_API void pml_scale(float *y, float a, size_t n) { pml__kernels_now()->scale(
    of summation is its own; |error| <= K·2^-24·Σ|a·b| holds for any order.  Source: Goto and van de Geijn 2008. */
 PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta, const float *B, int ldb,
                             bool tb, int M, int N, int K, bool accumulate);
+
+/* The columns of a comparison. */
+typedef enum { PML_WAY_PLAIN = 0, PML_WAY_BLOCKED, PML_WAY_SIMD, PML_WAY_THREADS, PML_WAY_BLAS } pml_way;
+enum { PML_WAYS = 5 };
+PML_API const char *pml_way_name(pml_way way); /* "plain", "blocked", "SIMD", "threads", "OpenBLAS" */
+
+/* C[M,N] = A[M,K] · B[K,N] in one of the five ways; dense rows, f32; C must not overlap A or B.  Plain and
+   blocked have the bits of strict mode in every mode and no instruction in them multiplies or adds more than
+   one number; SIMD and threads have those of pml_gemm in the mode of the moment; OpenBLAS has its own.
+   Errors: those of pml_gemm; PML_E_UNSUPPORTED for OpenBLAS when built without it. */
+PML_API pml_status pml_gemm_by(pml_way way, float *C, const float *A, const float *B, int M, int N, int K);
+/* The kernels that OpenBLAS chose for this processor ("SkylakeX"), or NULL when built without it.  "Prescott"
+   means that it does not know the processor: set OPENBLAS_CORETYPE=SkylakeX (AVX-512) or Haswell (AVX2). */
+PML_API const char *pml_blas_core(void);
 
 #ifdef PML__IMPL
 
@@ -5421,6 +5636,39 @@ PML__FN void pml__gemm_scalar_strict(size_t kc, const float *a, const float *b, 
                                      bool load) {
   pml__gemm_tile_scalar(kc, a, b, c, ldc, load, true);
 }
+
+/* The tile of the blocked way: eight sums, two numbers of B and one of A fill 11 of the 16 registers of x86-64,
+   one number in each. */
+/* @gemm_alone */
+PML__FN void pml__gemm_alone(size_t kc, const float *a, const float *b, float *c, size_t ldc, bool load) {
+  float acc[4][2], sum;
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) acc[m][n] = load ? c[m * ldc + n] : 0.0f;
+  for (size_t k = 0; k < kc; k++, a += 4, b += 2)
+    PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+      PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) {
+        sum = acc[m][n] + a[m] * b[n];
+        PML__ALONE(sum);
+        acc[m][n] = sum;
+      }
+  PML__GEMM_UNROLL for (size_t m = 0; m < 4; m++)
+    PML__GEMM_UNROLL for (size_t n = 0; n < 2; n++) c[m * ldc + n] = acc[m][n];
+}
+
+/* The plain way: the definition as it is written above. */
+__attribute__((noinline)) /* a name in a profile, and for tests/test_plain.sh */
+PML__FN void pml__gemm_loops(float *C, const float *A, const float *B, size_t M, size_t N, size_t K) {
+  for (size_t m = 0; m < M; m++)
+    for (size_t n = 0; n < N; n++) {
+      float sum = 0;
+      for (size_t k = 0; k < K; k++) {
+        sum = sum + A[m * K + k] * B[k * N + n];
+        PML__ALONE(sum);
+      }
+      C[m * N + n] = sum;
+    }
+}
+/* @end */
 
 PML__FN void pml__gemm_turn_scalar(float *dst, size_t stride, const float *src, size_t ld, size_t rows,
                                   size_t kc) {
@@ -5716,6 +5964,25 @@ PML__FN void pml__gemm_panel(pml__gemm_job *j, bool parallel) {
   pml_parallel(items, parallel ? 1 : items, pml__gemm_rows, j);
 }
 
+/* A job of N columns and K products, panel by panel. */
+PML__FN pml_status pml__gemm_cut(pml__gemm_job *j, size_t N, size_t K, bool accumulate, bool parallel) {
+  size_t nr = j->kern.nr, nc_max = N < PML__GEMM_NC ? (N + nr - 1) / nr * nr : PML__GEMM_NC;
+  j->packed = (float *)pml_alloc(nc_max * (K < PML__GEMM_KC ? K : PML__GEMM_KC) * sizeof(float));
+  if (!j->packed) return PML_E_MEMORY;
+  j->row_slivers = (j->M + j->kern.mr - 1) / j->kern.mr;
+  for (j->n0 = 0; j->n0 < N; j->n0 += j->nc) {
+    j->nc = N - j->n0 < PML__GEMM_NC ? N - j->n0 : PML__GEMM_NC;
+    j->col_slivers = (j->nc + nr - 1) / nr;
+    for (j->k0 = 0; j->k0 < K; j->k0 += j->kc) {
+      j->kc = K - j->k0 < PML__GEMM_KC ? K - j->k0 : PML__GEMM_KC;
+      j->load = accumulate || j->k0 > 0;
+      pml__gemm_panel(j, parallel);
+    }
+  }
+  pml_free(j->packed);
+  return PML_OK;
+}
+
 PML__FN pml_status pml__gemm_check(const float *C, int ldc, const float *A, int lda, bool ta, const float *B,
                                    int ldb, bool tb, int M, int N, int K) {
   if (M < 0 || N < 0 || K < 0)
@@ -5749,23 +6016,51 @@ PML_API pml_status pml_gemm(float *C, int ldc, const float *A, int lda, bool ta,
   pml__gemm_job j = {.kern = pml__gemm_choose(pml_cpu_level(), pml_strict()), .C = C, .A = A, .B = B,
                      .ldc = (size_t)ldc, .lda = (size_t)lda, .ldb = (size_t)ldb, .M = (size_t)M,
                      .ta = ta, .tb = tb};
-  size_t n_all = (size_t)N, k_all = (size_t)K, nr = j.kern.nr;
-  size_t nc_max = n_all < PML__GEMM_NC ? (n_all + nr - 1) / nr * nr : PML__GEMM_NC;
-  j.packed = (float *)pml_alloc(nc_max * (k_all < PML__GEMM_KC ? k_all : PML__GEMM_KC) * sizeof(float));
-  if (!j.packed) return PML_E_MEMORY;
-  bool parallel = (double)M * N * K >= PML__GEMM_SERIAL;
-  j.row_slivers = (j.M + j.kern.mr - 1) / j.kern.mr;
-  for (j.n0 = 0; j.n0 < n_all; j.n0 += j.nc) {
-    j.nc = n_all - j.n0 < PML__GEMM_NC ? n_all - j.n0 : PML__GEMM_NC;
-    j.col_slivers = (j.nc + nr - 1) / nr;
-    for (j.k0 = 0; j.k0 < k_all; j.k0 += j.kc) {
-      j.kc = k_all - j.k0 < PML__GEMM_KC ? k_all - j.k0 : PML__GEMM_KC;
-      j.load = accumulate || j.k0 > 0;
-      pml__gemm_panel(&j, parallel);
-    }
-  }
-  pml_free(j.packed);
+  return pml__gemm_cut(&j, (size_t)N, (size_t)K, accumulate, (double)M * N * K >= PML__GEMM_SERIAL);
+}
+
+/* ── Five ways to compute one product ─────────────────────────────────────── */
+
+PML_API const char *pml_way_name(pml_way way) {
+  static const char *const name[PML_WAYS] = {"plain", "blocked", "SIMD", "threads", "OpenBLAS"};
+  return (unsigned)way < PML_WAYS ? name[way] : "unknown";
+}
+
+/* OpenBLAS on one thread.  Its workers would spin on after the call, on a core that others are timed on. */
+PML__FN pml_status pml__gemm_blas(float *C, const float *A, const float *B, int M, int N, int K) {
+#if defined(PRODML_USE_OPENBLAS)
+  int before = openblas_get_num_threads();
+  if (before != 1) openblas_set_num_threads(1);
+  cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, M, N, K, 1.0f, A, K > 0 ? K : 1, B, N, 0.0f, C, N);
+  if (before != 1) openblas_set_num_threads(before);
   return PML_OK;
+#else
+  (void)C, (void)A, (void)B, (void)M, (void)N, (void)K;
+  return pml_fail(PML_E_UNSUPPORTED, "built without OpenBLAS: compile with -DPRODML_USE_OPENBLAS and -lopenblas");
+#endif
+}
+
+PML_API const char *pml_blas_core(void) {
+#if defined(PRODML_USE_OPENBLAS)
+  return openblas_get_corename();
+#else
+  return NULL;
+#endif
+}
+
+PML_API pml_status pml_gemm_by(pml_way way, float *C, const float *A, const float *B, int M, int N, int K) {
+  static const pml__gemm_kernel alone = {4, 2, 4, pml__gemm_alone, pml__gemm_turn_scalar, pml__gemm_copy_scalar};
+  pml_status st = pml__gemm_check(C, N, A, K, false, B, N, false, M, N, K);
+  if ((unsigned)way >= PML_WAYS) return pml_fail(PML_E_USAGE, "pml_gemm_by: there is no way number %d", (int)way);
+  if (st != PML_OK || M == 0 || N == 0) return st;
+  if (way == PML_WAY_BLAS) return pml__gemm_blas(C, A, B, M, N, K);
+  if (way == PML_WAY_PLAIN || K == 0) {
+    pml__gemm_loops(C, A, B, (size_t)M, (size_t)N, (size_t)K);
+    return PML_OK;
+  }
+  pml__gemm_job j = {.kern = way == PML_WAY_BLOCKED ? alone : pml__gemm_choose(pml_cpu_level(), pml_strict()),
+                     .C = C, .A = A, .B = B, .ldc = (size_t)N, .lda = (size_t)K, .ldb = (size_t)N, .M = (size_t)M};
+  return pml__gemm_cut(&j, (size_t)N, (size_t)K, false, way == PML_WAY_THREADS);
 }
 
 #endif /* § 12 */
@@ -7710,11 +8005,11 @@ PML__FN size_t pml__contraction(const char *s, size_t len, bool any_case) {
   return (a == 'r' && b == 'e') || (a == 'v' && b == 'e') || (a == 'l' && b == 'l') ? 3 : 0;
 }
 
-/* The run of white space at s: how many characters it has and where the last one begins. */
-PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *last) {
+/* The run of white space at s, at most `most` characters: how many it has and where the last one begins. */
+PML__FN size_t pml__space_run(const char *s, size_t len, size_t most, size_t *count, size_t *last) {
   size_t at = 0;
   *count = *last = 0;
-  for (int c; at < len; ++*count) {
+  for (int c; at < len && *count < most; ++*count) {
     size_t n = pml__char_at(s, len, at, &c);
     if (c != PML__SPACE) break;
     *last = at;
@@ -7726,13 +8021,13 @@ PML__FN size_t pml__space_run(const char *s, size_t len, size_t *count, size_t *
 /* \s+(?!\S)|\s+ at a space: the run of spaces without its last character, which
    goes with the next word; the whole run at the end of the text, or if it is one. */
 PML__FN size_t pml__spaces(const char *s, size_t len) {
-  size_t count, last, end = pml__space_run(s, len, &count, &last);
+  size_t count, last, end = pml__space_run(s, len, SIZE_MAX, &count, &last);
   return end == len || last == 0 ? end : last;
 }
 
 /* Spaces in steps of 512, 256, ... 4, 2, 1 that fit before the next word (jais-2). */
 PML__FN size_t pml__spaces_in_steps(const char *s, size_t len) {
-  size_t count, last, at = 0, end = pml__space_run(s, len, &count, &last), room = count - (end < len), step = 512;
+  size_t count, last, at = 0, end = pml__space_run(s, len, 513, &count, &last), room = count - (end < len), step = 512;
   while (step > room && step > 4) step /= 2;
   if (step > room) step = room < 2 ? 1 : 2;
   for (int c; step > 0; step--) at += pml__char_at(s, len, at, &c);
@@ -7785,6 +8080,7 @@ struct pml__cutter {
   const char *s;
   size_t len, at;
   size_t digits_end; /* of the digits at `at`, found once */
+  size_t no_break;   /* so far there is white space without a line break, found once */
   struct {
     size_t end, match_end; /* of the current piece; of the match after it */
   } piece[PML__MAX_CUTS];
@@ -7824,10 +8120,6 @@ PML__FN size_t pml__find_last_spaces(pml__cutter *c, const pml__cut *cut, size_t
 
 PML__FN bool pml__is_digit(char c) { return c >= '0' && c <= '9'; }
 
-PML__FN bool pml__is_word_char(char c) {
-  return pml__is_digit(c) || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
-}
-
 /* The end of the ASCII digits at `at`: asked many times, looked for once. */
 PML__FN size_t pml__digits_end(pml__cutter *c, size_t at, size_t end) {
   if (c->digits_end <= at || c->digits_end > end)
@@ -7844,18 +8136,6 @@ PML__FN size_t pml__find_thousands(pml__cutter *c, const pml__cut *cut, size_t a
     size_t n = pml__digits_end(c, p, end) - p, cut_at = p + (n % 3 ? n % 3 : p == at ? 3 : 0);
     if (n >= 3 && cut_at < p + n) return cut_at - at;
     p += n ? n : 1;
-  }
-  return 0;
-}
-
-/* \d{1,3}(?=(?:\d{3})*\b) : the same, but not before a letter; the text before stays apart (tiny_aya). */
-PML__FN size_t pml__find_bounded_thousands(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
-  (void)cut;
-  while (at < end) {
-    size_t to = pml__digits_end(c, at, end), n = to - at;
-    *start = at;
-    if (n && (to == end || !pml__is_word_char(c->s[to]))) return n % 3 ? n % 3 : 3;
-    at = n ? to : at + 1;
   }
   return 0;
 }
@@ -7986,8 +8266,10 @@ PML__FN size_t pml__puncts(const pml__cut *cut, const char *s, size_t len) {
 }
 
 /* The word at s, 0 when none begins there. */
-PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
+PML__FN size_t pml__word(pml__cutter *c, const pml__cut *cut, size_t start, size_t end) {
   static const pml__set numbers = {.classes = PML__N};
+  const char *s = c->s + start;
+  size_t len = end - start;
   size_t n = cut->contraction == 'i' ? pml__contraction(s, len, true) : 0;
   if (n) return n;
   if (cut->alone.n_ranges && (n = pml__run_end(&cut->alone, s, len, 0, SIZE_MAX))) return n;
@@ -8000,16 +8282,21 @@ PML__FN size_t pml__word(const pml__cut *cut, const char *s, size_t len) {
   if (cut->digits && (n = pml__run_end(&numbers, s, len, 0, cut->digits))) return n;
   if ((n = pml__puncts(cut, s, len))) return n;
   if (cut->lone_newline && pml__is_newline(s[0])) return 1;
-  if (!cut->lone_newline && (n = pml__line_breaks(s, len))) return n;
   int first;
   pml__char_at(s, len, 0, &first);
   if (first != PML__SPACE) return 0;
-  return cut->steps ? pml__spaces_in_steps(s, len) : pml__spaces(s, len);
+  if (!cut->lone_newline && c->no_break <= start && (n = pml__line_breaks(s, len))) return n;
+  if (!cut->steps) return pml__spaces(s, len);
+  if (c->no_break <= start) {
+    size_t count, last;
+    c->no_break = start + pml__space_run(s, len, SIZE_MAX, &count, &last);
+  }
+  return pml__spaces_in_steps(s, len);
 }
 
 PML__FN size_t pml__find_word(pml__cutter *c, const pml__cut *cut, size_t at, size_t end, size_t *start) {
   for (int cls; at < end; at += pml__char_at(c->s, end, at, &cls)) {
-    size_t n = pml__word(cut, c->s + at, end - at);
+    size_t n = pml__word(c, cut, at, end);
     *start = at;
     if (n) return n;
   }
@@ -8080,7 +8367,6 @@ static const pml__cut pml__cut_no_stops PML__UNUSED = { /* everything but white 
     .set = {.not = true, .classes = PML__Z, .plus = "(|.,!?)", PML__RANGES(pml__range_stops)}};
 static const pml__cut pml__cut_last_spaces PML__UNUSED = {.find = pml__find_last_spaces};
 static const pml__cut pml__cut_thousands PML__UNUSED = {.find = pml__find_thousands};
-static const pml__cut pml__cut_bounded_thousands PML__UNUSED = {.find = pml__find_bounded_thousands};
 static const pml__cut pml__cut_afmoe PML__UNUSED = {.find = pml__find_afmoe, .set = {.classes = PML__N}};
 static const pml__cut pml__cut_sentinel PML__UNUSED = {.find = pml__find_sentinel};
 static const pml__cut pml__cut_image PML__UNUSED = {.find = pml__find_image};
@@ -8116,15 +8402,14 @@ static const pml__cut pml__words_aya PML__UNUSED = {
 static const pml__cut pml__words_granite PML__UNUSED = {
     .find = pml__find_word, .contraction = 'e', .cased = true, .letters = {.classes = PML__L | PML__M},
     .not_before = {.classes = PML__L | PML__N}, .digits = 3, .punct = {.classes = PML__NOT_LNZ}, .tail = "\r\n/"};
-/* llama.cpp does not count ~ among the symbols here, and so do we. */
 static const pml__cut pml__words_deepseek3 PML__UNUSED = {
     .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
-    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
-    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .tail = "\r\n"};
+    .not_before = {.classes = PML__L | PML__P | PML__S},
+    .punct = {.classes = PML__P | PML__S}, .tail = "\r\n"};
 static const pml__cut pml__words_spark PML__UNUSED = {
     .find = pml__find_word, .ascii_word = true, .letters = {.classes = PML__L | PML__M},
-    .not_before = {.classes = PML__L | PML__P | PML__S, .minus = "~"},
-    .punct = {.classes = PML__P | PML__S, .minus = "~"}, .lone_newline = true};
+    .not_before = {.classes = PML__L | PML__P | PML__S},
+    .punct = {.classes = PML__P | PML__S}, .lone_newline = true};
 
 /* @pre_rules */
 /* Each cut works on the pieces that the one before it left. */
@@ -8154,7 +8439,7 @@ static const pml__cut *const pml__rules[PML_PRE_COUNT][PML__MAX_CUTS + 1] PML__U
     [PML_PRE_MINICPM5] = {&pml__cut_numbers3, &pml__words_minicpm5},
     [PML_PRE_LAGUNA] = {&pml__cut_lines, &pml__words_qwen2},
     [PML_PRE_YOUTU] = {&pml__cut_hangul, &pml__cut_cjk_signs, &pml__cut_bopomofo, &pml__cut_han_kana, &pml__words_youtu},
-    [PML_PRE_TINY_AYA] = {&pml__cut_bounded_thousands, &pml__words_aya},
+    [PML_PRE_TINY_AYA] = {&pml__cut_afmoe, &pml__words_aya},
     [PML_PRE_GRANITE] = {&pml__words_granite},
     [PML_PRE_JAIS2] = {&pml__words_jais2},
     [PML_PRE_SPARK] = {&pml__cut_numbers3, &pml__cut_han_kana, &pml__words_spark, &pml__cut_number},
@@ -9118,7 +9403,7 @@ typedef struct {
   int32_t ids[10];
 } pml__known_word;
 
-enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 4096 };
+enum { PML__SHORT_WORD = 64, PML__KNOWN_WORDS = 16384 };
 
 /* A symbol of a long word, in a doubly linked list. */
 typedef struct {
@@ -10932,11 +11217,10 @@ PML__FN pml_status pml__gguf_token_types(const pml_gguf *g, size_t n, int32_t **
   return PML_OK;
 }
 
-/* scores as float [n]; *scores stays NULL when the key is absent. */
+/* scores as float [n]. */
 PML__FN pml_status pml__gguf_scores(const pml_gguf *g, size_t n, float **scores) {
   const pml__gguf_kv *kv = pml__gguf_find(g, "tokenizer.ggml.scores");
-  if (!kv) return PML_OK;
-  if (kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
+  if (!kv || kv->type != PML_GGUF_ARR || (kv->elem != PML_GGUF_F32 && kv->elem != PML_GGUF_I32) || kv->n != n)
     return pml_fail(PML_E_FORMAT, "%s: tokenizer.ggml.scores must be an array of %zu f32, one per token", g->name, n);
   float *s = (float *)pml_alloc(n * sizeof *s); /* n * 4 bytes were found in the file: no wrap */
   if (!s) return PML_E_MEMORY;
@@ -11586,6 +11870,9 @@ PML_API uint64_t pml_config_n_params(const pml_config *c);
 /* Those of one layer, and of these the feed-forward network's: gate, up and down. */
 PML_API uint64_t pml_config_layer_params(const pml_config *c);
 PML_API uint64_t pml_config_ffn_params(const pml_config *c);
+/* The published shapes that lessons calculate with: "Qwen2.5 0.5B", "1.5B", "7B", "32B", in this order from
+   i = 0; further ones have d_model 0.  arch is the name. */
+PML_API pml_config pml_config_shape(int i);
 
 /* What a family does without is NULL, and a matrix of no rows. */
 typedef struct {
@@ -11671,6 +11958,25 @@ typedef struct pml_backend {
 } pml_backend;
 
 #ifdef PML__IMPL
+
+PML_API pml_config pml_config_shape(int i) {
+  static const struct {
+    const char *name;
+    int d, layers, heads, kv_heads, f, vocab;
+    bool tied;
+  } all[] = {{"Qwen2.5 0.5B", 896, 24, 14, 2, 4864, 151936, true},
+             {"Qwen2.5 1.5B", 1536, 28, 12, 2, 8960, 151936, true},
+             {"Qwen2.5 7B", 3584, 28, 28, 4, 18944, 152064, false},
+             {"Qwen2.5 32B", 5120, 64, 40, 8, 27648, 152064, false}};
+  pml_config c;
+  memset(&c, 0, sizeof c);
+  if (i < 0 || i >= (int)(sizeof all / sizeof all[0])) return c;
+  snprintf(c.arch, sizeof c.arch, "%s", all[i].name);
+  c.d_model = all[i].d, c.n_layers = all[i].layers, c.n_heads = all[i].heads, c.n_kv_heads = all[i].kv_heads;
+  c.d_ffn = all[i].f, c.n_vocab = all[i].vocab, c.tied_head = all[i].tied;
+  c.head_dim = c.d_model / c.n_heads, c.qkv_bias = true;
+  return c;
+}
 
 PML_API const char *pml_rope_scaling_name(pml_rope_scaling s) {
   static const char *const names[] = {"none", "linear", "yarn", "longrope"};
@@ -12344,8 +12650,26 @@ typedef struct {
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
+  double sum_error;            /* the worst |Σ weights − 1| of a row */
+  double other_kv;             /* Σ|change| / Σ|output| of the last row if it read the next kv head; 1 of 1: 0 */
 } pml_head_facts;
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts);
+/* All heads of the latest run, which began with an empty sequence; PML_E_LIMIT when they do not fit. */
+enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
+typedef struct {
+  int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
+  pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
+  double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
+  int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
+  double even;                             /* `previous` of a head with even attention */
+} pml_head_survey;
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
+   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
+   may). */
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before);
 
 #ifdef PML__IMPL
 
@@ -12825,20 +13149,85 @@ PML__FN double pml__probe_asymmetry(const pml_probe *p, int layer, int head) {
   return all > 0 ? differ / all : 0;
 }
 
+/* How much the last row's output changes when the head reads its neighbour's keys and values. */
+PML__FN pml_status pml__probe_other(const pml_probe *p, int layer, int head, double *relative) {
+  const pml_config *c = &p->ctx->model->cfg;
+  int G = c->n_kv_heads, kv = head * G / c->n_heads, h = c->head_dim, T = p->rows;
+  double *unused = (double *)pml_alloc((size_t)T * sizeof *unused), differ = 0, size = 0;
+  float *own = (float *)pml_alloc(2 * (size_t)h * sizeof *own);
+  pml_status st = unused && own ? pml_probe_row(p, layer, head, kv, 0, T - 1, unused, own) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_probe_row(p, layer, head, (kv + 1) % G, 0, T - 1, unused, own + h);
+  for (int i = 0; i < h && st == PML_OK; i++) differ += fabs((double)(own[i] - own[h + i])), size += fabs((double)own[i]);
+  *relative = size > 0 ? differ / size : 0;
+  pml_free(unused);
+  pml_free(own);
+  return st;
+}
+
+PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                    size_t *last, size_t *before) {
+  size_t row = (size_t)(ctx->model->cfg.n_heads * ctx->model->cfg.head_dim), layer = (size_t)n * row;
+  size_t all = layer * (size_t)ctx->model->cfg.n_layers;
+  float *first = (float *)pml_alloc(all * sizeof *first);
+  int32_t *other = (int32_t *)pml_alloc((size_t)n * sizeof *other);
+  *last = *before = 0;
+  pml_status st = first && other ? PML_OK : PML_E_MEMORY;
+  for (int run = 0; run < 2 && st == PML_OK; run++) {
+    memcpy(other, tokens, (size_t)n * sizeof *other);
+    other[n - 1] ^= run;
+    pml_context_truncate(ctx, seq, 0);
+    st = pml_forward_one(ctx, seq, other, n, NULL);
+    if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
+  }
+  for (size_t i = 0; i < all && st == PML_OK; i++) *(i % layer < layer - row ? before : last) += first[i] != p->heads[i];
+  pml_free(first);
+  pml_free(other);
+  return st;
+}
+
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
   pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
+  if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
     double *w = weights + (size_t)t * (size_t)T, entropy = 0;
     pml_status st = pml_probe_row(p, layer, head, -1, 0, t, w, NULL);
     if (st != PML_OK) return st;
-    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0;
+    double sum = 0;
+    for (int j = 0; j <= t; j++) entropy -= w[j] > 0 ? w[j] * pml_logd(w[j]) : 0, sum += w[j];
     for (int j = t + 1; j < T; j++) w[j] = (double)NAN;
+    f.sum_error = fmax(f.sum_error, fabs(sum - 1));
     if (t == 0) continue;
     f.previous += w[t - 1] / (T - 1);
     f.used += pml_expd(entropy) / (t + 1) / (T - 1);
   }
   *facts = f;
+  return PML_OK;
+}
+
+PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *s) {
+  const pml_config *c = &p->ctx->model->cfg;
+  memset(s, 0, sizeof *s);
+  s->rows = p->rows, s->n_heads = c->n_heads, s->n = c->n_layers * c->n_heads;
+  s->worst.asymmetry = s->worst.other_kv = HUGE_VAL;
+  if (s->n > PML_SURVEY_HEADS || s->rows > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_LIMIT, "a survey has room for %d heads and %d positions, not for %d and %d", PML_SURVEY_HEADS,
+                    PML_SURVEY_ROWS, s->n, s->rows);
+  for (int i = 0; i < s->n; i++) {
+    pml_head_facts *f = &s->of[i];
+    pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
+    if (st != PML_OK) return st;
+    const double *last = s->weights[i] + (s->rows - 1) * s->rows;
+    for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
+    s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
+    s->worst.other_kv = fmin(s->worst.other_kv, f->other_kv);
+    s->worst.sum_error = fmax(s->worst.sum_error, f->sum_error);
+    if (f->previous > s->of[s->local].previous) s->local = i;
+    if (f->used > s->of[s->spread].used) s->spread = i;
+    if (s->share[i] > s->share[s->aimed]) s->aimed = i;
+  }
+  for (int t = 1; t < s->rows; t++) s->even += 1.0 / (t + 1) / (s->rows - 1);
   return PML_OK;
 }
 
@@ -14002,6 +14391,10 @@ PML_API void pml_cross_entropy_backward(float *probs, const int32_t *targets, co
 PML_API double pml_gradient_error(double (*loss)(void *user), void *user, float *x, const float *dx, size_t n,
                                   float eps);
 
+/* The same for pml_attention_backward on T random rows of 4 query heads over 2 key-value heads; *n says how
+   many derivatives were compared. */
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n);
+
 /* A feed-forward network on its own, small enough to train in a second:
      a[rows,e] = x[rows,n_in]·W1ᵀ + b1    expand; e = f, for SwiGLU 2f: gate, then up
      h[rows,f] = act(a)                   taste; PML_FFN_LINEAR leaves it out: h = a
@@ -14159,6 +14552,40 @@ PML__FN void pml__parallel_columns(int cols, pml_range_fn fn, pml__op *op) {
 PML__FN void pml__column_range(const pml__op *op, size_t begin, size_t end, int *from, int *to) {
   *from = (int)begin * PML__COLUMNS;
   *to = (int)end * PML__COLUMNS < op->cols ? (int)end * PML__COLUMNS : op->cols;
+}
+
+typedef struct {
+  const pml_config *config;
+  const int32_t *starts;
+  float *out, *probs, *qkv, *dout;
+} pml__attention_check;
+
+PML__FN double pml__attention_check_loss(void *user) { /* Σ out·dout */
+  const pml__attention_check *x = (const pml__attention_check *)user;
+  int n = x->starts[1] * x->config->n_heads * x->config->head_dim;
+  double sum = 0;
+  pml_attention_forward(x->out, x->probs, x->qkv, x->config, 1, x->starts);
+  for (int i = 0; i < n; i++) sum += (double)x->out[i] * (double)x->dout[i];
+  return sum;
+}
+
+PML_API pml_status pml_attention_gradient_error(int T, uint64_t seed, double *error, int *n) {
+  const pml_config c = {.n_heads = 4, .n_kv_heads = 2, .head_dim = 8};
+  const int32_t starts[] = {0, T};
+  int out = T * c.n_heads * c.head_dim, qkv = T * (c.n_heads + 2 * c.n_kv_heads) * c.head_dim, probs = c.n_heads * T * T;
+  float *all = (float *)pml_alloc((size_t)(2 * out + 2 * qkv + 2 * probs) * sizeof *all);
+  if (!all) return PML_E_MEMORY;
+  float *dqkv = all + 2 * out + qkv + 2 * probs, *dprobs = all + 2 * out + qkv + probs;
+  pml__attention_check x = {&c, starts, all, all + 2 * out + qkv, all + 2 * out, all + out};
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < qkv; i++) x.qkv[i] = pml_rng_normal(&rng);
+  for (int i = 0; i < out; i++) x.dout[i] = pml_rng_normal(&rng);
+  pml__attention_check_loss(&x);
+  pml_status st = pml_attention_backward(dqkv, dprobs, x.dout, x.probs, x.qkv, &c, 1, starts);
+  if (st == PML_OK) *error = pml_gradient_error(pml__attention_check_loss, &x, x.qkv, dqkv, (size_t)qkv, 1e-2f);
+  *n = qkv;
+  pml_free(all);
+  return st;
 }
 
 /* ── embedding ── */
@@ -14973,7 +15400,7 @@ PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scal
 #endif /* § 31 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 32  OPTIMISER                                           needs § 5 § 8 § 11 § 31
+   § 32  OPTIMISER                                       needs § 3 § 5 § 8 § 11 § 31
    ─────────────────────────────────────────────────────────────────────────────
    The gradient says which way is down, not how far to go.  AdamW keeps two
    running averages for every weight: m of the gradient (which way, on average)
@@ -15019,6 +15446,19 @@ PML_API double pml_clip_norm(float *g, size_t n, double max_norm);
 /* The learning rate of step 0 … steps-1: linear over `warmup` steps up to lr, then half a
    cosine down to min_lr. */
 PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr, double min_lr);
+
+/* Trains a small network (§ 31) to tell n_out classes apart: x[n,n_in], label[n], `steps` batches in order,
+   at most 4096 values of logits a batch; n is a multiple of the batch.  The rate falls from lr to lr / 20. */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr);
+
+/* A problem in the plane that no straight line solves: n points on a board of cells × cells squares of side 1
+   around 0, none within 0.1 of an edge; the label is the colour of the square.  2 × 2 is XOR. */
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed);
+/* How a network with two inputs and two classes sees the plane.  Points: the share that it gets right, and
+   wrong[n] (may be NULL) says which it does not.  Surface: p[grid,grid] of class 1 over the square of side
+   `side` around 0. */
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong);
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side);
 
 #ifdef PML__IMPL
 
@@ -15086,6 +15526,69 @@ PML_API double pml_lr_at(int64_t step, int64_t steps, int64_t warmup, double lr,
   if (steps <= warmup + 1) return lr;
   double done = (double)(step - warmup) / (double)(steps - 1 - warmup);
   return min_lr + (lr - min_lr) * 0.5 * (1.0 + pml_cosd(3.14159265358979323846 * (done < 1.0 ? done : 1.0)));
+}
+
+/* @ffn_fit */
+PML_API pml_status pml_ffn_fit(pml_ffn *m, const float *x, const int32_t *label, int n, int batch, int steps, double lr) {
+  enum { MAX = 4096 };
+  float logits[MAX], loss[MAX], one[MAX], *moments = NULL;
+  pml_adamw o = {.beta1 = 0.9f, .beta2 = 0.99f, .eps = 1e-8f, .beta1_t = 1, .beta2_t = 1};
+  if (batch < 1 || batch > MAX / m->n_out || batch > m->max_rows || n < batch || n % batch)
+    return pml_fail(PML_E_USAGE, "training: batches of %d rows of %d do not fit", batch, n);
+  if (!(moments = (float *)pml_calloc(2 * m->n, sizeof *moments))) return PML_E_MEMORY;
+  pml_status st = PML_OK;
+  for (int i = 0; i < batch; i++) one[i] = 1;
+  for (int step = 0; step < steps && st == PML_OK; step++) {
+    int at = (int)((int64_t)step * batch % n);
+    const float *rows = x + (size_t)at * (size_t)m->n_in;
+    memset(m->grads, 0, m->n * sizeof(float));
+    st = pml_ffn_forward(m, logits, rows, batch);
+    pml_cross_entropy_forward(loss, logits, label + at, batch, m->n_out);
+    pml_cross_entropy_backward(logits, label + at, one, 1.0f / (float)batch, batch, m->n_out);
+    if (st == PML_OK) st = pml_ffn_backward(m, logits, rows, batch);
+    o.beta1_t *= (double)o.beta1, o.beta2_t *= (double)o.beta2, o.lr = (float)pml_lr_at(step, steps, 10, lr, lr / 20);
+    pml_adamw_update(m->params, moments, moments + m->n, m->grads, m->n, &o);
+  }
+  pml_free(moments);
+  return st;
+}
+/* @end */
+
+PML_API void pml_chessboard(float *xy, int32_t *label, int n, int cells, uint64_t seed) {
+  pml_rng rng = pml_rng_seed(seed);
+  for (int i = 0; i < n; i++) {
+    int col = (int)pml_rng_below(&rng, (uint32_t)cells), row = (int)pml_rng_below(&rng, (uint32_t)cells);
+    xy[2 * i] = (float)col + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    xy[2 * i + 1] = (float)row + 0.1f + 0.8f * pml_rng_uniform(&rng) - 0.5f * (float)cells;
+    label[i] = (col + row) & 1;
+  }
+}
+
+PML_API pml_status pml_ffn_points(pml_ffn *m, const float *xy, const int32_t *label, int n, double *right, bool *wrong) {
+  int good = 0;
+  for (int i = 0; i < n; i++) {
+    float y[2];
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, xy + 2 * i, 1);
+    if (st != PML_OK) return st;
+    bool is = (y[1] > y[0]) == (label[i] != 0);
+    good += is;
+    if (wrong) wrong[i] = !is;
+  }
+  *right = (double)good / n;
+  return PML_OK;
+}
+
+PML_API pml_status pml_ffn_surface(pml_ffn *m, double *p, int grid, double side) {
+  for (int i = 0; i < grid * grid; i++) {
+    float y[2], at[2] = {(float)side * (((float)(i % grid) + 0.5f) / (float)grid - 0.5f),
+                         (float)side * (((float)(i / grid) + 0.5f) / (float)grid - 0.5f)};
+    if (m->n_in != 2 || m->n_out != 2) return pml_fail(PML_E_USAGE, "only a network from 2 numbers to 2 sees the plane");
+    pml_status st = pml_ffn_forward(m, y, at, 1);
+    if (st != PML_OK) return st;
+    p[i] = (double)pml_sigmoidf(y[1] - y[0]);
+  }
+  return PML_OK;
 }
 
 #endif /* § 32 */
@@ -16206,6 +16709,10 @@ PML_API pml_status pml_qa_evaluate(const pml_qa *qa, pml_answer_fn answer, void 
 PML_API pml_status pml_net_qa_evaluate(pml_net *net, const pml_qa *qa, const pml_tokenizer *tok, bool held,
                                        unsigned char *right, pml_qa_result *r);
 
+/* The control of a classifier in the plane: the largest share of n labelled points (label 0 or 1) that a straight
+   line gets right, over 180 directions at any offset.  No network without activation does better. */
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share);
+
 /* ── the tutor's family ── */
 
 /* "tutor", "teacher", "draft" and, for tests, "tiny". */
@@ -16599,6 +17106,38 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
   return st;
 }
 
+typedef struct {
+  float at;
+  int32_t label;
+} pml__projected;
+
+PML__FN int pml__by_place(const void *a, const void *b) {
+  float x = ((const pml__projected *)a)->at, y = ((const pml__projected *)b)->at;
+  return (x > y) - (x < y);
+}
+
+PML_API pml_status pml_best_line(const float *xy, const int32_t *label, int n, double *share) {
+  pml__projected *p = n > 0 ? (pml__projected *)pml_alloc((size_t)n * sizeof *p) : NULL;
+  int best = 0;
+  if (!p) return n > 0 ? PML_E_MEMORY : pml_fail(PML_E_USAGE, "a line needs points to separate");
+  for (int a = 0; a < 180; a++) {
+    float c = (float)pml_cosd(a * 3.141592653589793 / 180), s = (float)pml_sind(a * 3.141592653589793 / 180);
+    int right = 0; /* everything is called 1; then the line moves over one point after the other */
+    for (int i = 0; i < n; i++) {
+      p[i] = (pml__projected){c * xy[2 * i] + s * xy[2 * i + 1], label[i]};
+      right += label[i];
+    }
+    qsort(p, (size_t)n, sizeof *p, pml__by_place);
+    for (int i = 0; i <= n; i++) {
+      best = right > best ? right : n - right > best ? n - right : best;
+      if (i < n) right += p[i].label ? -1 : 1;
+    }
+  }
+  *share = (double)best / n;
+  pml_free(p);
+  return PML_OK;
+}
+
 #endif /* § 34 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
@@ -16722,7 +17261,7 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 48  BENCHMARKS AND ARROW             needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 25 § 26
+   § 48  BENCHMARKS AND ARROW        needs § 2 § 3 § 4 § 5 § 8 § 9 § 11 § 12 § 25 § 26
    ─────────────────────────────────────────────────────────────────────────────
    A rate alone says little: 50 tokens per second is slow on one machine and
    impossible on another.  So each rate stands beside its limit, measured in the
@@ -16755,6 +17294,22 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    results must agree with plain C: in strict mode bit for bit, else within
    2·n·2^-24·Σ|w·x|, which is what two orders of adding n products may differ by.
 
+   Which limit holds is a matter of how often a number is used.  The intensity of an
+   operation is its operations per byte, each array read or written once:
+
+     add    y[n] += x[n]              n operations      12·n bytes    1/12
+     dot    Σ x[n]·y[n]               2·n                8·n           1/4
+     gemm   C[n,n] = A[n,n]·B[n,n]    2·n³              12·n²          n/6
+
+     rate <= min(peak, intensity · bandwidth)            the roofline
+
+   Below peak / bandwidth, the ridge, memory is the limit and no instruction helps.
+   pml_bench_case holds such an operation with its numbers and computes it in the ways
+   of § 12; pml_bench_turns times ways in turn, round after round, so that a slow moment
+   hits all of them; pml_bench_crossover finds the size from which one way stays ahead
+   of another, since each of them loses somewhere: threads where waking one costs more
+   than the work, vectors where packing does.
+
    Each figure is the median of its repetitions, with the smallest and largest.
    Repetitions of prefill and decode alternate, so that a slow minute of the
    machine hits both.
@@ -16763,6 +17318,8 @@ PML_API pml_status pml_train_tutor(const pml_tutor_options *o, pml_tutor_report 
    The trap: the first pass faults the pages in, so one unmeasured pass goes first.
    And the peak loop must clear its registers: a subnormal left in one makes every
    multiply-add a hundred times slower.
+   The trap: data that was just written lies in a cache.  A time "for 10,000 numbers" is
+   a time for numbers that are near; pml_cache_drop sends them away.
    Source: Williams, Waterman and Patterson 2009, Roofline.
    ═════════════════════════════════════════════════════════════════════════════ */
 
@@ -16815,6 +17372,55 @@ typedef struct {
 } pml_level_run;
 /* Fills run[PML_CPU_LEVELS].  Level and mode are what they were afterwards. */
 PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed);
+
+/* f32 operations per second: PML_WAY_THREADS is pml_bench_peak_f32, PML_WAY_SIMD the same on one thread;
+   PML_WAY_PLAIN, and blocked, one product or sum of one number per instruction, one thread. */
+PML_API double pml_bench_peak_by(pml_way way);
+
+/* An operation on normal numbers of a seed, with the result of its definition. */
+typedef enum { PML_OP_ADD = 0, PML_OP_DOT, PML_OP_GEMM } pml_op;
+typedef struct {
+  pml_op op;
+  int n;
+  double ops, bytes;   /* of one run */
+  size_t in, out;      /* numbers in a and in b; in got, want and limit */
+  float *a, *b;        /* add: a is added to got, which starts as b */
+  float *got, *want;   /* what the last run gave; the plain way's result */
+  float *limit;        /* how far another order of adding may lead: 2·n·2^-24·Σ|a·b|; 0 for add */
+} pml_bench_case;
+/* n from 1 to 2^28 numbers, gemm to 8192 rows; else PML_E_USAGE. */
+PML_API pml_status pml_bench_case_open(pml_bench_case *c, pml_op op, int n, uint64_t seed);
+PML_API void pml_bench_case_close(pml_bench_case *c); /* a zeroed one too */
+/* gemm has all ways (OpenBLAS when built with it), add plain, SIMD and threads, dot plain and SIMD. */
+PML_API bool pml_bench_case_has(pml_op op, pml_way way);
+/* Computes into got.  PML_E_UNSUPPORTED for a way that the operation does not have.  add adds again. */
+PML_API pml_status pml_bench_case_run(pml_bench_case *c, pml_way way);
+/* got against want: *equal when all bits are the same; returned is the largest difference as a share of
+   its limit (0 when equal, infinity for NaN or where no difference is allowed). */
+PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal);
+/* Runs a way in strict mode for *equal, then in default mode for *worst; the mode is afterwards what it was.
+   OpenBLAS has no strict mode. */
+PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst);
+
+/* Ways in turn.  A sample runs a way as often as fills 0.2 ms and is the time of one run, by two clocks: that of
+   the wall, and the processor time of the calling thread.  For work of one thread the second leaves out what
+   other programs took from it; work of many threads has its waiting in the first only.  On an idle machine
+   both agree. */
+enum { PML_BENCH_ROUNDS = 1000, PML_BENCH_TURNS = 8 };
+typedef struct {
+  int n, rounds;                                      /* ways; rounds that were made */
+  double seconds[PML_BENCH_TURNS][PML_BENCH_ROUNDS];
+  double thread[PML_BENCH_TURNS][PML_BENCH_ROUNDS];   /* of the calling thread alone */
+} pml_bench_rounds;
+/* run(user, k) for k < n, 1 <= n <= 8; one or two unmeasured runs each, then `rounds` rounds (1 to 1000), of which
+   those after the third are left out when `budget` seconds have passed.  A run that fails ends it. */
+PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
+                                   int rounds, double budget);
+/* Rates of two ways at ascending sizes x[n]: the size from which b stays ahead of a, interpolated in
+   logarithms between the two sizes measured; x[0] when b leads everywhere, NaN when a leads at the last. */
+PML_API double pml_bench_crossover(const double *x, const double *a, const double *b, int n);
+/* Sends the bytes out of every cache.  false, and nothing done, where programs may not (WASM, macOS on ARM). */
+PML_API bool pml_cache_drop(const void *data, size_t bytes);
 /* Median, minimum and maximum of n >= 1 values. */
 PML_API pml_figure pml_figure_of(const double *x, size_t n);
 
@@ -16850,7 +17456,8 @@ __attribute__((target("avx2"))) PML__FN uint64_t pml__walk_avx2(const unsigned c
 #endif
 
 #ifdef PML__X86
-__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p, size_t n) {
+__attribute__((target("avx512f,avx512dq"))) PML__FN uint64_t pml__walk_avx512(const unsigned char *p,
+                                                                              size_t n) {
   __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
   for (; n >= 256; n -= 256, p += 256) {
     a = _mm512_xor_si512(a, _mm512_loadu_si512(p));
@@ -16950,15 +17557,18 @@ PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double secon
 }
 
 PML_API size_t pml_bench_set_bytes(int i, int n_threads, const pml_hardware *hw) {
-  uint64_t room = hw->ram_available, used = hw->memory_used, bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
+  uint64_t room = hw->ram_available, used = hw->memory_used,
+           bytes = i >= 0 && i < 16 ? (uint64_t)16384 << 2 * i : 0;
   if (hw->memory_limit > used && hw->memory_limit - used < room) room = hw->memory_limit - used;
-  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX && bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
+  bool fits = i >= 0 && i < PML_BENCH_SETS && bytes <= SIZE_MAX &&
+              bytes <= room / 4 / (uint64_t)(n_threads > 0 ? n_threads : 1);
   return fits ? (size_t)bytes : 0;
 }
 
 /* @levels */
 /* One row through the layer under a level; the pool's threads share its outputs. */
-PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x, const float *w) {
+PML__FN pml_status pml__level_layer(pml_cpu_level_t level, bool strict, float *y, const float *x,
+                                    const float *w) {
   pml_mat m = {PML_F32, PML_LEVEL_OUT, PML_LEVEL_IN, w};
   pml_status st = pml_cpu_level_set(level);
   pml_strict_set(strict);
@@ -16978,14 +17588,16 @@ PML__FN double pml__level_worst(const float *y, const float *want, const float *
 
 PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
   enum { IN = PML_LEVEL_IN, OUT = PML_LEVEL_OUT };
-  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN, *y = want + 2 * OUT;
+  float *w = (float *)pml_alloc((OUT * IN + IN + 3 * OUT) * sizeof(float)), *x = w + OUT * IN, *want = x + IN,
+        *y = want + 2 * OUT;
   pml_cpu_level_t before = pml_cpu_level();
   bool was_strict = pml_strict();
   pml_rng rng = pml_rng_seed(seed);
   pml_status st = w ? PML_OK : PML_E_MEMORY;
   memset(run, 0, PML_CPU_LEVELS * sizeof *run);
   for (int i = 0; st == PML_OK && i < OUT * IN + IN; i++) w[i] = pml_rng_normal(&rng);
-  for (int strict = 0; strict < 2 && st == PML_OK; strict++) st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
+  for (int strict = 0; strict < 2 && st == PML_OK; strict++)
+    st = pml__level_layer(PML_CPU_SCALAR, strict, want + strict * OUT, x, w);
   for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
     pml_cpu_level_t level = (pml_cpu_level_t)l;
     if (!(run[l].here = pml_cpu_supports(level))) continue;
@@ -16997,7 +17609,8 @@ PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
   for (int k = 0; k < PML_LEVEL_RUNS && st == PML_OK; k++) /* in turn, so that a slow moment hits all */
     for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
       double t0 = pml_time();
-      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++) st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
+      for (int i = 0; i < 20 && run[l].here && st == PML_OK; i++)
+        st = pml__level_layer((pml_cpu_level_t)l, false, y, x, w);
       run[l].seconds[k] = (pml_time() - t0) / 20;
     }
   pml_cpu_level_set(before);
@@ -17007,7 +17620,171 @@ PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
 }
 /* @end */
 
-enum { PML__PEAK_LOOPS = 4000000 }; /* iterations of 16 vector instructions, 10 to 30 ms */
+/* ── One operation in several ways ────────────────────────────────────────── */
+
+/* The limits: the same operation on absolute values, times what n roundings may add up to. */
+PML__FN pml_status pml__case_limit(pml_bench_case *c) {
+  float share = 2 * (float)c->n * 0x1p-24f, *a = (float *)pml_alloc(2 * c->in * sizeof *a), *b = a + c->in;
+  pml_status st = a ? PML_OK : PML_E_MEMORY;
+  for (size_t i = 0; st == PML_OK && i < c->in; i++) a[i] = fabsf(c->a[i]), b[i] = fabsf(c->b[i]);
+  if (st == PML_OK && c->op == PML_OP_DOT) c->limit[0] = pml_dot(a, b, c->in);
+  if (st == PML_OK && c->op == PML_OP_GEMM) st = pml_gemm_by(PML_WAY_THREADS, c->limit, a, b, c->n, c->n, c->n);
+  for (size_t i = 0; st == PML_OK && i < c->out; i++) c->limit[i] *= share;
+  pml_free(a);
+  return st;
+}
+
+PML_API pml_status pml_bench_case_open(pml_bench_case *c, pml_op op, int n, uint64_t seed) {
+  memset(c, 0, sizeof *c);
+  if ((unsigned)op > PML_OP_GEMM || n < 1 || n > (op == PML_OP_GEMM ? 8192 : 1 << 28))
+    return pml_fail(PML_E_USAGE, "operation %d on %d numbers: give 1 to 2^28, or 1 to 8192 rows of a matrix", (int)op, n);
+  size_t len = (size_t)n;
+  *c = (pml_bench_case){.op = op, .n = n, .in = op == PML_OP_GEMM ? len * len : len};
+  c->out = op == PML_OP_DOT ? 1 : c->in;
+  c->ops = op == PML_OP_ADD ? n : op == PML_OP_DOT ? 2.0 * n : 2.0 * n * n * n;
+  c->bytes = (op == PML_OP_DOT ? 8.0 : 12.0) * (double)c->in;
+  c->a = (float *)pml_alloc(2 * c->in * sizeof(float)), c->b = c->a ? c->a + c->in : NULL;
+  c->got = (float *)pml_calloc(3 * c->out, sizeof(float));
+  if (!c->a || !c->got) {
+    pml_bench_case_close(c);
+    return PML_E_MEMORY;
+  }
+  c->want = c->got + c->out, c->limit = c->want + c->out;
+  pml_rng r = pml_rng_seed(seed);
+  for (size_t i = 0; i < 2 * c->in; i++) c->a[i] = 2 * pml_rng_uniform(&r) - 1;
+  pml_status st = op == PML_OP_ADD ? PML_OK : pml__case_limit(c);
+  if (op == PML_OP_ADD) memcpy(c->got, c->b, c->out * sizeof *c->got);
+  if (st == PML_OK) st = pml_bench_case_run(c, PML_WAY_PLAIN);
+  if (st == PML_OK) memcpy(c->want, c->got, c->out * sizeof *c->got);
+  else pml_bench_case_close(c);
+  return st;
+}
+
+PML_API void pml_bench_case_close(pml_bench_case *c) {
+  pml_free(c->a);
+  pml_free(c->got);
+  memset(c, 0, sizeof *c);
+}
+
+PML_API bool pml_bench_case_has(pml_op op, pml_way way) {
+  if (way == PML_WAY_BLOCKED) return op == PML_OP_GEMM;
+  if (way == PML_WAY_BLAS) return op == PML_OP_GEMM && pml_blas_core() != NULL;
+  return way == PML_WAY_THREADS ? op != PML_OP_DOT : way == PML_WAY_PLAIN || way == PML_WAY_SIMD;
+}
+
+PML__FN void pml__case_add(void *ctx, size_t begin, size_t end) {
+  pml_bench_case *c = (pml_bench_case *)ctx;
+  pml_add(c->got + begin, c->a + begin, end - begin);
+}
+
+/* @case_run */
+PML_API pml_status pml_bench_case_run(pml_bench_case *c, pml_way way) {
+  size_t threads = (size_t)pml_threads();
+  if (c->op == PML_OP_GEMM) return pml_gemm_by(way, c->got, c->a, c->b, c->n, c->n, c->n);
+  if (!pml_bench_case_has(c->op, way))
+    return pml_fail(PML_E_UNSUPPORTED, "%s is not computed in the way '%s'", c->op ? "dot" : "add", pml_way_name(way));
+  if (c->op == PML_OP_DOT) c->got[0] = (way == PML_WAY_PLAIN ? pml_dot_plain : pml_dot)(c->a, c->b, c->in);
+  else if (way == PML_WAY_PLAIN) pml_add_plain(c->got, c->a, c->in);
+  else if (way == PML_WAY_SIMD) pml_add(c->got, c->a, c->in);
+  else pml_parallel(c->in, (c->in + threads - 1) / threads, pml__case_add, c);
+  return PML_OK;
+}
+
+PML_API double pml_bench_case_compare(const pml_bench_case *c, bool *equal) {
+  double worst = 0;
+  *equal = memcmp(c->got, c->want, c->out * sizeof *c->got) == 0;
+  for (size_t i = 0; i < c->out && !*equal; i++) {
+    double off = fabs((double)c->got[i] - (double)c->want[i]), limit = (double)c->limit[i];
+    if (off > 0 || off != off) worst = off <= limit * 1e6 && limit > 0 ? fmax(worst, off / limit) : HUGE_VAL;
+  }
+  return worst;
+}
+
+PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *equal, double *worst) {
+  bool was_strict = pml_strict(), same;
+  pml_status st = PML_OK;
+  for (int strict = 1; strict >= 0 && st == PML_OK; strict--) {
+    if (c->op == PML_OP_ADD) memcpy(c->got, c->b, c->out * sizeof *c->got);
+    else memset(c->got, 0xFF, c->out * sizeof *c->got); /* NaN: what is not written is found */
+    pml_strict_set(strict);
+    st = pml_bench_case_run(c, way);
+    *worst = pml_bench_case_compare(c, strict ? equal : &same);
+  }
+  pml_strict_set(was_strict);
+  return st;
+}
+/* @end */
+
+/* Processor time of this thread; the wall clock where there is no such clock. */
+PML__FN double pml__thread_time(void) {
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(__wasm__)
+  struct timespec t;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#endif
+  return pml_time();
+}
+
+/* @turns */
+PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
+                                   int rounds, double budget) {
+  int times[PML_BENCH_TURNS];
+  pml_status st = PML_OK;
+  r->n = r->rounds = 0;
+  if (n < 1 || n > PML_BENCH_TURNS || rounds < 1 || rounds > PML_BENCH_ROUNDS)
+    return pml_fail(PML_E_USAGE, "%d ways in %d rounds: give 1 to %d ways and 1 to %d rounds", n, rounds,
+                    PML_BENCH_TURNS, PML_BENCH_ROUNDS);
+  for (int k = 0; k < n && st == PML_OK; k++) {
+    double t0 = pml_time(), t1;
+    st = run(user, k); /* pages, caches */
+    t1 = pml_time();
+    if (st == PML_OK && t1 - t0 < 0.01) st = run(user, k), t0 = t1, t1 = pml_time();
+    double t = t1 - t0;
+    times[k] = t > 1e-4 ? 1 : t < 1e-8 ? 20000 : (int)(2e-4 / t);
+  }
+  double start = pml_time();
+  for (int i = 0; i < rounds && st == PML_OK && (i < 3 || pml_time() - start < budget); i++) {
+    for (int k = 0; k < n && st == PML_OK; k++) {
+      double t0 = pml_time(), own = pml__thread_time();
+      for (int j = 0; j < times[k] && st == PML_OK; j++) st = run(user, k);
+      r->thread[k][i] = (pml__thread_time() - own) / times[k];
+      r->seconds[k][i] = (pml_time() - t0) / times[k];
+    }
+    r->rounds = i + 1;
+  }
+  r->n = n;
+  return st;
+}
+/* @end */
+
+PML_API double pml_bench_crossover(const double *x, const double *a, const double *b, int n) {
+  int i = n; /* b leads from size i on */
+  while (i > 0 && b[i - 1] > a[i - 1]) i--;
+  if (i == n || n < 1) return (double)NAN;
+  if (i == 0) return x[0];
+  double before = pml_logd(a[i - 1] / b[i - 1]), after = pml_logd(b[i] / a[i]);
+  double t = before + after > 0 ? before / (before + after) : 0;
+  return x[i - 1] * pml_expd(t * pml_logd(x[i] / x[i - 1]));
+}
+
+PML_API bool pml_cache_drop(const void *data, size_t bytes) {
+#if defined(PML__X86)
+  const char *p = (const char *)data;
+  for (size_t i = 0; i < bytes; i += 64) _mm_clflush(p + i);
+  if (bytes) _mm_clflush(p + bytes - 1); /* the last line, when data does not start with one */
+  _mm_mfence();
+  return true;
+#elif defined(PML__ARM) && defined(__linux__)
+  const char *p = (const char *)data;
+  for (size_t i = 0; i < bytes; i += 32) __asm__ volatile("dc civac, %0" : : "r"(p + i) : "memory");
+  __asm__ volatile("dsb sy" : : : "memory");
+  return true;
+#else
+  (void)data, (void)bytes;
+  return false;
+#endif
+}
+
+enum { PML__PEAK_LOOPS = 500000 }; /* iterations of 16 vector instructions, 1 to 4 ms: on a busy machine some pass undisturbed */
 
 #ifdef PML__ARM
 /* Sixteen accumulators v0 to v15 and the operands v16 and v17, all zero at the start. */
@@ -17054,8 +17831,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 16 * 16 * 2;
   }
   if (pml_cpu_level() == PML_CPU_AVX2) {
@@ -17071,8 +17848,8 @@ PML__FN double pml__peak_work(void) {
         "dec %0\n jnz 1b\n vzeroupper\n"
         : "+r"(n)
         :
-        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11",
-          "xmm12", "xmm13", "xmm14", "xmm15");
+        : "cc", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9", "xmm10",
+          "xmm11", "xmm12", "xmm13", "xmm14", "xmm15");
     return (double)PML__PEAK_LOOPS * 12 * 8 * 2;
   }
 #elif defined(PML__ARM)
@@ -17096,11 +17873,10 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
   for (size_t i = begin; i < end; i++) ops[i] = pml__peak_work();
 }
 
-/* The best of five passes on all threads. */
-PML__FN double pml__peak_of(pml_range_fn fn) {
+/* The best of 40 passes on n threads. */
+PML__FN double pml__peak_of(pml_range_fn fn, size_t n) {
   double ops[256], best = 0;
-  size_t n = (size_t)pml_threads();
-  for (int pass = 0; pass < 5; pass++) {
+  for (int pass = 0; pass < 40; pass++) {
     double total = 0, t0 = pml_time();
     pml_parallel(n, 1, fn, ops);
     double t = pml_time() - t0;
@@ -17110,7 +17886,27 @@ PML__FN double pml__peak_of(pml_range_fn fn) {
   return best;
 }
 
-PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range); }
+PML_API double pml_bench_peak_f32(void) { return pml__peak_of(pml__peak_range, (size_t)pml_threads()); }
+
+/* Twelve sums in a register each; x and y are such that nothing grows or vanishes. */
+PML__FN void pml__peak_alone_range(void *ctx, size_t begin, size_t end) {
+  volatile float half = 0.5f, keep;
+  float acc[12] = {0}, x = half, y = half, sum;
+  for (size_t i = 0; i < PML__PEAK_LOOPS / 8; i++)
+    PML__UNROLL for (int j = 0; j < 12; j++) {
+      sum = acc[j] * y + x;
+      PML__ALONE(sum);
+      acc[j] = sum;
+    }
+  PML__UNROLL for (int j = 0; j < 12; j++) keep = acc[j];
+  (void)keep;
+  for (size_t i = begin; i < end; i++) ((double *)ctx)[i] = (double)(PML__PEAK_LOOPS / 8) * 12 * 2;
+}
+
+PML_API double pml_bench_peak_by(pml_way way) {
+  if (way == PML_WAY_PLAIN || way == PML_WAY_BLOCKED) return pml__peak_of(pml__peak_alone_range, 1);
+  return pml__peak_of(pml__peak_range, way == PML_WAY_THREADS ? (size_t)pml_threads() : 1);
+}
 
 #ifdef PML__X86
 #define PML__VNNI(a) "vpdpbusd %%zmm14,%%zmm15,%%zmm" a "\n"
@@ -17167,10 +17963,11 @@ PML__FN double pml__peak_int8_work(const char **how) {
   if (pml_cpu_level() == PML_CPU_NEON) {
     *how = "smull";
 #define PML__SMULL(a, t) "smull v" t ".8h, v16.8b, v17.8b\n smlal2 v" t ".8h, v16.16b, v17.16b\n sadalp v" a ".4s, v" t ".8h\n"
-    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20") PML__SMULL("3", "21")
-                     PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20") PML__SMULL("7", "21")
-                     PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20") PML__SMULL("11", "21")
-                     "subs %0, %0, #1\n b.ne 1b\n" : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
+    __asm__ volatile(PML__PEAK_ZEROS "1:\n" PML__SMULL("0", "18") PML__SMULL("1", "19") PML__SMULL("2", "20")
+                     PML__SMULL("3", "21") PML__SMULL("4", "18") PML__SMULL("5", "19") PML__SMULL("6", "20")
+                     PML__SMULL("7", "21") PML__SMULL("8", "18") PML__SMULL("9", "19") PML__SMULL("10", "20")
+                     PML__SMULL("11", "21") PML__PEAK_END
+                     : "+r"(n) : : "cc", PML__PEAK_ARM_CLOBBERS);
     return (double)PML__PEAK_LOOPS * 12 * 16 * 2;
   }
 #endif
@@ -17195,7 +17992,7 @@ PML_API double pml_bench_peak_int8(const char **how) {
   const char *name;
   pml__peak_int8_work(&name);
   if (how) *how = name;
-  return pml__peak_of(pml__peak_int8_range);
+  return pml__peak_of(pml__peak_int8_range, (size_t)pml_threads());
 }
 
 /* Reads every matrix of the model once, as a decode step does; seconds. */
@@ -17218,8 +18015,8 @@ PML__FN double pml__bench_prefill_ops(const pml_config *c, double T) {
   return 2 * weights * T + 2 * head + attention;
 }
 
-PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens, float *logits,
-                                   double *pp, double *tg) {
+PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o, const int32_t *tokens,
+                                   float *logits, double *pp, double *tg) {
   pml_seq seq = {0};
   pml_status st = PML_OK;
   double t0 = pml_time();
@@ -17227,7 +18024,8 @@ PML__FN pml_status pml__bench_once(pml_context *ctx, const pml_bench_options *o,
   *pp = o->n_prompt / (pml_time() - t0);
   pml_context_truncate(ctx, &seq, 0);
   t0 = pml_time();
-  for (int i = 0; i < o->n_decode && st == PML_OK; i++) st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
+  for (int i = 0; i < o->n_decode && st == PML_OK; i++)
+    st = pml_forward_one(ctx, &seq, tokens + i, 1, logits);
   *tg = o->n_decode / (pml_time() - t0);
   pml_context_seq_free(ctx, &seq);
   return st;
@@ -17237,7 +18035,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
   int longest = o->n_prompt > o->n_decode ? o->n_prompt : o->n_decode;
   memset(r, 0, sizeof *r);
   if (o->n_prompt < 0 || o->n_decode < 0 || longest < 1 || o->repetitions < 1 || o->repetitions > 1000)
-    return pml_fail(PML_E_USAGE, "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
+    return pml_fail(PML_E_USAGE,
+                    "benchmark: give a prompt or decode length of at least 1 and 1 to 1000 repetitions");
   pml_context *ctx = NULL;
   pml_context_options co = {.n_ctx = longest, .cancel = o->cancel};
   pml_status st = pml_context_open(&ctx, m, NULL, &co);
@@ -17263,7 +18062,8 @@ PML_API pml_status pml_bench_model(const pml_model *m, const pml_bench_options *
     r->read_gb_s = pml_figure_of(x + 2 * reps, reps);
     r->peak_gflop_s = pml_bench_peak_f32() / 1e9;
     r->tg_limit = r->read_gb_s.median * 1e9 / (double)r->bytes_per_token;
-    r->pp_limit = o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
+    r->pp_limit =
+        o->n_prompt ? r->peak_gflop_s * 1e9 * o->n_prompt / pml__bench_prefill_ops(&m->cfg, o->n_prompt) : 0;
     r->pp_share = o->n_prompt ? r->pp_tok_s.median / r->pp_limit : 0;
     r->tg_share = o->n_decode ? r->tg_tok_s.median / r->tg_limit : 0;
     r->memory_peak = pml_memory_peak();
@@ -17476,6 +18276,18 @@ PML_API void pml_curve_add_interval(pml_curve *c, double x, double y, double lo,
 PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
                               const char *base_name, const pml_curve *base);
 
+/* A limit of a machine: bytes per second (a slope) or operations per second (flat), both times 1e9. */
+typedef struct {
+  const char *label;
+  bool bytes;
+  double rate;
+} pml_roof;
+/* A roofline: operations per byte across, 1e9 operations per second upwards, both logarithmic.  Slopes end at
+   the highest flat roof, flat ones begin at the steepest slope.  points are series of that plane, drawn as
+   they say; roofs of rate 0 are left out, and nothing is drawn without a slope and a flat roof. */
+PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n_roofs, const pml_series *points,
+                              int n);
+
 typedef struct {
   const char *label;
   double value, lo, hi;      /* lo == hi: no interval */
@@ -17510,6 +18322,14 @@ typedef struct {
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
 } pml_heat_options;
+/* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
+   xy[n,2] of the square of side `side` around 0, red where wrong. */
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side);
+/* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
+   sentence. */
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
+                               const char *fmt, ...) PML__PRINTF(6, 7);
 /* values[rows,cols]; NaN is an empty cell (a mask).  Values stand in the cells where
    they fit.  Returns the box of the cells. */
 PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *values, int rows, int cols,
@@ -18529,6 +19349,51 @@ PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, con
   return pml_svg_chart(s, b, x, y, two, 2);
 }
 
+PML_API void pml_svg_roofline(pml_svg *s, pml_box b, const pml_roof *roof, int n_roofs, const pml_series *points,
+                              int n) {
+  enum { MAX = 16 };
+  pml_series all[MAX];
+  double xy[MAX][2][2], peak = 0, slope = 0, left = HUGE_VAL, right = 0, low = HUGE_VAL;
+  int m = 0;
+  for (int i = 0; i < n_roofs; i++) *(roof[i].bytes ? &slope : &peak) = fmax(roof[i].bytes ? slope : peak, roof[i].rate);
+  for (int k = 0; k < n; k++)
+    for (int i = 0; i < points[k].n; i++) {
+      left = fmin(left, points[k].x[i] / 2), right = fmax(right, points[k].x[i] * 2);
+      low = fmin(low, points[k].y[i] / 2);
+    }
+  if (!(peak > 0) || !(slope > 0) || left > right) return;
+  for (int i = 0; i < n_roofs && m < MAX; i++) {
+    double r = roof[i].rate, x0 = roof[i].bytes ? left : fmax(left, r / slope), x1 = roof[i].bytes ? peak / r : fmax(right, r / slope);
+    if (!(r > 0)) continue;
+    xy[m][0][0] = x0, xy[m][0][1] = x1, right = fmax(right, x1);
+    xy[m][1][0] = roof[i].bytes ? x0 * r : r, xy[m][1][1] = roof[i].bytes ? peak : r;
+    low = fmin(low, xy[m][1][0] / 1.5);
+    all[m] = (pml_series){.label = roof[i].bytes ? NULL : roof[i].label, .n = 2, .x = xy[m][0], .y = xy[m][1],
+                          .colour = PML_MUTED, .dashed = !roof[i].bytes};
+    m++;
+  }
+  for (int k = 0; k < m; k++)
+    if (all[k].label) xy[k][0][1] = right;
+  for (int k = 0; k < n && m < MAX; k++) all[m++] = points[k];
+  pml_plot p = pml_svg_chart(s, b, (pml_axis){.label = "operations per byte", .log = true, .lo = left, .hi = right},
+                             (pml_axis){.label = "GFLOP/s", .log = true, .lo = low, .hi = 1.6 * peak}, all, m);
+  for (int i = 0; i < n_roofs; i++) { /* the name of a slope, beside it, where there is room */
+    pml__place at[10];
+    char text[96], rate[48];
+    if (!roof[i].bytes || !(roof[i].rate > 0)) continue;
+    pml_number_text(rate, roof[i].rate, roof[i].rate < 10);
+    snprintf(text, sizeof text, "%.40s, %s GB/s", roof[i].label ? roof[i].label : "", rate);
+    for (int k = 0; k < 5; k++) {
+      double x = left * pml_expd((0.5 + 0.1 * (k % 2 ? -k : k)) * pml_logd(peak / roof[i].rate / left));
+      double px = pml_plot_x(&p, x), py = pml_plot_y(&p, x * roof[i].rate);
+      at[2 * k] = (pml__place){px - 20, py - 14, PML_END};
+      at[2 * k + 1] = (pml__place){px + 20, py + 34, PML_START};
+    }
+    if (!pml__svg_text_place(s, at, 10, (pml_font){.size = 24, .colour = PML_MUTED}, text))
+      pml_buf_printf(&s->faults, "no free place for the label '%s'\n", text);
+  }
+}
+
 /* ── Bars, heat maps, tables, matrices, tokens ────────────────────────────── */
 
 PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, int n, const char *unit) {
@@ -18540,10 +19405,13 @@ PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, in
     pml_box col = pml_box_column(b, k, n, 60), sq = {col.x, b.y + 60, side, side};
     char shown[48];
     pml_number_text(shown, part[k].value, part[k].value < 10);
-    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE, 2);
-    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name, part[k].shown);
+    pml_svg_rect(s, sq, 0, k ? pml_rgb_mix(PML_PANEL, PML_TEAL, 0.22) : PML_PANEL, k ? PML_TEAL : PML_EDGE,
+                 2);
+    pml_svg_textf(s, col.x, b.y + 36, (pml_font){.size = 34, .weight = 600}, "%s %s", part[k].name,
+                  part[k].shown);
     if (k + 1 < n) {
-      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge, y = sq.y + side - edge;
+      double edge = side * sqrt(part[k + 1].amount / part[k].amount), x = sq.x + side - edge,
+             y = sq.y + side - edge;
       double next = pml_box_column(b, k + 1, n, 60).x;
       pml_svg_line(s, x + edge, y, next, sq.y, PML_EDGE, 2);
       pml_svg_line(s, x + edge, y + edge, next, sq.y + side, PML_EDGE, 2);
@@ -18551,7 +19419,8 @@ PML_API void pml_svg_scale(pml_svg *s, pml_box b, const pml_scale_part *part, in
       pml_svg_text(s, x - 14, sq.y + side - 18, (pml_font){.size = 26, .anchor = PML_END}, part[k + 1].name);
     }
     double y = sq.y + side + 40;
-    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0, PML_YELLOW, PML_NO_COLOUR, 0);
+    pml_svg_rect(s, (pml_box){col.x, y, most > 0 ? fmax(3, side * part[k].value / most) : 3, 36}, 0,
+                 PML_YELLOW, PML_NO_COLOUR, 0);
     pml_svg_text(s, col.x, y + 104, (pml_font){.size = 56, .weight = 600}, shown);
     pml_svg_text(s, col.x, y + 146, (pml_font){.size = 26, .colour = PML_MUTED}, unit);
   }
@@ -18708,6 +19577,32 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
   return c;
+}
+
+PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
+                             double side) {
+  double w = b.w / grid, h = b.h / grid;
+  for (int i = 0; i < grid * grid; i++)
+    pml_svg_rect(s, (pml_box){b.x + i % grid * w, b.y + i / grid * h, w + 0.5, h + 0.5}, 0,
+                 pml_rgb_mix(0x16233F, 0xB26F08, p[i]), PML_NO_COLOUR, 0);
+  for (int i = 0; i < n; i++)
+    pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
+                   wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+}
+
+PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
+  double cell = floor(b.h / n), x = b.x + cell * n + 30;
+  char note[256];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  for (int i = 0; i < n * n; i++) {
+    pml_box at = {b.x + i % n * cell, b.y + i / n * cell, cell - 1, cell - 1};
+    if (w[i] == w[i]) pml_svg_rect(s, at, 0, pml_rgb_mix(0x132B40, PML_TEAL, fmin(1, fmax(0, w[i]))), PML_NO_COLOUR, 0);
+  }
+  pml_svg_text(s, x, b.y + 60, (pml_font){.size = 32, .weight = 600}, heading);
+  pml_svg_text_in(s, (pml_box){x, b.y + 78, b.x + b.w - x, b.h - 78}, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, note);
 }
 
 PML_API void pml_svg_table(pml_svg *s, pml_box b, const char *const *cells, int rows, int cols,
@@ -20250,7 +21145,7 @@ PML_API pml_status pml_page_save(const pml_page *p, const char *path) {
 #endif /* § 50 */
 
 /* ═════════════════════════════════════════════════════════════════════════════
-   § 51  LESSONS  needs § 4 § 5 § 6 § 8 § 9 § 10 § 16 § 25 – § 28 § 33 § 49 § 50
+   § 51  LESSONS  needs § 4 – § 6 § 8 – § 10 § 12 § 16 § 25 – § 28 § 33 § 48 – § 50
    ─────────────────────────────────────────────────────────────────────────────
    A lesson is a small program around one mechanism.  It states what it is in a
    pml_lesson, and this chapter does the rest: flags, output, checks, exit status,
@@ -20359,6 +21254,15 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
+/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
+/* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
+   facts[PML_GATE_LAYERS]. */
+enum { PML_GATE_LAYERS = 64 };
+typedef struct {
+  double n, negative, small; /* gates; of them g < 0; |silu(g)| < 0.1 */
+} pml_gate_facts;
+PML_API void pml_gates_see(void *facts, const pml_span *span);
 /* true after Ctrl-C: a long lesson asks now and then and returns PML_E_CANCELLED. */
 PML_API bool pml_cancelled(void);
 
@@ -20369,6 +21273,7 @@ typedef struct pml_tutor {
   int n;                     /* tokens of the prompt */
   int32_t *ids;              /* [n] */
   char (*name)[80];          /* [n] each token made visible, cut at 79 bytes */
+  const char **names;        /* [n] the same, as the tables and pictures of § 49 want them */
   pml_buf text;              /* the prompt as text */
   pml_sampler_options sampler; /* of pml_tutor_answer; greedy unless the lesson says otherwise */
 } pml_tutor;
@@ -20386,6 +21291,8 @@ PML_API void pml_choices(pml_choice *out, int n, const pml_model *m, const float
 /* Appends the answer of at most max_tokens tokens, from an empty cache.  steps[max_tokens] and *n,
    the end token included, say how it came about; both may be NULL. */
 PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answer, pml_choice *steps, int *n);
+/* The longest word of the question, cut at 63 bytes, and in[t->n]: which tokens of the prompt spell it. */
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in);
 /* The prompt as chips with their ids below, in as many lines as have room in b; what does not fit becomes "…".
    Returns the height used; svg NULL only asks for it. */
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
@@ -20416,6 +21323,8 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
 /* values[rows,cols] with names beside them (may be NULL). */
 PML_API void pml_show_matrix(pml_ctx *ctx, const char *name, const double *values, int rows, int cols,
                              int decimals, const char *const *row_names, const char *const *col_names);
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names); /* the same; at most 256 */
 /* Progress of a long run, on a terminal's stderr only; total 0 ends the line. */
 PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what);
 
@@ -20445,9 +21354,62 @@ enum { PML_PAIR_REPS = 15 };
 PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, int which), void *user, double scale,
                                     const char *unit, pml_number *out, const char *names, ...) PML__PRINTF(7, 8);
 
+/* An operation of § 48 in all its ways at growing sizes: rates in 1e9 operations per second. */
+enum { PML_STUDY_SIZES = 16 };
+typedef struct {
+  pml_op op;
+  int n, ways;                                  /* sizes; ways with at least one number */
+  double size[PML_STUDY_SIZES], intensity[PML_STUDY_SIZES]; /* operations per byte */
+  pml_number rate[PML_WAYS][PML_STUDY_SIZES];   /* n = 0: not measured, not recorded */
+  bool equal;                                   /* strict mode: all ways gave the bits of the plain one */
+  double worst;                                 /* default mode: largest difference / limit; at most 1 */
+  double simd_from, threads_from;               /* sizes from which SIMD leads plain, threads lead SIMD; NaN: never */
+} pml_study;
+/* For the sizes first, first·factor … (at most 16) and last: makes the numbers, compares every way with the plain
+   one (in strict and in default mode), and only then times them in turn (default mode unless ctx->strict), or
+   takes the record; threads by the wall clock, the other ways by the processor time of their one thread.  Prints
+   a table of medians, the spread and the crossovers, and claims both equalities; ends
+   early when results differ or after Ctrl-C.  rounds and budget (seconds per size) as in pml_bench_turns. */
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget);
+/* The median rate at the last size, 0 when there is none. */
+PML_API double pml_study_rate(const pml_study *s, pml_way way);
+/* All ways of a study over its sizes, both logarithmic, a rule where a crossover is. */
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label);
+/* A roofline (§ 49) with points of studies: the k-th size of a way, k < 0 the last; label may be NULL. */
+typedef struct {
+  const pml_study *study;
+  pml_way way;
+  int k;
+  const char *label;
+} pml_study_mark;
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n);
+/* Times an operation of n numbers in one way with its inputs in memory only (pml_cache_drop) and then near,
+   in turn: "dot 10000, SIMD, cold" and "…, warm" in microseconds, out[0] and out[1]. */
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds);
+/* The roofs of this machine, measured and printed: the first cache read by one thread; `bytes` of memory, by one
+   thread or all, whichever is faster; the peaks of § 48 of one number per instruction, of SIMD on one thread, of all threads.  rate 0: not recorded. */
+enum { PML_ROOFS = 5 };
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes);
+
 /* Measures the stages of a clock (§ 10) over its first `steps` steps: "name, per token", the first step left out;
    what ran in that one only, "name, once".  share[n]: of the sum of the medians per token. */
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share);
+
+/* The memories of a machine: how large the caches next to a core and the memory are, and the staircase of
+   § 48 at x = 0, 1 … for sets of 16 KiB, 64 KiB … as far as memory (or the record) goes. */
+enum { PML_NEAR = 4 };
+typedef struct {
+  pml_number size[PML_NEAR]; /* KiB of L1, L2, L3, memory; n = 0 where there is none */
+  pml_curve read[2];         /* GB/s, by one thread and by all */
+} pml_staircase;
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out);
+/* As two curves with the ends of the caches, and as squares within squares. */
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m);
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m);
+/* pml_bench_levels (§ 48) with its times; *equal and *worst over all levels that can run here. */
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst);
 
 /* The title of the diagram, a sentence that may hold numbers.  Draws the bars; call it
    first in draw. */
@@ -20518,6 +21480,42 @@ PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out) {
   return pml_qa_load(out, folder);
 }
 
+PML_API void pml_gates_see(void *facts, const pml_span *s) {
+  if (strcmp(s->name, "gate") != 0 || s->layer < 0 || s->layer >= PML_GATE_LAYERS) return;
+  pml_gate_facts *f = (pml_gate_facts *)facts + s->layer;
+  for (size_t i = 0; i < s->n; i++) {
+    float g = s->data[i];
+    f->negative += g < 0;
+    f->small += fabsf(g * pml_sigmoidf(g)) < 0.1f;
+  }
+  f->n += (double)s->n;
+}
+
+PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
+  pml_qa *qa = NULL;
+  pml_context *c = NULL;
+  pml_seq seq = {0};
+  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
+  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
+  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
+  pml_trace_set(see, user);
+  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
+    const char *text = qa->topics[i].taught[0];
+    int32_t *ids = NULL;
+    size_t n;
+    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
+    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
+    pml_context_truncate(c, &seq, 0);
+    pml_free(ids);
+  }
+  pml_trace_set(NULL, NULL);
+  if (c) pml_context_seq_free(c, &seq);
+  pml_context_close(c);
+  pml_qa_free(qa);
+  pml_free(logits);
+  return st;
+}
+
 /* ── The tutor ────────────────────────────────────────────────────────────── */
 
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
@@ -20545,13 +21543,17 @@ PML_API pml_status pml_tutor_open(pml_tutor **out, pml_ctx *ctx, const char *que
     st = pml_fail(PML_E_LIMIT, "the question has %zu tokens, the tutor's context %d: ask a shorter one", n,
                   t->session->ctx->options.n_ctx);
   if (st == PML_OK && !(t->name = (char(*)[80])pml_alloc(n * sizeof *t->name))) st = PML_E_MEMORY;
+  if (st == PML_OK && !(t->names = (const char **)pml_alloc(n * sizeof *t->names))) st = PML_E_MEMORY;
   if (st != PML_OK) {
     pml_tutor_close(t);
     return st;
   }
   t->n = (int)n;
   t->sampler = pml_generate_defaults().sampler;
-  for (int i = 0; i < t->n; i++) pml_token_name(t->model, t->ids[i], t->name[i]);
+  for (int i = 0; i < t->n; i++) {
+    pml_token_name(t->model, t->ids[i], t->name[i]);
+    t->names[i] = t->name[i];
+  }
   *out = t;
   return PML_OK;
 }
@@ -20562,6 +21564,7 @@ PML_API void pml_tutor_close(pml_tutor *t) {
   pml_model_close(t->model);
   pml_free(t->ids);
   pml_free(t->name);
+  pml_free((void *)t->names);
   pml_buf_free(&t->text);
   pml_free(t);
 }
@@ -20617,6 +21620,24 @@ PML_API pml_status pml_tutor_answer(pml_tutor *t, int max_tokens, pml_buf *answe
   pml_status st = pml_generate(t->session, t->ids, (size_t)t->n, &o);
   if (n) *n = a.n;
   return st == PML_OK && answer->failed ? PML_E_MEMORY : st;
+}
+
+PML_API void pml_tutor_word(const pml_tutor *t, const char *question, char word[64], bool *in) {
+  const char *start = strstr(t->text.data, question), *best = start, *end = start ? start + strlen(question) : NULL;
+  size_t len = 0, at = 0;
+  for (const char *s = start; s < end;) {
+    size_t n = strcspn(s, " ?!.,;:");
+    if (s + n > end) n = (size_t)(end - s);
+    if (n > len) best = s, len = n;
+    s += n ? n : 1;
+  }
+  size_t from = best ? (size_t)(best - t->text.data) : 0;
+  snprintf(word, 64, "%.*s", (int)(len < 63 ? len : 63), best ? best : "");
+  for (int i = 0; i < t->n; i++) {
+    size_t n = pml_token_bytes(t->model->tokenizer, t->ids[i]).len;
+    in[i] = at < from + len && at + n > from;
+    at += n;
+  }
 }
 
 PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
@@ -20867,6 +21888,13 @@ PML_API void pml_show_tokens(pml_ctx *ctx, const char *label, const pml_str *tok
   pml_buf_free(&line);
 }
 
+PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values, int rows, int cols, int decimals,
+                             const char *const *row_names, const char *const *col_names) {
+  double v[256];
+  for (int i = 0; i < rows * cols && i < 256; i++) v[i] = (double)values[i];
+  if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
+}
+
 typedef struct {
   pml_ctx *ctx;
   const pml_tokenizer *t;
@@ -20960,10 +21988,9 @@ PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text) {
 
 PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
 
-PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
-                               size_t n) {
+/* Summarises and keeps samples, or looks the number up when publishing; prints nothing. */
+PML__FN pml_number pml__measured(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
   pml_number x = {.n = 0};
-  char shown[128];
   snprintf(x.name, sizeof x.name, "%s", name);
   snprintf(x.unit, sizeof x.unit, "%s", unit);
   if (ctx->publish) {
@@ -20976,16 +22003,122 @@ PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit,
     x.n = n < INT_MAX ? (int)n : INT_MAX;
     pml_record_add(&ctx->fresh, &x);
   }
+  return x;
+}
+
+/* Before the first recorded number: whose it is. */
+PML__FN void pml__say_machine(pml_ctx *ctx) {
+  if (ctx->publish && !ctx->machine_said)
+    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
+  ctx->machine_said = true;
+}
+
+PML_API pml_number pml_measure(pml_ctx *ctx, const char *name, const char *unit, const double *samples,
+                               size_t n) {
+  char shown[128];
+  pml_number x = pml__measured(ctx, name, unit, samples, n);
   if (x.n == 0) {
     pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", name);
     return x;
   }
   pml_number_show(shown, &x);
-  if (ctx->publish && !ctx->machine_said)
-    pml_say(ctx, "  (recorded on %s, %s)", ctx->old.machine, ctx->old.date);
-  ctx->machine_said = true;
+  pml__say_machine(ctx);
   pml_say(ctx, "  %s: %s", name, shown);
   return x;
+}
+
+static const char *const pml__near[PML_NEAR] PML__UNUSED = {"L1", "L2", "L3", "memory"};
+
+/* true when there is something to measure, or a record of it to show. */
+PML__FN bool pml__measurable(const pml_ctx *ctx, const char *name, bool here) {
+  if (pml_measures(ctx)) return here;
+  return ctx->recorded && pml_record_find(&ctx->old, name) != NULL;
+}
+
+/* The sets of one size, by one thread and by all; false when there are no more. */
+PML__FN bool pml__measure_set(pml_ctx *ctx, const pml_hardware *hw, int i, pml_curve read[2]) {
+  static const char *const who[] = {"one thread", "all threads"};
+  size_t bytes = pml_bench_set_bytes(i, pml_threads(), hw), n = i < PML_BENCH_SETS - 1 ? 3 : 1;
+  char size[32], name[48];
+  double gb_s[3];
+  pml_bytes_text(size, (uint64_t)16384 << 2 * i);
+  for (int all = 0; all < 2; all++) {
+    snprintf(name, sizeof name, "%s, %s", size, who[all]);
+    if (!pml__measurable(ctx, name, bytes > 0)) return false;
+    pml_progress(ctx, 2 * i + all, 2 * PML_BENCH_SETS, "reading");
+    for (size_t k = 0; k < n && pml_measures(ctx); k++)
+      gb_s[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
+    pml_number y = pml_measure(ctx, name, "GB/s", gb_s, n);
+    pml_curve_number(&read[all], i, &y);
+  }
+  return true;
+}
+
+PML_API void pml_measure_staircase(pml_ctx *ctx, const pml_hardware *hw, pml_staircase *out) {
+  memset(out, 0, sizeof *out);
+  for (int i = 0; i < PML_NEAR; i++) {
+    double kib = (double)(i < PML_NEAR - 1 ? pml_hardware_cache(hw, i + 1) : hw->ram) / 1024;
+    if (pml__measurable(ctx, pml__near[i], kib > 0))
+      out->size[i] = pml_measure(ctx, pml__near[i], "KiB", &kib, 1);
+  }
+  for (int i = 0; i < PML_BENCH_SETS && !pml_cancelled(); i++)
+    if (!pml__measure_set(ctx, hw, i, out->read)) break;
+  pml_progress(ctx, 0, 0, "");
+}
+
+PML_API void pml_svg_staircase(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  const char *names[PML_BENCH_SETS];
+  char name[PML_BENCH_SETS][32];
+  if (!m->read[0].n) return;
+  for (int i = 0; i < PML_BENCH_SETS; i++) {
+    pml_bytes_text(name[i], (uint64_t)16384 << 2 * i);
+    names[i] = name[i];
+  }
+  pml_axis sets = {
+      .label = "set that each thread reads again and again", .names = names, .n_names = m->read[0].n};
+  pml_axis rate = {.label = "read (GB/s)", .log = true};
+  pml_plot p = pml_svg_pair(svg, b, sets, rate, "all threads", &m->read[1], "one thread", &m->read[0]);
+  pml_font f = {.size = 26, .colour = PML_MUTED, .anchor = PML_END};
+  for (int i = 0; i < PML_NEAR; i++) { /* four times the size is one step to the right */
+    double at = m->size[i].n ? pml_plot_x(&p, pml_logd(m->size[i].median / 16) / pml_logd(4)) : p.area.x;
+    if (at <= p.area.x || at >= p.area.x + p.area.w) continue;
+    pml_svg_rule(svg, at, p.area.y, at, p.area.y + p.area.h);
+    pml_svg_textf(svg, at - 12, p.area.y + p.area.h - 24, f, "%s ends", pml__near[i]);
+  }
+}
+
+/* The rate of a memory is that of the largest set that fits half of it; of the last one, of the largest set. */
+PML_API void pml_svg_memories(pml_svg *svg, pml_box b, const pml_staircase *m) {
+  pml_scale_part part[PML_NEAR];
+  char shown[PML_NEAR][32];
+  int n = 0;
+  for (int i = PML_NEAR - 1; i >= 0; i--) {
+    int set = m->read[0].n - 1;
+    double kib = m->size[i].median;
+    while (set > 0 && i < PML_NEAR - 1 && (double)(16 << 2 * set) > kib / 2) set--;
+    if (!m->size[i].n || set < 0) continue;
+    pml_bytes_text(shown[i], (uint64_t)kib * 1024);
+    part[n++] = (pml_scale_part){pml__near[i], shown[i], kib, m->read[0].y[set]};
+  }
+  pml_svg_scale(svg, b, part, n, "GB/s, one thread");
+}
+
+PML_API pml_status pml_measure_levels(pml_ctx *ctx, bool *equal, double *worst) {
+  pml_level_run run[PML_CPU_LEVELS];
+  pml_status st = pml_bench_levels(run, ctx->seed);
+  *equal = st == PML_OK;
+  *worst = 0;
+  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
+    char name[48];
+    snprintf(name, sizeof name, "layer, %s", pml_cpu_level_name((pml_cpu_level_t)l));
+    if (run[l].here) {
+      *equal = *equal && run[l].equal;
+      *worst = fmax(*worst, run[l].worst);
+    }
+    for (int k = 0; k < PML_LEVEL_RUNS; k++) run[l].seconds[k] *= 1e6;
+    if (pml__measurable(ctx, name, run[l].here)) pml_measure(ctx, name, "µs", run[l].seconds, PML_LEVEL_RUNS);
+  }
+  return st;
 }
 
 PML_API void pml_measure_stages(pml_ctx *ctx, const pml_stages *t, int steps, double *share) {
@@ -21024,6 +22157,213 @@ PML_API pml_status pml_measure_pair(pml_ctx *ctx, pml_status (*way)(void *user, 
   return PML_OK;
 }
 /* @end */
+
+/* ── An operation in all its ways ─────────────────────────────────────────── */
+
+static const char *const pml__op_name[] PML__UNUSED = {"add", "dot", "gemm"};
+
+typedef struct {
+  pml_bench_case c;
+  pml_way way[PML_WAYS];
+  int n;
+} pml__study_size;
+
+PML__FN pml_status pml__study_run(void *user, int which) {
+  pml__study_size *s = (pml__study_size *)user;
+  return pml_bench_case_run(&s->c, s->way[which]);
+}
+
+/* Opens a size and compares its ways with the plain one. */
+PML__FN pml_status pml__study_check(pml_ctx *ctx, pml_study *out, pml__study_size *s, int size) {
+  pml_status st = pml_bench_case_open(&s->c, out->op, size, ctx->seed);
+  s->n = 0;
+  for (int w = 0; w < PML_WAYS && st == PML_OK; w++) {
+    bool equal = false;
+    double worst = 0;
+    if (!pml_bench_case_has(out->op, (pml_way)w)) continue;
+    s->way[s->n++] = (pml_way)w;
+    if (w == PML_WAY_PLAIN) continue; /* it made the results to compare with */
+    st = pml_bench_case_check(&s->c, (pml_way)w, &equal, &worst);
+    out->equal = out->equal && (equal || w == PML_WAY_BLAS);
+    out->worst = fmax(out->worst, worst);
+  }
+  return st;
+}
+
+/* The table: a row per size, a column per way that has a number. */
+PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
+  pml_table t = {0};
+  double spread[PML_WAYS * PML_STUDY_SIZES], widest = 0;
+  char line[256];
+  bool has[PML_WAYS];
+  size_t n = 0;
+  for (int i = -1; i < s->n; i++) {
+    size_t len = (size_t)snprintf(line, sizeof line, i < 0 ? "n" : "%.0f", i < 0 ? 0.0 : s->size[i]);
+    for (int w = 0; w < PML_WAYS; w++) {
+      const pml_number *x = &s->rate[w][i < 0 ? 0 : i];
+      char shown[48];
+      if (i < 0) has[w] = x->n > 0;
+      if (!has[w]) continue;
+      pml_number_text(shown, x->median, pml__digits_for(x->median));
+      len += (size_t)snprintf(line + len, sizeof line - len, "\t%s", i < 0 ? pml_way_name((pml_way)w) : x->n ? shown : "-");
+      if (i < 0 || !x->n || !(x->median > 0)) continue;
+      spread[n] = (x->hi - x->lo) / 2 / x->median * 100;
+      widest = fmax(widest, spread[n++]);
+    }
+    pml_table_row(&t, "%s", line);
+  }
+  for (int w = 0; w < PML_WAYS; w++) s->ways += has[w];
+  if (!s->ways) {
+    pml_say(ctx, "  %s: not recorded yet (make benchmark-notes)", pml__op_name[s->op]);
+    return;
+  }
+  pml__say_machine(ctx);
+  pml_show_rows(ctx, &t, "rrrrrr");
+  pml_say(ctx, "  1e9 operations per second, medians; one thread by its processor time, threads by the wall clock");
+  pml_say(ctx, "  95 %% intervals: half of them within ±%.1f %%, all within ±%.0f %%", pml_median(spread, n), widest);
+}
+
+/* "SIMD: ahead of plain from n = 12 on" */
+PML__FN double pml__study_crossover(pml_ctx *ctx, const pml_study *s, pml_way behind, pml_way ahead) {
+  double a[PML_STUDY_SIZES], b[PML_STUDY_SIZES];
+  const char *first = pml_way_name(ahead), *second = pml_way_name(behind);
+  for (int i = 0; i < s->n; i++) a[i] = s->rate[behind][i].median, b[i] = s->rate[ahead][i].median;
+  if (s->n < 1 || !s->rate[ahead][s->n - 1].n || !s->rate[behind][s->n - 1].n) return (double)NAN;
+  double from = pml_bench_crossover(s->size, a, b, s->n);
+  if (from != from) pml_say(ctx, "  %s: not ahead of %s at the largest size", first, second);
+  else if (from <= s->size[0]) pml_say(ctx, "  %s: ahead of %s at every size", first, second);
+  else pml_say(ctx, "  %s: ahead of %s from n = %.0f on", first, second, from);
+  return from;
+}
+
+/* Times the ways of an open size, or looks them up; k counts the ways that it has. */
+PML__FN pml_status pml__study_time(pml_ctx *ctx, pml_study *out, pml__study_size *s, pml_bench_rounds *r, int rounds,
+                                   double budget) {
+  bool fresh = pml_measures(ctx);
+  int i = out->n++;
+  pml_status st = fresh ? pml_bench_turns(r, pml__study_run, s, s->n, rounds, budget) : PML_OK;
+  out->size[i] = s->c.n, out->intensity[i] = s->c.ops / s->c.bytes;
+  for (int w = 0, k = 0; w < PML_WAYS && st == PML_OK; w++) {
+    char name[48];
+    bool timed = fresh && k < s->n && s->way[k] == (pml_way)w;
+    for (int j = 0; timed && j < r->rounds; j++)
+      r->seconds[k][j] = s->c.ops / 1e9 / (w == PML_WAY_THREADS ? r->seconds : r->thread)[k][j];
+    snprintf(name, sizeof name, "%s %d, %s", pml__op_name[out->op], s->c.n, pml_way_name((pml_way)w));
+    out->rate[w][i] = pml__measured(ctx, name, "GFLOP/s", timed ? r->seconds[k] : NULL, timed ? (size_t)r->rounds : 0);
+    k += timed;
+  }
+  return st;
+}
+
+PML_API pml_status pml_measure_ways(pml_ctx *ctx, pml_study *out, pml_op op, int first, int factor, int last,
+                                    int rounds, double budget) {
+  pml__study_size s = {.n = 0};
+  pml_bench_rounds *r = (pml_bench_rounds *)pml_alloc(sizeof *r);
+  pml_status st = r ? PML_OK : PML_E_MEMORY;
+  bool right = true, more = true;
+  *out = (pml_study){.op = op, .equal = true, .simd_from = (double)NAN, .threads_from = (double)NAN};
+  for (int i = 0, size = first; more && right && st == PML_OK && !pml_cancelled(); i++, size *= factor) {
+    more = size < last && i < PML_STUDY_SIZES - 1;
+    st = pml__study_check(ctx, out, &s, more ? size : last);
+    right = out->equal && out->worst <= 1; /* no times for wrong results */
+    if (st == PML_OK && right) st = pml__study_time(ctx, out, &s, r, rounds, budget);
+    pml_bench_case_close(&s.c);
+  }
+  pml_free(r);
+  if (st != PML_OK) return st;
+  if (out->n) pml__study_show(ctx, out);
+  out->simd_from = pml__study_crossover(ctx, out, PML_WAY_PLAIN, PML_WAY_SIMD);
+  out->threads_from = pml__study_crossover(ctx, out, PML_WAY_SIMD, PML_WAY_THREADS);
+  pml_expect(ctx, out->equal, "strict: every way gives the bits of the plain one, at every size");
+  if (op == PML_OP_ADD) pml_expect(ctx, out->worst <= 0, "default: so it does; one addition has one rounding");
+  else pml_expect(ctx, out->worst <= 1, "default: every way stays within 2·n·2^-24·Σ|a·b|, the bound of another order");
+  return PML_OK;
+}
+
+PML_API double pml_study_rate(const pml_study *s, pml_way way) { return s->n ? s->rate[way][s->n - 1].median : 0; }
+
+static const pml_rgb pml__way_colour[PML_WAYS] PML__UNUSED = {PML_PURPLE, PML_YELLOW, PML_GREEN, PML_TEAL, PML_MUTED};
+
+PML_API void pml_svg_study(pml_svg *svg, pml_box b, const pml_study *s, const char *x_label) {
+  static const char *const loses[] = {"SIMD loses", "threads lose"};
+  pml_curve c[PML_WAYS];
+  pml_series line[PML_WAYS];
+  double from[2] = {s->simd_from, s->threads_from};
+  int n = 0;
+  for (int w = 0; w < PML_WAYS; w++) {
+    c[w].n = 0;
+    for (int i = 0; i < s->n; i++) pml_curve_number(&c[w], s->size[i], &s->rate[w][i]);
+    if (c[w].n) line[n++] = pml__curve_series(&c[w], pml_way_name((pml_way)w), pml__way_colour[w]);
+  }
+  if (!n) return;
+  pml_plot p = pml_svg_chart(svg, b, (pml_axis){.label = x_label, .log = true}, (pml_axis){.label = "GFLOP/s", .log = true},
+                             line, n);
+  for (int i = 0; i < 2; i++) {
+    double x = from[i] > s->size[0] ? pml_plot_x(&p, from[i]) : 0;
+    if (!(x > 0)) continue;
+    pml_svg_rule(svg, x, p.area.y, x, p.area.y + p.area.h);
+    pml_svg_textf(svg, x + 12, p.area.y + p.area.h - 24 - 40 * i, (pml_font){.size = 24, .colour = PML_MUTED},
+                  "%s below n = %.0f", loses[i], from[i]);
+  }
+}
+
+PML_API void pml_svg_study_roofs(pml_svg *svg, pml_box b, const pml_roof *roof, int n_roofs, const pml_study_mark *mark,
+                                 int n) {
+  enum { MAX = 11 };
+  pml_series point[MAX];
+  double xy[MAX][2];
+  int m = 0;
+  for (int i = 0; i < n && m < MAX; i++) {
+    const pml_study *s = mark[i].study;
+    int k = mark[i].k < 0 ? s->n - 1 : mark[i].k;
+    if (k < 0 || k >= s->n || !s->rate[mark[i].way][k].n) continue;
+    xy[m][0] = s->intensity[k], xy[m][1] = s->rate[mark[i].way][k].median;
+    point[m] = (pml_series){.n = 1, .x = &xy[m][0], .y = &xy[m][1], .labels = mark[i].label ? &mark[i].label : NULL,
+                            .colour = pml__way_colour[mark[i].way], .mark = PML_MARK_POINTS};
+    m++;
+  }
+  pml_svg_roofline(svg, b, roof, n_roofs, point, m);
+}
+
+PML_API pml_status pml_measure_cold(pml_ctx *ctx, pml_number *out, pml_op op, pml_way way, int n, int rounds) {
+  pml_bench_case c;
+  bool fresh = pml_measures(ctx);
+  double *us = (double *)pml_alloc(2 * PML_BENCH_ROUNDS * sizeof *us), begin;
+  rounds = rounds < 1 ? 1 : rounds > PML_BENCH_ROUNDS ? PML_BENCH_ROUNDS : rounds;
+  pml_status st = us ? pml_bench_case_open(&c, op, n, ctx->seed) : PML_E_MEMORY;
+  for (int k = 0; fresh && k < 2 * rounds && st == PML_OK; k++) {
+    if (k % 2 == 0) pml_cache_drop(c.a, 2 * c.in * sizeof *c.a);
+    begin = pml_time();
+    st = pml_bench_case_run(&c, way);
+    us[k % 2 * PML_BENCH_ROUNDS + k / 2] = (pml_time() - begin) * 1e6;
+  }
+  for (int k = 0; k < 2 && st == PML_OK; k++) {
+    char name[48];
+    snprintf(name, sizeof name, "%s %d, %s, %s", pml__op_name[op], n, pml_way_name(way), k ? "warm" : "cold");
+    out[k] = pml_measure(ctx, name, "µs", us + k * PML_BENCH_ROUNDS, fresh ? (size_t)rounds : 0);
+  }
+  if (st == PML_OK) pml_bench_case_close(&c);
+  pml_free(us);
+  return st;
+}
+
+PML_API void pml_measure_roofs(pml_ctx *ctx, pml_roof *roof, double bytes) {
+  static const char *const name[PML_ROOFS] = {"read, first cache, one thread", "read, memory", "peak, plain", "peak, SIMD",
+                                              "peak, threads"};
+  static const char *const label[PML_ROOFS] = {"first cache, one thread", "memory", "plain peak", "SIMD peak",
+                                               "threads peak"};
+  static const pml_way way[PML_ROOFS] = {PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_PLAIN, PML_WAY_SIMD, PML_WAY_THREADS};
+  for (int i = 0; i < PML_ROOFS; i++) {
+    double x = 0;
+    for (int k = 0; k < 10 && i < 2 && pml_measures(ctx); k++) {
+      int threads = i && k % 2 ? pml_threads() : 1;
+      x = fmax(x, pml_bench_bandwidth(i ? (size_t)bytes / (size_t)threads : 16384, threads, 0.02));
+    }
+    if (i >= 2 && pml_measures(ctx)) x = pml_bench_peak_by(way[i]);
+    x /= 1e9;
+    roof[i] = (pml_roof){label[i], i < 2, pml_measure(ctx, name[i], i < 2 ? "GB/s" : "GFLOP/s", &x, 1).median};
+  }
+}
 
 /* ── Flags ────────────────────────────────────────────────────────────────── */
 

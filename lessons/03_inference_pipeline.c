@@ -98,8 +98,8 @@ static pml_status draw(pml_ctx *ctx, pml_svg *s) {
   in = pml_svg_panel_time(s, rows, "2  Embed, 3  transform", PML_ORANGE, layers);
   pml_svg_rows(s, in, &r.depths, "lrLr", r.depths.rows - 1);
   pml_svg_choices(s, pml_svg_panel_time(s, head, "4  Head: top 5", PML_PURPLE, r.share[3]), r.top, TOP);
-  pml_svg_text_in(s, pml_svg_panel_time(s, one, "5  Sample", PML_YELLOW, r.share[4]),
-                  (pml_font){.size = 64, .mono = true, .weight = 600, .anchor = PML_MIDDLE}, PML_MIDDLE, r.step[0].name);
+  in = pml_svg_panel_time(s, one, "5  Sample", PML_YELLOW, r.share[4]);
+  pml_svg_text_in(s, in, (pml_font){.size = 64, .mono = true, .anchor = PML_MIDDLE}, PML_MIDDLE, r.step[0].name);
   in = pml_svg_panel(s, text, "6  Decode: ids become bytes", PML_GREEN);
   pml_svg_text_in(s, in, (pml_font){.size = 28}, PML_START, r.answer);
   pml_svg_flow(s, ids, rows, PML_MUTED, "%d ids", t->n);

@@ -11,27 +11,23 @@
 #define PRODML_IMPLEMENTATION
 #include "../prodml.h"
 
-enum { SETS = PML_BENCH_SETS, NEAR = 4, MODELS = 4 };
-static const char *cpu = "", *gpu = "none";
-static double ram;
-static bool require_simd;
+static struct { const char *cpu, *gpu; double ram; bool require_simd; } flag = {.cpu = "", .gpu = "none"};
 static pml_hardware hw;
-static const char *const near[NEAR] = {"L1", "L2", "L3", "memory"};
-static struct {
-  pml_number read[2][SETS], size[NEAR]; /* GB/s by one thread and by all, over sizes of the set; KiB */
-  int n;                                /* sets that were read */
-} r;
-
+static pml_staircase r;
+static pml_gpu card; /* --gpu; all 0 for none */
 /* --cpu is an architecture and a level, "x86-avx2"; the level is what PML_CPU would say. */
-static pml_status choose(void) {
-  const char *dash = strchr(cpu, '-');
-  pml_status st = pml_cpu_select(dash ? dash + 1 : *cpu ? cpu : getenv("PML_CPU"));
-  if (st == PML_OK && require_simd && pml_cpu_level() == PML_CPU_SCALAR)
+static pml_status choose(pml_ctx *ctx) {
+  const char *dash = strchr(flag.cpu, '-');
+  pml_status st = pml_cpu_select(dash ? dash + 1 : *flag.cpu ? flag.cpu : getenv("PML_CPU"));
+  (void)ctx;
+  if (st == PML_OK && flag.require_simd && pml_cpu_level() == PML_CPU_SCALAR)
     st = pml_fail(PML_E_UNSUPPORTED, "--require-simd: only scalar kernels can run; unset PML_CPU, or leave it out");
+  if (!pml_gpu_datasheet(&card, flag.gpu) && strcmp(flag.gpu, "none"))
+    st = pml_fail(PML_E_USAGE, "--gpu %s: none, nvidia-rtx30, -rtx40, -a100, -h100 or -h200", flag.gpu);
   return st;
 }
 
-static void detect(pml_ctx *ctx) {
+static pml_status detect(pml_ctx *ctx) {
   pml_buf text = {0};
   pml_hardware_detect(&hw, NULL);
   pml_hardware_text(&text, &hw);
@@ -39,199 +35,116 @@ static void detect(pml_ctx *ctx) {
   if (pml_measures(ctx) && !text.failed) pml_emit(ctx, text.data, text.len);
   else pml_say(ctx, "  (yours stands here when you run it; the numbers below are recorded)");
   pml_buf_free(&text);
-  pml_expect(ctx, hw.usable >= 1 && hw.usable <= hw.allowed && hw.allowed <= hw.threads,
-             "threads: usable <= allowed by the affinity mask <= online");
+  pml_expect(ctx, hw.usable <= hw.allowed && hw.allowed <= hw.threads, "threads: usable <= allowed <= online");
   pml_expect(ctx, !(hw.features & hw.blocked), "no feature is both usable and withheld by the operating system");
-  pml_expect(ctx, hw.threads == sysconf(_SC_NPROCESSORS_ONLN) && hw.ram == pml_ram_bytes(),
-             "threads and memory agree with what sysconf says");
+  return PML_OK;
 }
 
 static pml_status levels(pml_ctx *ctx) {
-  pml_level_run run[PML_CPU_LEVELS];
-  const char *foreign = pml_cpu_has(PML_FEATURE_NEON) ? "avx2" : "neon";
-  bool equal = true;
-  double worst = 0;
+  bool equal;
+  double worst;
   pml_heading(ctx, "The kernels: one row through a layer of %d × %d", PML_LEVEL_OUT, PML_LEVEL_IN);
-  pml_status st = pml_bench_levels(run, ctx->seed);
-  for (int l = 0; l < PML_CPU_LEVELS && st == PML_OK; l++) {
-    char name[48];
-    snprintf(name, sizeof name, "layer, %s", pml_cpu_level_name((pml_cpu_level_t)l));
-    if (run[l].here) equal = equal && run[l].equal, worst = fmax(worst, run[l].worst);
-    for (int k = 0; k < PML_LEVEL_RUNS; k++) run[l].seconds[k] *= 1e6;
-    if (pml_measures(ctx) ? run[l].here : pml_record_find(&ctx->old, name) != NULL)
-      pml_measure(ctx, name, "µs", run[l].seconds, PML_LEVEL_RUNS);
-  }
+  pml_status st = pml_measure_levels(ctx, &equal, &worst);
+  if (st != PML_OK) return st;
   pml_expect(ctx, equal, "strict: every level that can run here gives the bits of the plain C");
   pml_expect(ctx, worst <= 1, "default: every level stays within the bound for another order of adding");
-  pml_expect(ctx, pml_cpu_select(foreign) == PML_E_UNSUPPORTED, "kernels of another architecture are refused");
+  st = pml_cpu_select(pml_cpu_has(PML_FEATURE_NEON) ? "avx2" : "neon");
+  pml_expect(ctx, st == PML_E_UNSUPPORTED, "kernels of another architecture are refused");
   bool masked = pml_cpu_select("scalar") == PML_OK && pml_cpu_level() == PML_CPU_SCALAR;
-  pml_expect(ctx, masked && pml_cpu_select(NULL) == PML_OK && pml_cpu_level() == pml_cpu_best(),
-             "a mask lowers the level, and taking it away brings it back");
-  return st == PML_OK ? choose() : st;
+  masked = masked && pml_cpu_select(NULL) == PML_OK && pml_cpu_level() == pml_cpu_best();
+  pml_expect(ctx, masked, "a mask lowers the level, and taking it away brings it back");
+  return choose(ctx);
 }
 
-/* "1 MiB, one thread" */
-static const char *label(int i, bool all) {
-  static char text[48];
-  char size[32];
-  pml_bytes_text(size, (uint64_t)16384 << 2 * i);
-  snprintf(text, sizeof text, "%s, %s", size, all ? "all threads" : "one thread");
-  return text;
-}
-
-static void memories(pml_ctx *ctx) {
-  double kib[NEAR] = {0, 0, 0, (double)hw.ram / 1024}, x[3];
-  for (int i = hw.n_caches - 1; i >= 0; i--)
-    if (hw.cache[i].type != 'i' && hw.cache[i].level < NEAR)
-      kib[hw.cache[i].level - 1] = (double)hw.cache[i].bytes / 1024;
-  pml_heading(ctx, "The memories: how large, and how fast a set of each size is read again and again");
-  for (int i = 0; i < NEAR; i++)
-    if (pml_measures(ctx) ? kib[i] > 0 : pml_record_find(&ctx->old, near[i]) != NULL)
-      r.size[i] = pml_measure(ctx, near[i], "KiB", &kib[i], 1);
-  for (r.n = 0; r.n < SETS && !pml_cancelled(); r.n++) {
-    size_t bytes = pml_bench_set_bytes(r.n, pml_threads(), &hw), n = r.n < SETS - 1 ? 3 : 1;
-    if (pml_measures(ctx) ? !bytes : !pml_record_find(&ctx->old, label(r.n, true))) break;
-    for (int all = 0; all < 2; all++) {
-      pml_progress(ctx, 2 * r.n + all, 2 * SETS, "reading");
-      for (size_t k = 0; k < n && pml_measures(ctx); k++) x[k] = pml_bench_bandwidth(bytes, !all, 0.04) / 1e9;
-      r.read[all][r.n] = pml_measure(ctx, label(r.n, all), "GB/s", x, n);
-    }
-  }
-  pml_progress(ctx, 0, 0, "");
-}
-
-static void peaks(pml_ctx *ctx) {
+static pml_status measure(pml_ctx *ctx) {
   const char *how = "";
   double f32 = pml_measures(ctx) ? pml_bench_peak_f32() / 1e9 : 0;
   double int8 = pml_measures(ctx) ? pml_bench_peak_int8(&how) / 1e9 : 0;
-  pml_heading(ctx, "The arithmetic: multiply-adds in a loop of assembly, all threads");
+  pml_heading(ctx, "The arithmetic: multiply-adds in a loop of assembly%s%s", *how ? ", 8 bits by " : "", how);
   pml_number f = pml_measure(ctx, "f32 peak", "GFLOP/s", &f32, 1);
   pml_number i = pml_measure(ctx, "8-bit peak", "GOP/s", &int8, 1);
-  if (*how) pml_say(ctx, "  8 bits by %s", how);
-  if (!f.n || !r.n) return;
-  double first = r.read[0][0].median, far = r.read[0][r.n - 1].median, bytes = r.read[1][r.n - 1].median;
+  pml_heading(ctx, "The memories: how large, and how fast a set of each size is read again and again");
+  pml_measure_staircase(ctx, &hw, &r);
+  int last = r.read[1].n > 0 ? r.read[1].n - 1 : 0;
+  double first = r.read[0].y[0], far = r.read[0].y[last], bytes = r.read[1].y[last];
+  pml_value(ctx, "per_byte", bytes > 0 ? f.median / bytes : 0, "FLOP");
+  if (bytes <= 0) return PML_OK;
   pml_expect(ctx, first > far, "one thread reads the smallest set %.0f times as fast as the largest", first / far);
   pml_expect(ctx, f.median > bytes, "per byte from memory there is time for %.0f operations in f32, %.0f on 8 bits",
              f.median / bytes, i.median / bytes);
+  return PML_OK;
 }
 
-/* A token needs each weight once, so tokens per second cannot pass bandwidth / bytes. */
+/* A token needs each weight once: at most bandwidth / bytes tokens per second. */
 static pml_status models(pml_ctx *ctx) {
-  static const struct { const char *name; double weights; } m[MODELS] = {
+  static const struct { const char *name; double weights; } m[] = {
       {"Qwen2.5 0.5B", 0.494e9}, {"Qwen2.5 1.5B", 1.544e9}, {"Qwen2.5 7B", 7.616e9}, {"Qwen2.5 32B", 32.764e9}};
-  static const struct { const char *word; double gb, gb_s; } card[] = {{"none", 0, 0}, {"nvidia-rtx30", 24, 936},
-      {"nvidia-rtx40", 24, 1008}, {"nvidia-a100", 80, 2039}, {"nvidia-h100", 80, 3350}, {"nvidia-h200", 141, 4800}};
-  int c = 5;
-  while (c >= 0 && strcmp(card[c].word, gpu)) c--;
-  if (c < 0) return pml_fail(PML_E_USAGE, "--gpu %s: give none, nvidia-rtx30, -rtx40, -a100, -h100 or -h200", gpu);
-  double room = c ? card[c].gb : ram > 0 ? ram : r.size[3].median * 1024 / 1e9;
-  double gb_s = c ? card[c].gb_s : r.n ? r.read[1][r.n - 1].median : 0;
-  pml_heading(ctx, "What it could run, at 8 bits a weight: %.1f GB of memory, %.1f GB/s%s", room, gb_s,
-              c ? " by the data sheet, not measured" : "");
-  for (int i = 0; i < MODELS && gb_s > 0; i++) {
-    double gb = m[i].weights * 34 / 32 / 1e9; /* Q8_0: 34 bytes for 32 weights */
-    if (gb * 1.2 < room) pml_say(ctx, "  %s  %5.1f GB: at most %.1f tokens/s", m[i].name, gb, gb_s / gb);
-    else pml_say(ctx, "  %s  %5.1f GB: does not fit with a fifth for the cache of keys and values", m[i].name, gb);
+  double room = flag.ram > 0 ? flag.ram : r.size[PML_NEAR - 1].median * 1024 / 1e9;
+  double gb_s = r.read[1].n ? r.read[1].y[r.read[1].n - 1] : 0;
+  if (*card.name) room = (double)card.memory / 1e9, gb_s = card.bandwidth / 1e9;
+  const char *source = *card.name ? " by the data sheet" : "";
+  pml_heading(ctx, "What it could run, at 8 bits a weight: %.1f GB, %.1f GB/s%s", room, gb_s, source);
+  for (int i = 0; i < 4 && gb_s > 0; i++) {
+    double gb = m[i].weights * 34 / 32 / 1e9; /* Q8_0: 34 bytes for 32 weights; a fifth more for keys and values */
+    if (gb * 1.2 < room) pml_say(ctx, "  %-12s  %4.1f GB: at most %.1f tokens/s", m[i].name, gb, gb_s / gb);
+    else pml_say(ctx, "  %-12s  %4.1f GB: does not fit", m[i].name, gb);
   }
   return PML_OK;
 }
 
-static pml_status run(pml_ctx *ctx) {
-  pml_status st = choose();
-  if (st != PML_OK) return st;
-  detect(ctx);
-  st = levels(ctx);
-  if (st == PML_OK) memories(ctx), peaks(ctx), st = models(ctx);
-  return st;
-}
-
 static pml_status draw(pml_ctx *ctx, pml_svg *s) {
-  const char *names[SETS];
-  char name[SETS][32];
-  double y[2][SETS];
-  for (int i = 0; i < SETS; i++) {
-    pml_bytes_text(name[i], (uint64_t)16384 << 2 * i), names[i] = name[i];
-    for (int k = 0; k < 2; k++) y[k][i] = r.read[k][i].median;
-  }
-  pml_lesson_title(ctx, s, "From the first cache one thread reads %.0f times as fast as from memory",
-                   r.n ? y[0][0] / y[0][r.n - 1] : 0);
-  pml_series all = {.label = "all threads", .n = r.n, .y = y[1], .colour = PML_TEAL, .mark = PML_MARK_LINE_POINTS};
-  pml_series one = {.label = "one thread", .n = r.n, .y = y[0], .colour = PML_YELLOW, .mark = PML_MARK_LINE_POINTS};
-  pml_axis sets = {.label = "set that each thread reads again and again", .names = names, .n_names = r.n};
-  if (!r.n) return PML_OK;
-  pml_box b = pml_box_inset(pml_svg_body(s), 20, 10);
-  pml_plot p = pml_svg_chart(s, b, sets, (pml_axis){.label = "read (GB/s)", .log = true}, (pml_series[]){all, one}, 2);
-  pml_font f = {.size = 26, .colour = PML_MUTED, .anchor = PML_END};
-  for (int i = 0; i < NEAR; i++) { /* four times the size is one step to the right */
-    double at = r.size[i].n ? pml_plot_x(&p, pml_logd(r.size[i].median / 16) / pml_logd(4)) : p.area.x;
-    if (at <= p.area.x || at >= p.area.x + p.area.w) continue;
-    pml_svg_rule(s, at, p.area.y, at, p.area.y + p.area.h);
-    pml_svg_textf(s, at - 12, p.area.y + p.area.h - 24, f, "%s ends", near[i]);
-  }
+  double last = r.read[0].n ? r.read[0].y[r.read[0].n - 1] : 1, ratio = r.read[0].y[0] / last;
+  pml_lesson_title(ctx, s, "From the first cache one thread reads %.0f times as fast as from memory", ratio);
+  pml_svg_staircase(s, pml_box_inset(pml_svg_body(s), 20, 10), &r);
   return PML_OK;
 }
 
 static pml_status draw_scale(pml_ctx *ctx, pml_svg *s) {
-  pml_scale_part part[NEAR];
-  char shown[NEAR + 1][48];
-  int n = 0;
-  for (int i = NEAR - 1; i >= 0; i--) {
-    int set = r.n - 1; /* the largest that fits half of it; for memory the largest of all */
-    while (set > 0 && i < NEAR - 1 && (double)(16 << 2 * set) > r.size[i].median / 2) set--;
-    pml_bytes_text(shown[i], (uint64_t)r.size[i].median * 1024);
-    if (r.size[i].n && r.n) part[n++] = (pml_scale_part){near[i], shown[i], r.size[i].median, r.read[0][set].median};
-  }
-  pml_number_text(shown[NEAR], n ? part[0].amount / part[n - 1].amount : 0, 0);
-  pml_lesson_title(ctx, s, "What is near is small: memory holds %s times as much as the first cache", shown[NEAR]);
-  pml_svg_scale(s, pml_svg_body(s), part, n, "GB/s, one thread");
+  char times[48];
+  pml_number_text(times, r.size[0].n ? r.size[PML_NEAR - 1].median / r.size[0].median : 0, 0);
+  pml_lesson_title(ctx, s, "What is near is small: memory holds %s times as much as the first cache", times);
+  pml_svg_memories(s, pml_svg_body(s), &r);
   return PML_OK;
 }
 
-static pml_status page(pml_ctx *ctx, pml_page *p) {
-  static const char *const can[] = {
-      "say which three parties must agree before an instruction is used, and check each;",
-      "find out how many cores and how much memory a process may really use, in a container too;",
-      "read a staircase of bandwidths, and bound the tokens per second of a model on a machine."};
-  static const char *const asked[][2] = {
-      {"CPUID announces AVX-512. Why may a program still not use it?",
-       "The operating system must save the 512-bit registers when it switches threads. XCR0, read by XGETBV, says "
-       "whether it does. Without that, the registers of two programs would be mixed, at a random moment."},
-      {"A container reports 64 cores and has a quota of 2. How many threads should a matrix product use?",
-       "Two. 64 threads would use up the time of the period in a thirty-second of it and then all stand still. The "
-       "quota is in the cgroup's files and in those of every directory above; the affinity mask does not show it."},
-      {"Why does the fastest arithmetic not give the fastest token?",
-       "Decoding reads every weight once per token. Per byte that arrives from memory there is time for many "
-       "operations, so memory is the limit: bandwidth divided by the bytes of the weights. A prompt is another case: "
-       "each weight is used for many tokens, and then arithmetic counts."},
-      {"The L3 cache of a virtual machine is 260 MiB. Is all of it ours?",
-       "No. The hypervisor shows the host's processor. Guests share its cache, and a part may not be given to us at "
-       "all. The staircase shows where the speed really falls."}};
-  (void)ctx;
-  for (int i = 0; i < 3; i++) pml_page_item(p, PML_PAGE_CAN, "%s", can[i]);
-  pml_page_quote(p, "detect"), pml_page_quote(p, "xcr0"), pml_page_quote(p, "cgroup"), pml_page_quote(p, "levels");
-  pml_page_text(p, PML_PAGE_BREAK, "Run `PML_CPU=scalar` before any program of the course: it gets slower and says the "
-                "same. `PML_CPU=avx512,-vnni` takes one instruction away. Ask for what is not there (`PML_CPU=neon` on "
-                "x86-64, `PML_CPU=avx2` on ARM64) and the program refuses, with status 1 and a sentence.");
-  pml_page_text(p, PML_PAGE_BREAK, "In `pml__features` (§ 4), leave out the comparison with `xcr0`. Nothing changes "
-                "where the kernel saves every register, and that is the danger; `tests/test_hardware.c` holds the "
-                "record of a machine whose kernel does not, and fails.");
-  for (int i = 0; i < 4; i++) pml_page_question(p, asked[i][0], asked[i][1]);
-  return PML_OK;
-}
-
-static pml_status bench(pml_ctx *ctx) {
-  (void)ctx;
-  pml_hardware_detect(&hw, NULL);
-  return PML_OK;
-}
-
-static const pml_flag flags[] = {
-    {"cpu", "mask the kernels: x86-avx2, x86-avx512, arm-neon, scalar", PML_FLAG_STRING, &cpu},
-    {"gpu", "as if: none, nvidia-rtx30, -rtx40, -a100, -h100, -h200", PML_FLAG_STRING, &gpu},
-    {"ram", "as if there were so many GB", PML_FLAG_FLOAT, &ram},
-    {"require-simd", "refuse to run on scalar kernels", PML_FLAG_BOOL, &require_simd}};
-static const pml_lesson lesson = {.number = "65", .name = "hardware_detect", .title = "What the machine can do",
-  .file = __FILE__, .summary = "Processor, operating system and user must agree before an instruction is used. Then "
-  "measure: the data sheet knows neither the container nor the neighbours.", .sections = {4, 48}, .flags = flags,
-  .n_flags = 4, .run = run, .draw = draw, .page = page, .bench = bench, .pictures = {{"scale", draw_scale}}};
+static const pml_lesson lesson = {
+  .number = "65", .name = "hardware_detect", .title = "What the machine can do", .file = __FILE__,
+  .summary = "Processor, operating system and user must agree before an instruction is used. Then measure: the data "
+             "sheet knows neither the container nor the neighbours.",
+  .sections = {4, 48}, .result = &r, .result_size = sizeof r,
+  .flags = {{"cpu", "mask the kernels: x86-avx2, x86-avx512, arm-neon, scalar", PML_FLAG_STRING, &flag.cpu},
+            {"gpu", "as if: none, nvidia-rtx30, -rtx40, -a100, -h100, -h200", PML_FLAG_STRING, &flag.gpu},
+            {"ram", "as if there were so many GB", PML_FLAG_FLOAT, &flag.ram},
+            {"require-simd", "refuse to run on scalar kernels", PML_FLAG_BOOL, &flag.require_simd}},
+  .run = {choose, detect, levels, measure, models}, .draw = draw, .bench = detect, .pictures = {{"scale", draw_scale}}};
 int main(int argc, char **argv) { return pml_lesson_main(&lesson, argc, argv); }
+
+/* @page
+## What you will be able to do
+- say which three parties must agree before an instruction is used, and check each;
+- find out how many cores and how much memory a process may really use, in a container too;
+- read a staircase of bandwidths, and bound the tokens per second of a model on a machine.
+## The mechanism
+@quote detect
+Each feature is a bit of a register that CPUID fills, or of a word from the kernel. The operating system agrees when
+XCR0 has a bit for each register file that it saves:
+@quote xcr0
+How much of the machine this process may use stands in the files of its cgroup and of all above it:
+@quote cgroup
+Whatever level was chosen, the numbers must be those of the plain C:
+@quote levels
+## Break it
+`PML_CPU=scalar` before any program of the course: slower, the same text. `PML_CPU=avx512,-vnni` takes one instruction
+away; what is not there (`PML_CPU=neon` on x86-64) is refused. In `pml__features` (§ 4), leave out `xcr0`: nothing
+changes where the kernel saves all registers, and that is the danger; `tests/test_hardware.c` has one that does not.
+## Check yourself
+### CPUID announces AVX-512. Why may a program still not use it?
+The operating system must save the 512-bit registers when it switches threads, and XCR0 says whether it does. If not,
+the registers of two programs would be mixed, at a random moment.
+### A container sees 64 cores and has a quota of 2. How many threads should a matrix product use?
+Two. 64 threads use up the time of a period in a thirty-second of it, and then all stand still.
+### Per byte from memory there is time for {per_byte:.0f} operations in f32. What does decoding one token need?
+Two per weight: half an operation per byte in f32, two in 8 bits. So memory is the limit, not arithmetic.
+### The L3 cache of a virtual machine is 260 MiB. Is all of it ours?
+No. Its host's other guests share it. The staircase shows where the speed really falls.
+*/

@@ -632,8 +632,9 @@ static void tokenizer_refused(pml_buf b, pml_status want, const char *fragment) 
 static void test_tokenizer(void) {
   TEST("tokenizer");
   static const struct { const char *name; pml_pre pre; } pres[] = {
-      {NULL, PML_PRE_GPT2}, {"default", PML_PRE_GPT2}, {"gpt-2", PML_PRE_GPT2},
-      {"gpt2", PML_PRE_GPT2}, {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2}};
+      {NULL, PML_PRE_DEFAULT}, {"default", PML_PRE_DEFAULT}, {"gpt-2", PML_PRE_GPT2},
+      {"gpt2", PML_PRE_GPT2}, {"qwen2", PML_PRE_QWEN2}, {"deepseek-r1-qwen", PML_PRE_QWEN2},
+      {"llama-bpe", PML_PRE_LLAMA3}};
   for (size_t i = 0; i < sizeof pres / sizeof pres[0]; i++) {
     pml_buf b = vocab("gpt2", pres[i].name, "tokenizer.ggml.eos_token_id", 257);
     pml_gguf *g;
@@ -650,9 +651,10 @@ static void test_tokenizer(void) {
     pml_buf_free(&b);
   }
   const char *eos = "tokenizer.ggml.eos_token_id";
-  tokenizer_refused(vocab("llama", NULL, eos, 0), PML_E_UNSUPPORTED, "\"llama\" (SentencePiece BPE)");
-  tokenizer_refused(vocab("x\033y", NULL, eos, 0), PML_E_UNSUPPORTED, "\"x\\x1by\" (unknown here)");
-  tokenizer_refused(vocab("gpt2", "llama-bpe", eos, 0), PML_E_UNSUPPORTED, "pre-tokenizer \"llama-bpe\"");
+  tokenizer_refused(vocab("llama", NULL, eos, 0), PML_E_FORMAT, "test.gguf: tokenizer.ggml.scores must be an array of 258");
+  tokenizer_refused(vocab("t5", NULL, eos, 0), PML_E_FORMAT, "test.gguf: tokenizer.ggml.scores must be an array of 258");
+  tokenizer_refused(vocab("x\033y", NULL, eos, 0), PML_E_UNSUPPORTED, "its tokenizer is \"x\\x1by\": known are gpt2");
+  tokenizer_refused(vocab("gpt2", "llama-9", eos, 0), PML_E_UNSUPPORTED, "pre-tokenizer \"llama-9\" is not known");
   tokenizer_refused(vocab("gpt2", NULL, eos, 258), PML_E_FORMAT, "eos_token_id is 258, the vocabulary has 258");
   tokenizer_refused(vocab("gpt2", NULL, "tokenizer.ggml.bos_token_id", 1u << 31), PML_E_FORMAT, "bos_token_id is 2147483648");
   tokenizer_refused(vocab("gpt2", NULL, "tokenizer.ggml.padding_token_id", 999), PML_E_FORMAT, "padding_token_id is 999");
@@ -673,6 +675,21 @@ static void test_tokenizer(void) {
   kv_strs(&b, "tokenizer.ggml.tokens", 1, one), str(&b, "tokenizer.ggml.token_type");
   u32(&b, PML_GGUF_ARR), u32(&b, PML_GGUF_I32), u64(&b, 1), u32(&b, 7);
   tokenizer_refused(b, PML_E_FORMAT, "token 0 has the type 7");
+}
+
+/* Another rule than the file's by name. */
+static void test_tokenizer_as(void) {
+  TEST("tokenizer with another cutting rule");
+  pml_buf b = vocab("gpt2", "no-such-rule", "tokenizer.ggml.eos_token_id", 257);
+  pml_gguf *g;
+  pml_tokenizer *t = NULL;
+  CHECK(pml_gguf_open_memory(&g, b.data, b.len, "m") == PML_OK);
+  CHECK(pml_gguf_tokenizer(g, &t) == PML_E_UNSUPPORTED && !t && strstr(pml_error(), "--pre"));
+  CHECK(pml_gguf_tokenizer_as(g, "falcon", &t) == PML_OK && t && pml_tokenizer_spec_of(t)->pre == PML_PRE_FALCON);
+  pml_tokenizer_free(t);
+  CHECK(pml_gguf_tokenizer_as(g, "nor-this", &t) == PML_E_UNSUPPORTED && !t && strstr(pml_error(), "nor-this"));
+  pml_gguf_close(g);
+  pml_buf_free(&b);
 }
 
 /* What add_tokenizer writes is the tokenizer that is read back. */
@@ -739,7 +756,13 @@ static void test_shared_files(void) {
   snprintf(file, sizeof file, "%s/data/ggml-vocab-llama-spm.gguf", env && *env ? env : "../shared");
   if (pml_file_exists(file) && pml_gguf_open(&g, file) == PML_OK) {
     pml_tokenizer *t;
-    CHECK(pml_gguf_tokenizer(g, &t) == PML_E_UNSUPPORTED && strstr(pml_error(), "SentencePiece") && !t);
+    CHECK_MSG(pml_gguf_tokenizer(g, &t) == PML_OK, "%s", pml_error());
+    if (t) {
+      const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
+      CHECK(spec->kind == PML_SPM && spec->n_vocab == 32000 && spec->bos == 1 && spec->eos == 2 && spec->unk == 0);
+      CHECK(spec->add_bos && spec->add_space_prefix && spec->scores && spec->scores[300] < 0);
+    }
+    pml_tokenizer_free(t);
     pml_gguf_close(g);
   }
 }
@@ -792,7 +815,8 @@ int main(int argc, char **argv) {
     test_many();
     test_cut();
     test_tokenizer();
-    test_tokenizer_written();
+    test_tokenizer_as();
+  test_tokenizer_written();
     test_shared_files();
     CHECK(pml_memory_in_use() == 0);
   }
