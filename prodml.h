@@ -22083,7 +22083,7 @@ PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
 /* Summarises and keeps samples, or looks the number up when publishing; prints nothing. */
 PML__FN pml_number pml__measured(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
   pml_number x = {.n = 0};
-  snprintf(x.name, sizeof x.name, "%s", name);
+  snprintf(x.name, sizeof x.name, "%.*s", (int)sizeof x.name - 1, name);
   snprintf(x.unit, sizeof x.unit, "%s", unit);
   if (ctx->publish) {
     const pml_number *old = ctx->recorded ? pml_record_find(&ctx->old, name) : NULL;
