@@ -146,9 +146,10 @@ jobs_clang_lessons() {
   done
 }
 
-# The header alone: no option, declarations only, C++17, and every option whose library is here.
+# The header alone, with gcc and clang: declarations as C11 and as C++17, the implementation with no option, with
+# each option and with all of them.  tests/test_compilers.sh has tcc and musl-gcc.
 headers() {
-  local dir opt uses="" rc=0
+  local dir cc opt opts uses="" rc=0
   dir=$(mktemp -d) || exit 1
   try() { # name compiler flags… < source
     local name=$1
@@ -158,21 +159,23 @@ headers() {
   }
   local decl='#include "prodml.h"' impl='#define PRODML_IMPLEMENTATION
 #include "prodml.h"'
-  for cc in "$GCC" "$CLANG"; do
-    try "declarations, $cc" "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -x c <<< "$decl"
-    try "declarations twice, $cc" "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -x c <<< "$decl"$'\n'"$decl"
-    try "C++17 declarations, $cc" "$cc" -std=c++17 -Wall -Wextra -Werror -x c++ <<< "$decl"
-    try "implementation, $cc" "$cc" -std=c11 -Wall -Wextra -Werror -x c <<< "$impl"
-    try "implementation, gnu17, $cc" "$cc" -x c <<< "$impl"
-    try "implementation as extern, $cc" "$cc" -std=c11 -Wall -Wextra -Werror -x c <<< "#define PRODML_EXTERN"$'\n'"$impl"
-  done
-  for opt in $(grep -oE 'defined\(PRODML_USE_[A-Z0-9]+|ifn?def PRODML_USE_[A-Z0-9]+' prodml.h | grep -oE 'PRODML_USE_[A-Z0-9]+' | sort -u); do
-    uses="$uses -D$opt"
-    # shellcheck disable=SC2086
-    try "with $opt" "$GCC" -std=c11 -Wall -Werror -Wno-unused-function -D"$opt" -x c <<< "$impl"
-  done
+  local c11="-std=c11 -Wall -Wextra -Werror -x c" cxx="-std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++"
+  opts=$(grep -oE 'defined\(PRODML_USE_[A-Z0-9]+|ifn?def PRODML_USE_[A-Z0-9]+' prodml.h | grep -oE 'PRODML_USE_[A-Z0-9]+' | sort -u)
+  for opt in $opts; do uses="$uses -D$opt"; done
   # shellcheck disable=SC2086
-  [ -n "$uses" ] && try "with all options" "$GCC" -std=c11 -Wall -Werror -Wno-unused-function $uses -x c <<< "$impl"
+  for cc in "$GCC" "$CLANG"; do
+    try "declarations, $cc" "$cc" $c11 -Wpedantic <<< "$decl"
+    try "declarations twice, $cc" "$cc" $c11 -Wpedantic <<< "$decl"$'\n'"$decl"
+    try "declarations with all options, $cc" "$cc" $c11 -Wpedantic $uses <<< "$decl"
+    try "C++17 declarations, $cc" "$cc" $cxx <<< "$decl"
+    try "C++17 declarations with all options, $cc" "$cc" $cxx $uses <<< "$decl"
+    try "C++17 sees no implementation, $cc" "$cc" $cxx <<< "$impl"$'\n'"int pml__error_text;"
+    try "no option, $cc" "$cc" $c11 <<< "$impl"
+    try "no option, gnu17, $cc" "$cc" -x c <<< "$impl"
+    try "no option, as extern, $cc" "$cc" $c11 <<< "#define PRODML_EXTERN"$'\n'"$impl"
+    for opt in $opts; do try "with $opt, $cc" "$cc" $c11 -D"$opt" <<< "$impl"; done
+    [ -n "$uses" ] && try "with all options, $cc" "$cc" $c11 $uses <<< "$impl"
+  done
   rm -rf "$dir"
   return $rc
 }
