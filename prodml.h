@@ -20154,7 +20154,7 @@ typedef struct {
   signed char shift;  /* 1 raised, -1 lowered, both at 60 % */
   const char *stroke;
 } pml__symbol;
-static const pml__symbol pml__symbols[] PML__UNUSED = {
+static const pml__symbol pml__symbol_shapes[] PML__UNUSED = {
     {0xB0, 'o', 1, 0}, {0xB1, 0, 0, "3935 0767 0363"}, {0xB2, '2', 1, 0}, {0xB3, '3', 1, 0},
     {0xB5, 0, 0, "0800 ~05034345 4843"}, {0xB7, 0, 0, "0606"}, {0xB9, '1', 1, 0},
     {0xD7, 0, 0, "0844 4804"}, {0x394, 0, 0, "033a6303"}, {0x3A0, 0, 0, "030a5a53"},
@@ -20329,8 +20329,8 @@ PML__FN void pml__pen_stroke(pml__raster *r, const pml__pen *pen, double (*pt)[2
 PML__FN const char *pml__strokes_of(uint32_t cp, int *shift) {
   *shift = 0;
   if (cp > 32 && cp < 127) return pml__stroke[cp - 33];
-  for (size_t i = 0; i < sizeof pml__symbols / sizeof pml__symbols[0]; i++) {
-    const pml__symbol *y = &pml__symbols[i];
+  for (size_t i = 0; i < sizeof pml__symbol_shapes / sizeof pml__symbol_shapes[0]; i++) {
+    const pml__symbol *y = &pml__symbol_shapes[i];
     if (y->cp != cp) continue;
     *shift = y->shift;
     return y->like ? pml__stroke[y->like - 33] : y->stroke;
