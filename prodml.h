@@ -12028,6 +12028,7 @@ typedef struct pml_model {
 
 typedef struct {
   bool allow_no_tokenizer;    /* open a file whose tokenizer is missing or unsupported */
+  const char *pre;            /* cut words by the rule of this name (§ 17), not the file's; NULL: the file's */
   const char *chat_template;  /* a chat format by name (§ 28), whatever the file says; outlives the model */
 } pml_model_options;
 
@@ -12481,7 +12482,7 @@ PML__FN pml_status pml__model_texts(pml_model *m, const pml_model_options *o) {
       !(m->chat_template = pml_strndup(s.ptr, s.len)))
     return PML_E_MEMORY;
   if (o) m->chat_name = o->chat_template;
-  pml_status st = pml_gguf_tokenizer(m->file, &m->tokenizer);
+  pml_status st = pml_gguf_tokenizer_as(m->file, o ? o->pre : NULL, &m->tokenizer);
   if (st != PML_OK) return o && o->allow_no_tokenizer ? PML_OK : st;
   int n_tokens = pml_tokenizer_spec_of(m->tokenizer)->n_vocab;
   if (n_tokens > m->cfg.n_vocab)
