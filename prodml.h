@@ -48,7 +48,6 @@
                              supported: each would have its own thread pool.
      PRODML_USE_xxx          optional libraries, all off by default:
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
-       CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
      The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
      ARM64, gcc >= 11, clang >= 14, with glibc or musl.  From C++ only the
@@ -20117,8 +20116,8 @@ PML_API pml_status pml_svg_save(const pml_svg *s, const char *path) {
 #pragma GCC diagnostic ignored "-Wcast-qual"
 #endif
 #define STB_IMAGE_WRITE_STATIC
+#define STBIWDEF static PML__UNUSED
 #define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STBI_WRITE_NO_STDIO
 #include PML__STB_HEADER
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
@@ -20155,7 +20154,7 @@ typedef struct {
   signed char shift;  /* 1 raised, -1 lowered, both at 60 % */
   const char *stroke;
 } pml__symbol;
-static const pml__symbol pml__symbol_shapes[] PML__UNUSED = {
+static const pml__symbol pml__font_symbols[] PML__UNUSED = {
     {0xB0, 'o', 1, 0}, {0xB1, 0, 0, "3935 0767 0363"}, {0xB2, '2', 1, 0}, {0xB3, '3', 1, 0},
     {0xB5, 0, 0, "0800 ~05034345 4843"}, {0xB7, 0, 0, "0606"}, {0xB9, '1', 1, 0},
     {0xD7, 0, 0, "0844 4804"}, {0x394, 0, 0, "033a6303"}, {0x3A0, 0, 0, "030a5a53"},
@@ -20330,8 +20329,8 @@ PML__FN void pml__pen_stroke(pml__raster *r, const pml__pen *pen, double (*pt)[2
 PML__FN const char *pml__strokes_of(uint32_t cp, int *shift) {
   *shift = 0;
   if (cp > 32 && cp < 127) return pml__stroke[cp - 33];
-  for (size_t i = 0; i < sizeof pml__symbol_shapes / sizeof pml__symbol_shapes[0]; i++) {
-    const pml__symbol *y = &pml__symbol_shapes[i];
+  for (size_t i = 0; i < sizeof pml__font_symbols / sizeof pml__font_symbols[0]; i++) {
+    const pml__symbol *y = &pml__font_symbols[i];
     if (y->cp != cp) continue;
     *shift = y->shift;
     return y->like ? pml__stroke[y->like - 33] : y->stroke;

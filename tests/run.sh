@@ -3,6 +3,7 @@
 #   tests/run.sh all                 what `make test` runs
 #   tests/run.sh one NAME            tests/test_NAME.c in both variants, or tests/test_NAME.sh
 #   tests/run.sh variants V …        every tests/test_*.c in these variants
+#   tests/run.sh tsan|valgrind       the tests with several threads; the fast ones under memcheck
 #   tests/run.sh demo|fuzz|svg|headers|coverage
 # Two jobs run at a time, each with a time limit; the log of job NAME is
 # out/test/NAME.GROUP.log.  The last line is "N passed, N failed"; the status is 0 when
@@ -65,18 +66,24 @@ binary() { # PATH: a command that runs it, or says that it did not compile
   echo "[ -x $1 ] || { echo 'error: $1 did not compile, see $DIR/build.log'; exit 1; }; exec $1"
 }
 
+# ONLY names the tests, without it all; FUZZERS= leaves the fuzz targets out.
 build_tests() { # variants
-  if ! make --no-print-directory -k -j "$JOBS" TEST_VARIANTS="$*" test-build > "$DIR/build.log" 2>&1; then
+  if ! make --no-print-directory -k -j "$JOBS" TEST_VARIANTS="$*" ${ONLY:+TESTS="$ONLY"} ${FUZZERS+FUZZERS=} test-build > "$DIR/build.log" 2>&1; then
     grep -E 'error' "$DIR/build.log" | head -n 12
   fi
 }
 
+# valgrind knows no AVX-512 and says so in CPUID: the AVX2 and scalar kernels run.
+MEMCHECK="valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --fair-sched=yes"
+
 jobs_tests() { # variants
-  local v t
+  local v t run
   for v in "$@"; do
-    for t in tests/test_*.c; do
+    for t in ${ONLY:-tests/test_*.c}; do
       t=$(basename "$t" .c)
-      [ -f "tests/$t.c" ] && echo "$v|$t|$([ "$v" = gcc-O2 ] && echo 120 || echo 300)|$(binary "$OUT/obj/$v/$t")"
+      run=$(binary "$OUT/obj/$v/$t")
+      [ "$v" = valgrind ] && run=${run/exec /exec $MEMCHECK }
+      [ -f "tests/$t.c" ] && echo "$v|$t|$(case $v in gcc-O2) echo 120 ;; valgrind) echo 900 ;; *) echo 300 ;; esac)|$run"
     done
   done
 }
@@ -246,8 +253,23 @@ case ${1:-} in
     ;;
   variants)
     shift
-    build_tests "$@"
+    FUZZERS='' build_tests "$@"
     jobs_tests "$@" | jobs_run "$JOBS"
+    summary
+    ;;
+  tsan)
+    ONLY="test_attention test_backward test_chat test_evaluation test_gemm test_kernels test_probe test_trace test_training test_transformer test_ways"
+    FUZZERS='' build_tests tsan
+    jobs_tests tsan | jobs_run "$JOBS"
+    summary
+    ;;
+  valgrind)
+    command -v valgrind > /dev/null || { echo "valgrind is missing: ./build.sh --setup" >&2; exit 1; }
+    ONLY="test_backward test_chat test_checksums test_demonstrations test_evaluation test_families test_files test_gguf
+      test_json test_memory test_numbers test_pages test_stats test_svg test_tokenizer_kinds test_trace test_unicode test_vocabs"
+    ONLY=$(echo $ONLY)
+    FUZZERS='' build_tests valgrind
+    jobs_tests valgrind | jobs_run "$JOBS"
     summary
     ;;
   demo) jobs_demo | jobs_run 1; summary ;;
@@ -259,7 +281,7 @@ case ${1:-} in
   svg) echo "svg|svg|300|tests/svg_lint.sh" | jobs_run 1; summary ;;
   coverage)
     find "$OUT/obj/gcov" -name '*.gcda' -delete 2> /dev/null
-    build_tests gcov
+    FUZZERS='' build_tests gcov
     jobs_tests gcov | jobs_run "$JOBS"
     gcovr -r . --filter 'prodml\.h' --gcov-ignore-parse-errors --html-details "$OUT/coverage.html" --print-summary \
       "$OUT/obj/gcov" > "$DIR/coverage.txt" 2> "$DIR/coverage.err" || tail -n 3 "$DIR/coverage.err"
