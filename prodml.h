@@ -7845,10 +7845,6 @@ typedef struct {
 PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
                                          const char *text, size_t len);
 
-/* The same for several sizes: BPE of sizes[i] entries, trained on doc, and the list cut to as many.  *bpe is the
-   one of the last size; pml_tokenizer_free it. */
-PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
-                                       int n, pml_str doc, pml_str held);
 /* Whether training is repeatable: learns once more as t did, from the lines of doc with its halves swapped, and
    says how many merges, the most wanted first, came out the same. */
 PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same);
@@ -10483,19 +10479,6 @@ PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenize
 }
 /* @end */
 
-PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
-                                       int n, pml_str doc, pml_str held) {
-  pml_status st = PML_OK;
-  *bpe = NULL;
-  for (int i = 0; i < n && st == PML_OK; i++) {
-    pml_tokenizer_free(*bpe);
-    *bpe = NULL;
-    st = pml_bpe_train(bpe, &doc, 1, &(pml_bpe_options){.n_vocab = sizes[i], .pre = w->pre});
-    if (st == PML_OK) st = pml_tokenizer_compare(&cost[i], *bpe, w, sizes[i], held.ptr, held.len);
-  }
-  return st;
-}
-
 PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same) {
   const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
   size_t cut = doc.len / 2;
@@ -12740,6 +12723,11 @@ PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *s
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
                         int n, int head_dim, bool softmax);
 
+/* The same for T tokens of one head, q, k, v, out [T,h]: row t sees the positions 0 … t.  weights[T,T], NaN where the
+   future is masked; out may be NULL.  PML_E_MEMORY. */
+PML_API pml_status pml_attend_causal(float *out, double *weights, const float *q, const float *k, const float *v, int T,
+                                     int head_dim, bool softmax);
+
 /* Attention under the microscope.  While a probe is open, every run of its context (one sequence)
    is watched through the trace hook (§ 10), of which there is only one.  The probe keeps the
    rotated queries and the head outputs of the latest run: [n_layers][rows][H·h].  With `replace`
@@ -12768,6 +12756,7 @@ PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv
 /* What one head did in the latest run, which began with an empty sequence: weights[rows,rows], NaN
    for the future, and what they say about it. */
 typedef struct {
+  int kv_head;                 /* whose keys and values it reads */
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
@@ -12779,18 +12768,23 @@ PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, doubl
 enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
 typedef struct {
   int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  char name[PML_SURVEY_HEADS][32];         /* "layer 2, head 3" */
   double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
   pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
   double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
   int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
   double even;                             /* `previous` of a head with even attention */
+  size_t own, earlier;                     /* numbers that another last token changes (pml_probe_causal) */
 } pml_head_survey;
 PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
-/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
-   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
-   may). */
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the first time with another last
+   token, and counts the numbers of all head outputs that differ: in the last row (some should) and before (none
+   may).  The probe is left with the run of the tokens as they are. */
 PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
                                     size_t *last, size_t *before);
+/* All of it for a text of n tokens from an empty sequence: opens a probe, runs, surveys, closes. */
+PML_API pml_status pml_attention_survey(pml_head_survey *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                        const bool *marked, bool softmax);
 
 #ifdef PML__IMPL
 
@@ -13219,6 +13213,20 @@ PML_API void pml_attend(float *out, double *weights, const float *q, const float
 }
 /* @end */
 
+PML_API pml_status pml_attend_causal(float *out, double *weights, const float *q, const float *k, const float *v, int T,
+                                     int head_dim, bool softmax) {
+  const float **rows = (const float **)pml_alloc(2 * (size_t)T * sizeof *rows);
+  size_t n = (size_t)T, h = (size_t)head_dim;
+  if (!rows) return PML_E_MEMORY;
+  for (size_t i = 0; i < n; i++) rows[i] = k + i * h, rows[n + i] = v + i * h;
+  for (size_t t = 0; t < n; t++) {
+    for (size_t p = t + 1; p < n; p++) weights[t * n + p] = (double)NAN;
+    pml_attend(out ? out + t * h : NULL, weights + t * n, q + t * h, rows, rows + n, (int)t + 1, head_dim, softmax);
+  }
+  pml_free(rows);
+  return PML_OK;
+}
+
 /* Where one kv head's rows of positions 0 … n-1 lie. */
 PML__FN void pml__probe_rows(const pml_probe *p, int layer, int kv_head, int n, const float **k, const float **v) {
   const pml_kv *kv = pml_context_kv(p->ctx);
@@ -13295,7 +13303,7 @@ PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq
   pml_status st = first && other ? PML_OK : PML_E_MEMORY;
   for (int run = 0; run < 2 && st == PML_OK; run++) {
     memcpy(other, tokens, (size_t)n * sizeof *other);
-    other[n - 1] ^= run;
+    if (run == 0) other[n - 1] ^= 1;
     pml_context_truncate(ctx, seq, 0);
     st = pml_forward_one(ctx, seq, other, n, NULL);
     if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
@@ -13308,7 +13316,8 @@ PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq
 
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
-  pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  const pml_config *c = &p->ctx->model->cfg;
+  pml_head_facts f = {head * c->n_kv_heads / c->n_heads, 0, 0, pml__probe_asymmetry(p, layer, head), 0, 0};
   pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
   if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
@@ -13339,6 +13348,7 @@ PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_
     pml_head_facts *f = &s->of[i];
     pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
     if (st != PML_OK) return st;
+    snprintf(s->name[i], sizeof s->name[i], "layer %d, head %d", i / c->n_heads, i % c->n_heads);
     const double *last = s->weights[i] + (s->rows - 1) * s->rows;
     for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
     s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
@@ -13421,6 +13431,20 @@ PML_API void pml_probe_close(pml_probe *p) {
   pml_free(p->queries);
   pml_free(p->heads);
   pml_free(p);
+}
+
+PML_API pml_status pml_attention_survey(pml_head_survey *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                        const bool *marked, bool softmax) {
+  pml_probe *p;
+  size_t own = 0, earlier = 0;
+  pml_status st = pml_probe_open(&p, ctx, seq, n);
+  if (st != PML_OK) return st;
+  p->no_softmax = !softmax;
+  st = pml_probe_causal(p, ctx, seq, tokens, n, &own, &earlier);
+  if (st == PML_OK) st = pml_probe_survey(p, marked, out);
+  out->own = own, out->earlier = earlier;
+  pml_probe_close(p);
+  return st;
 }
 
 #endif /* § 26 */
@@ -14431,7 +14455,9 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
    order; threads share out rows and columns, never the terms of a sum.
 
    Source: Rumelhart, Hinton and Williams 1986, Learning representations by
-   back-propagating errors (Nature 323).
+   back-propagating errors (Nature 323); Hendrycks and Gimpel 2016, Gaussian Error
+   Linear Units (arXiv:1606.08415); Shazeer 2020, GLU Variants Improve Transformer
+   (arXiv:2002.05202).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where each tensor of a model lies in one buffer of n floats.  Parameters,
@@ -18450,11 +18476,16 @@ typedef struct {
   bool diverging;            /* 0 is neutral, negative purple, positive `colour` */
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
+  const bool *last;          /* [cols]: cells of the last row to frame; NULL: none */
+  const char *note;          /* words in the upper right, which a causal mask leaves empty; NULL: none */
 } pml_heat_options;
 /* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
    xy[n,2] of the square of side `side` around 0, red where wrong. */
 PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
                              double side);
+/* A number to remember: its name in a colour, the value large with one decimal and its unit, a sentence below. */
+PML_API void pml_svg_number(pml_svg *s, pml_box b, const char *name, pml_rgb colour, double value, const char *unit,
+                            const char *fmt, ...) PML__PRINTF(7, 8);
 /* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
    sentence. */
 PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
@@ -19707,6 +19738,10 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_cells(s, c, v, rows, cols, o, lo, hi);
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
+  pml_box corner = {c.x + c.w * 0.6, c.y + 14, c.w * 0.4, c.h * 0.3}, row = pml_box_row(c, rows - 1, rows, 0);
+  for (int j = 0; o->last && j < cols; j++)
+    if (o->last[j]) pml_svg_rect(s, pml_box_inset(pml_box_column(row, j, cols, 0), -1, -1), 4, PML_NO_COLOUR, PML_TEXT, 4);
+  if (o->note) pml_svg_text_in(s, corner, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, o->note);
   return c;
 }
 
@@ -19719,6 +19754,19 @@ PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, c
   for (int i = 0; i < n; i++)
     pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
                    wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+}
+
+PML_API void pml_svg_number(pml_svg *s, pml_box b, const char *name, pml_rgb colour, double value, const char *unit,
+                            const char *fmt, ...) {
+  char note[256], text[48];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  pml_number_text(text, value, 1);
+  pml_svg_text(s, b.x, b.y + 34, (pml_font){.size = 34, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
+  pml_svg_textf(s, b.x, b.y + 106, (pml_font){.size = 60, .weight = 600}, "%s%s", text, unit);
+  pml_svg_text_in(s, (pml_box){b.x, b.y + 126, b.w, b.h - 126}, (pml_font){.size = 26, .colour = PML_MUTED}, PML_START, note);
 }
 
 PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
@@ -21385,8 +21433,6 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
-/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
-PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
 /* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
    facts[PML_GATE_LAYERS]. */
 enum { PML_GATE_LAYERS = 64 };
@@ -21431,6 +21477,8 @@ PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
 PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c);
 /* The n likeliest tokens as bars in per cent, the first in green. */
 PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n);
+/* A head of a survey (§ 26) in small: its map, its name, a sentence that ends in a share in per cent. */
+PML_API void pml_svg_headmap(pml_svg *svg, pml_box b, const pml_head_survey *s, int head, const char *what, double share);
 /* The prompt as a line of text: What(289) ·is(285) … */
 PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t);
 /* A token made visible (pml_text_visible), cut at 79 bytes. */
@@ -21446,6 +21494,8 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
 PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align); /* a table of § 49 */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
+/* The heads of a survey (§ 26), a row each; `marked` says in words which positions were marked. */
+PML_API void pml_show_survey(pml_ctx *ctx, const pml_head_survey *s, const char *marked);
 /* Tokens in one line, "·like|·this", bytes made visible; label may be NULL.  pml_show_cut: those of a cut. */
 PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c);
 /* How a word of at most 64 bytes is merged, a line per step. */
@@ -21461,6 +21511,9 @@ PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what)
 
 /* Claims and numbers.  pml_expect returns its condition. */
 PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
+/* A claim that an injected fault must break: without the fault as pml_expect, with it the condition must be false.
+   So the check that holds in the sound program is the one that catches the broken one. */
+PML_API bool pml_expect_unless(pml_ctx *ctx, bool fault, bool condition, const char *fmt, ...) PML__PRINTF(4, 5);
 /* A number or a text that the run computed: into the JSON, and into the page where its text says {name}. */
 PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit);
 PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text);
@@ -21622,31 +21675,6 @@ PML_API void pml_gates_see(void *facts, const pml_span *s) {
   f->n += (double)s->n;
 }
 
-PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
-  pml_qa *qa = NULL;
-  pml_context *c = NULL;
-  pml_seq seq = {0};
-  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
-  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
-  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
-  pml_trace_set(see, user);
-  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
-    const char *text = qa->topics[i].taught[0];
-    int32_t *ids = NULL;
-    size_t n;
-    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
-    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
-    pml_context_truncate(c, &seq, 0);
-    pml_free(ids);
-  }
-  pml_trace_set(NULL, NULL);
-  if (c) pml_context_seq_free(c, &seq);
-  pml_context_close(c);
-  pml_qa_free(qa);
-  pml_free(logits);
-  return st;
-}
-
 /* ── The tutor ────────────────────────────────────────────────────────────── */
 
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
@@ -21794,6 +21822,10 @@ PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colo
   pml_svg_textf(svg, b.x, b.y + 64, (pml_font){.size = 24, .colour = PML_MUTED}, "%d tokens, %d lost", c->n, c->lost);
   pml_box_left(&b, 260, 0);
   pml_svg_tokens(svg, b, c->piece, n, NULL, each, NULL);
+}
+
+PML_API void pml_svg_headmap(pml_svg *svg, pml_box b, const pml_head_survey *s, int head, const char *what, double share) {
+  pml_svg_heat_note(svg, b, s->weights[head], s->rows, s->name[head], "%s %.0f %%", what, 100 * share);
 }
 
 PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n) {
@@ -22026,6 +22058,18 @@ PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values
   if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
 }
 
+PML_API void pml_show_survey(pml_ctx *ctx, const pml_head_survey *s, const char *marked) {
+  pml_table t = {0};
+  pml_table_row(&t, "head\tkv head\ttoken before\tpositions used\tthe word");
+  for (int i = 0; i < s->n; i++)
+    pml_table_row(&t, "%s\t%d\t%.0f %%\t%.0f %%\t%.0f %%", s->name[i], s->of[i].kv_head, 100 * s->of[i].previous,
+                  100 * s->of[i].used, 100 * s->share[i]);
+  pml_show_rows(ctx, &t, "lrrrr");
+  pml_say(ctx, "  Token before: mean weight on it (even shares: %.0f %%).  Positions used: e^entropy of a row, as a share of "
+          "what it may see.  The word: what the last row, which decides how the answer begins, gives to \"%s\".",
+          100 * s->even, marked);
+}
+
 typedef struct {
   pml_ctx *ctx;
   const pml_tokenizer *t;
@@ -22083,6 +22127,15 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   pml_buf_free(&text);
   ctx->claims[ctx->n_claims++] = (pml__claim){condition, pml_strdup(line)};
   return condition;
+}
+
+PML_API bool pml_expect_unless(pml_ctx *ctx, bool fault, bool condition, const char *fmt, ...) {
+  char claim[512];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(claim, sizeof claim, fmt, ap);
+  va_end(ap);
+  return pml_expect(ctx, condition != fault, "%s%s", fault ? "caught, no longer true: " : "", claim);
 }
 
 PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
