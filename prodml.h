@@ -14036,8 +14036,8 @@ PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   int32_t *ids = NULL;
   size_t n = 0;
+  if (o->run.failed) return PML_E_MEMORY; /* first: a text that got no memory at all is empty */
   if (o->as_text || o->run.len == 0) return PML_OK;
-  if (o->run.failed) return PML_E_MEMORY;
   bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
   pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
   pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
@@ -14221,7 +14221,7 @@ PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages
   pml_status st = pml__chat_build(&o, messages, n);
   if (st == PML_OK) pml_buf_add(out, o.run.data, o.run.len);
   pml_buf_free(&o.run);
-  return st;
+  return st == PML_OK && out->failed ? PML_E_MEMORY : st;
 }
 
 PML_API pml_generate_options pml_generate_defaults(void) {
@@ -18994,7 +18994,8 @@ PML_API double pml_svg_text_in(pml_svg *s, pml_box b, pml_font font, pml_anchor 
   double x = b.x + (f.anchor == PML_MIDDLE ? b.w / 2 : f.anchor == PML_END ? b.w : 0);
   for (int i = 0; i < n; i++) {
     char *line = pml_strndup(text + start[i], len[i]);
-    if (line && *line) pml_svg_text(s, x, y + 0.73 * f.size + i * 1.3 * f.size, f, line);
+    if (!line) s->failed = true;
+    else if (*line) pml_svg_text(s, x, y + 0.73 * f.size + i * 1.3 * f.size, f, line);
     pml_free(line);
   }
   return used;
