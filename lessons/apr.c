@@ -137,9 +137,10 @@ static int parse(const command *c, const arg *args, int n, int argc, char **argv
 typedef struct {
   int threads, ctx;
   bool strict;
-  const char *output;
+  const char *output, *pre;
 } common;
 
+#define PRE_ARG(c) {"--pre", NULL, ARG_TEXT, &(c).pre, "cut words as this tokenizer.ggml.pre says, not the file's"}
 #define COMMON_ARGS(c)                                                                         \
   {"--threads", "-t", ARG_INT, &(c).threads, "threads to compute with (0: one per core)"},     \
       {"--strict", NULL, ARG_FLAG, &(c).strict, "the same bits on every machine, a little slower"}
@@ -307,7 +308,7 @@ static int cmd_run(const command *c, int argc, char **argv) {
                 {"--special", NULL, ARG_FLAG, &g.special, "with --raw: control tokens in the text are tokens"},
                 {"--ctx", "-c", ARG_INT, &o.ctx, "positions in the KV cache (0: the model's, at most 4096)"},
                 {"--quiet", "-q", ARG_FLAG, &g.quiet, "no statistics on stderr"},
-                COMMON_ARGS(o)};
+                PRE_ARG(o), COMMON_ARGS(o)};
   const char *pos[2];
   int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, pos, 2, &n_pos);
   if (rc != EXIT_OK) return rc;
@@ -318,7 +319,7 @@ static int cmd_run(const command *c, int argc, char **argv) {
   if (g.chat && g.raw) return usage_error(c->name, "--chat and --raw exclude each other");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
   if ((rc = check_format(c, g.format)) != EXIT_OK || (rc = apply_common(c, &o)) != EXIT_OK) return rc;
-  pml_model_options mo = {.chat_template = g.format};
+  pml_model_options mo = {.chat_template = g.format, .pre = o.pre};
   pml_model *m;
   if (pml_model_open(&m, pos[0], &mo) != PML_OK) return fail();
   if (!ids_text && !g.raw) add_format_stop(&g, m);
@@ -479,14 +480,14 @@ static int cmd_chat(const command *c, int argc, char **argv) {
                 GEN_ARGS(g),
                 {"--ctx", "-c", ARG_INT, &o.ctx, "positions in the KV cache (0: the model's, at most 4096)"},
                 {"--quiet", "-q", ARG_FLAG, &g.quiet, "no greeting and no statistics"},
-                COMMON_ARGS(o)};
+                PRE_ARG(o), COMMON_ARGS(o)};
   const char *pos[1];
   int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, pos, 1, &n_pos);
   if (rc != EXIT_OK) return rc;
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (g.max_tokens < 1) return usage_error(c->name, "--max-tokens %d: give at least 1", g.max_tokens);
   if ((rc = check_format(c, g.format)) != EXIT_OK || (rc = apply_common(c, &o)) != EXIT_OK) return rc;
-  pml_model_options mo = {.chat_template = g.format};
+  pml_model_options mo = {.chat_template = g.format, .pre = o.pre};
   pml_model *m = NULL;
   pml_session *s = NULL;
   pml_context_options co = {.n_ctx = o.ctx, .cancel = &cancel_flag};
@@ -559,6 +560,7 @@ static int cmd_tokenize(const command *c, int argc, char **argv) {
                 {"--special", NULL, ARG_FLAG, &special, "control tokens in the text become one id"},
                 {"--pieces", NULL, ARG_FLAG, &pieces, "one token per line with its bytes"},
                 {"--count", NULL, ARG_FLAG, &count, "print only the number of tokens"},
+                PRE_ARG(o),
                 {"--output", NULL, ARG_TEXT, &o.output, "text (ids separated by spaces) or json"}};
   const char *pos[1];
   int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, pos, 1, &n_pos);
@@ -572,7 +574,7 @@ static int cmd_tokenize(const command *c, int argc, char **argv) {
   int32_t *ids = NULL;
   unsigned flags = (bos ? PML_ENCODE_BOS : 0u) | (special ? PML_ENCODE_SPECIAL : 0u);
   pml_status st = pml_gguf_open(&g, pos[0]);
-  if (st == PML_OK) st = pml_gguf_tokenizer(g, &t);
+  if (st == PML_OK) st = pml_gguf_tokenizer_as(g, o.pre, &t);
   if (st == PML_OK && !prompt) st = read_stream(stdin, "stdin", &text, &len);
   if (st == PML_OK) st = pml_encode(t, prompt ? prompt : text, len, flags, &ids, &n);
   if (st != PML_OK) fail();
@@ -797,14 +799,14 @@ static int cmd_trace(const command *c, int argc, char **argv) {
                 {"--dump-logits", NULL, ARG_TEXT, &dump, "write the last position's logits, raw little-endian f32"},
                 {"--ctx", "-c", ARG_INT, &o.ctx, "positions in the KV cache (0: as many as there are tokens)"},
                 {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
-                COMMON_ARGS(o)};
+                PRE_ARG(o), COMMON_ARGS(o)};
   const char *pos[1];
   int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, pos, 1, &n_pos);
   if (rc != EXIT_OK) return rc;
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (!ids_text == !prompt) return usage_error(c->name, "give --ids or --prompt");
   if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
-  pml_model_options mo = {.allow_no_tokenizer = true};
+  pml_model_options mo = {.allow_no_tokenizer = true, .pre = o.pre};
   pml_model *m = NULL;
   pml_context *ctx = NULL;
   pml_seq seq = {0};
@@ -1109,15 +1111,16 @@ static int cmd_eval(const command *c, int argc, char **argv) {
                 {"--verbose", "-v", ARG_FLAG, &verbose, "with --qa: every question, and what was answered instead"},
                 {"--ctx", "-c", ARG_INT, &o.ctx, "window of the perplexity in tokens (512)"},
                 {"--output", NULL, ARG_TEXT, &o.output, "text or json"},
-                COMMON_ARGS(o)};
+                PRE_ARG(o), COMMON_ARGS(o)};
   const char *pos[1];
   int n_pos, rc = parse(c, args, sizeof args / sizeof args[0], argc, argv, pos, 1, &n_pos);
   if (rc != EXIT_OK) return rc;
   if (n_pos == 0) return usage_error(c->name, "which model? give a GGUF file");
   if (!text == !qa) return usage_error(c->name, "give --text or --qa");
   if ((rc = apply_common(c, &o)) != EXIT_OK) return rc;
+  pml_model_options mo = {.pre = o.pre};
   pml_model *m;
-  if (pml_model_open(&m, pos[0], NULL) != PML_OK) return fail();
+  if (pml_model_open(&m, pos[0], &mo) != PML_OK) return fail();
   rc = text ? eval_text(m, text, o.ctx, wants_json(&o)) : eval_qa(m, qa, verbose, wants_json(&o));
   pml_model_close(m);
   return rc;

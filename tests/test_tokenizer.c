@@ -757,6 +757,15 @@ static int write_corpus(const char *dir) {
       {"spaces", "1 \n \r\n\t x\n\n\n   y\xC2\xA0z"},
       {"vocabulary", "2T1ab\nT1abc\nT3<|x|>\nT4tool\nT5[unused0]\na b\nab c\nabc abcab tool <|x|>"},
       {"bad_merge", "2T3ab\na b\n"},
+      {"spm", "4T1dth\nT1che\nT1bthe\nT1a\xE2\x96\x81the\nT1z\xE2\x96\x81\nT1zt\nT1zh\nT1ze\nT4axx\nT3a<s>\nthe  the thxxe <s> \xE2\x96\x81\xFF\xE2\x82\xAC"},
+      {"spm-extra", "4T1aqz\nT1bqzt\nT1ca\xE2\x96\x81" "b\nT1da\xE2\x96\x81\nqzqzt zq a b a a"},
+      {"unigram", "5T1a\xE2\x96\x81\nT1za\nT1zb\nT1oab\nT1nbc\nT4abcb\nabc  ab cab \xE2\x82\xAC"},
+      {"wordpiece", "6T1aun\nT1a##aff\nT1a##able\nT1afuhrer\nT3a[SEP]\nUnaffable F\xC3\xBChrer [SEP] \xED\x95\x9C\xE4\xBD\xA0"},
+      {"wordpiece-marks", "6T1a\xE2\x96\x81un\nT1aaff\nT1aable\nunaffable, un"},
+      {"rule-falcon", "7\x04It's 1234567 $%^ \xE4\xBD\xA0\xE5\xA5\xBD \n\n x"},
+      {"rule-deepseek", "7\x06" "abc 123\r\n \xE4\xBD\xA0 ... \xD0\x9F\xD1\x80  "},
+      {"rule-chameleon", "7\x0E<sentinel:12>IMGIMGABZ    x\t  y 12!"},
+      {"rule-gpt4o", "7\x0C" "camelCase \xC3\x89" "COLE's HTTPServer/\n 12345"},
       {"train", "3low low low lower newest newest widest <|end|> abc ab bc abcabc"},
   };
   for (size_t i = 0; i < sizeof seeds / sizeof seeds[0]; i++) {
