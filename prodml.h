@@ -13502,6 +13502,8 @@ PML_API pml_status pml_attention_survey(pml_head_survey *out, pml_context *ctx, 
                                         const bool *marked, bool softmax) {
   pml_probe *p;
   size_t own = 0, earlier = 0;
+  if (n < 1 || n > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_USAGE, "a survey of heads shows 1 to %d tokens, not %d", PML_SURVEY_ROWS, n);
   pml_status st = pml_probe_open(&p, ctx, seq, n);
   if (st != PML_OK) return st;
   p->no_softmax = !softmax;

@@ -93,7 +93,7 @@ jobs_scripts() {
   for s in tests/*.sh; do
     case $(basename "$s" .sh) in
       test_*) echo "script|$(basename "$s" .sh)|300|bash $s" ;;
-      run | layers | lint | generate | book | svg_lint | models_note) ;;
+      run | bench_* | layers | lint | generate | book | svg_lint | models_note) ;;
       *) echo "script|$(basename "$s" .sh)|5|echo 'FAILED $s: scripts that are tests are called tests/test_NAME.sh'; exit 1" ;;
     esac
   done
