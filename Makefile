@@ -34,7 +34,7 @@ BENCHES := $(sort $(patsubst tests/%.c,%,$(wildcard tests/bench_*.c)))
 .SECONDARY:
 
 .PHONY: help setup build demo-test test lint check coverage docs models models-verify svg-lint \
-        check-generated layers sanitize fuzz bench benchmark-notes clean test-build
+        check-generated layers sanitize tsan valgrind fuzz bench benchmark-notes clean test-build
 
 help: ## this list
 	@echo "make TARGET [CC=…] [CFLAGS=…] [OUT=out] [V=1 shows the commands]; without a target: build"
@@ -81,7 +81,7 @@ test-%: ## one test, plain and under sanitizers: make test-json
 
 # ── one object per variant; a new one removes the programs that were linked to the old ──────────────────────────────────────────────────────────
 SAN := -g -O1 -fno-omit-frame-pointer
-VARIANTS := gcc-O0 gcc-O2 gcc-O3 clang-O0 clang-O2 clang-O3 asan tsan gcov fuzz
+VARIANTS := gcc-O0 gcc-O2 gcc-O3 clang-O0 clang-O2 clang-O3 asan tsan valgrind gcov fuzz
 CC_gcc-O0 = $(GCC) -O0
 CC_gcc-O2 = $(GCC) -O2 -Werror
 CC_gcc-O3 = $(GCC) -O3
@@ -90,6 +90,7 @@ CC_clang-O2 = $(CLANG) -O2 -Werror
 CC_clang-O3 = $(CLANG) -O3
 CC_asan = $(CLANG) $(SAN) -fsanitize=address,undefined -fno-sanitize-recover=all
 CC_tsan = $(CLANG) $(SAN) -fsanitize=thread
+CC_valgrind = $(GCC) -O1 -g
 CC_gcov = $(GCC) -O0 -g --coverage -fprofile-update=atomic
 CC_fuzz = $(CLANG) $(SAN) -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all
 
@@ -128,11 +129,17 @@ layers: ## prove that a chapter of prodml.h uses only chapters above it
 	@tests/layers.sh | grep -v '^ok' ; exit $${PIPESTATUS[0]}
 layers: SHELL := /bin/bash
 
-coverage: ## lines and branches of prodml.h that the tests reach
+coverage: ## lines and branches of prodml.h that the tests reach, and the functions they do not
 	@tests/run.sh coverage
 
 sanitize: ## all tests under ASan+UBSan and under TSan
 	@tests/run.sh variants asan tsan
+
+tsan: ## the tests with several threads under TSan only
+	@tests/run.sh tsan
+
+valgrind: ## the fast tests under memcheck: reads of what was never written, leaks
+	@tests/run.sh valgrind
 
 fuzz: ## every libFuzzer target for FUZZ_SECONDS (20) seconds, two at a time
 	@tests/run.sh fuzz

@@ -20,7 +20,7 @@ apt_packages() {
   local major
   major=$(clang --version 2> /dev/null | sed -nE 's/.*version ([0-9]+).*/\1/p' | head -n 1)
   [ -n "$major" ] || major=$(apt-cache depends clang 2> /dev/null | sed -nE 's/.*Depends: clang-([0-9]+)$/\1/p' | head -n 1)
-  echo gcc libc6-dev clang "libclang-rt-${major:-14}-dev" make git pkg-config libopenblas-dev libstb-dev libcjson-dev \
+  echo gcc libc6-dev clang tcc musl-tools "libclang-rt-${major:-14}-dev" make git pkg-config libopenblas-dev libstb-dev libcjson-dev \
     gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user \
     wasi-libc "lld-${major:-14}" "libclang-rt-${major:-14}-dev-wasm32" \
     clang-tidy clang-format cppcheck valgrind gcovr tmux python3 unicode-data \

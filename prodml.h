@@ -48,10 +48,11 @@
                              supported: each would have its own thread pool.
      PRODML_USE_xxx          optional libraries, all off by default:
        OPENBLAS  f32 GEMM for training and as a baseline    -lopenblas
-       CJSON     cJSON, for bodies and reports              -lcjson
        STB       stb_image_write, for --png
      The core needs libc, libm and pthread.  Linux and macOS on x86-64 and
-     ARM64, gcc >= 11, clang >= 14.  From C++ only the declarations are visible.
+     ARM64, gcc >= 11, clang >= 14, with glibc or musl.  From C++ only the
+     declarations are visible.  tcc compiles it too, in a tenth of a second: one
+     thread and the scalar kernels, with the same bits in strict mode.
      WebAssembly: clang --target=wasm32-wasi -msimd128, one thread, files are
      read instead of mapped; link with a stack of 1 MB (-Wl,-z,stack-size=…).
 
@@ -228,16 +229,42 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <math.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
+#if !defined(__TINYC__)
+#include <stdatomic.h>
+#else
+/* tcc translates C in one pass: it knows no atomics, no thread-local storage, no vector
+   types and no instructions by name.  So it gets one thread, for which plain variables
+   are atomic enough, and the scalar kernels. */
+#define _Thread_local
+#define _Alignas(n) __attribute__((aligned(n)))
+typedef int atomic_int;
+typedef unsigned atomic_uint;
+typedef bool atomic_bool;
+typedef size_t atomic_size_t;
+typedef uint_least64_t atomic_uint_least64_t;
+#define atomic_load(p) (*(p))
+#define atomic_load_explicit(p, order) (*(p))
+#define atomic_store(p, v) ((void)(*(p) = (v)))
+#define atomic_store_explicit(p, v, order) atomic_store(p, v)
+#define pml__atomic_was(p, change) __extension__({ __typeof__(*(p)) was_ = *(p); change; was_; })
+#define atomic_exchange(p, v) pml__atomic_was(p, *(p) = (v))
+#define atomic_fetch_add(p, v) pml__atomic_was(p, *(p) += (v))
+#define atomic_fetch_sub(p, v) pml__atomic_was(p, *(p) -= (v))
+#define atomic_fetch_xor(p, v) pml__atomic_was(p, *(p) ^= (v))
+#define atomic_compare_exchange_strong(p, old, v) (*(p) == *(old) ? (*(p) = (v), true) : (*(old) = *(p), false))
+#define atomic_compare_exchange_weak(p, old, v) atomic_compare_exchange_strong(p, old, v)
+#endif
 /* WASM under WASI has files, a clock and an environment, but one thread, no
    memory mapping, no signals and no terminal. */
 #if !defined(__wasm__)
+#if !defined(__TINYC__)
 #define PML__THREADS 1
+#endif
 #define PML__MMAP 1
 #define PML__SIGNALS 1
 #include <pthread.h>
@@ -254,7 +281,9 @@
 #elif defined(__APPLE__)
 #include <sys/sysctl.h>
 #endif
-#if defined(__x86_64__)
+#if defined(__TINYC__)
+/* scalar */
+#elif defined(__x86_64__)
 #include <cpuid.h>
 #include <immintrin.h>
 #define PML__X86 1
@@ -2895,17 +2924,9 @@ __attribute__((target("sha,sse4.1"))) PML__FN void pml__sha256_blocks_ni(uint32_
   h[2] = c[3], h[3] = c[2], h[6] = c[1], h[7] = c[0];
 }
 
-/* CPUID leaf 7, EBX bit 29: the SHA instructions; they use no wide register that
-   the operating system would have to know about. */
+/* The SHA instructions use no wide register, so they belong to no kernel level; PML_CPU=-sha_ni masks them. */
 PML__FN bool pml__has_sha_ni(void) {
-  static atomic_int known = -1;
-  int yes = atomic_load_explicit(&known, memory_order_relaxed);
-  if (yes < 0) {
-    unsigned a, b, c, d;
-    yes = __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b >> 29 & 1) && __builtin_cpu_supports("sse4.1");
-    atomic_store_explicit(&known, yes, memory_order_relaxed);
-  }
-  return yes && pml_cpu_level() != PML_CPU_SCALAR;
+  return pml_cpu_has(PML_FEATURE_SHA_NI) && pml_cpu_has(PML_FEATURE_SSE4_1) && pml_cpu_level() != PML_CPU_SCALAR;
 }
 #endif
 
@@ -3916,8 +3937,10 @@ typedef struct {
 /* Sums kept in an array live in registers only when the loop over them is unrolled. */
 #if defined(__clang__)
 #define PML__UNROLL _Pragma("clang loop unroll(full)")
-#else
+#elif defined(__GNUC__)
 #define PML__UNROLL _Pragma("GCC unroll 16")
+#else
+#define PML__UNROLL
 #endif
 
 /* One function for each level and mode; the type is chosen once per call. */
@@ -5584,8 +5607,10 @@ PML__FN void pml__blas_threads(void) {
    that the loops over them must be unrolled at -O2. */
 #if defined(__clang__)
 #define PML__GEMM_UNROLL _Pragma("clang loop unroll(full)")
-#else
+#elif defined(__GNUC__)
 #define PML__GEMM_UNROLL _Pragma("GCC unroll 16")
+#else
+#define PML__GEMM_UNROLL
 #endif
 #if defined(__FP_FAST_FMAF)
 #define PML__GEMM_FMA(a, b, c) fmaf(a, b, c)
@@ -6181,7 +6206,11 @@ PML__FN void pml__att_rows(const float **k, const float **v, const pml_kv_view *
 
 /* A row of K or V on its way to the cache: rows lie apart, and the processor does not guess the next. */
 PML__FN void pml__att_fetch(const float *row, size_t dim) {
+#if defined(__GNUC__)
   for (size_t i = 0; i < dim; i += 16) __builtin_prefetch(row + i);
+#else
+  (void)row, (void)dim;
+#endif
 }
 
 /* score[heads][CHUNK] = q[heads,dim] · k[n]ᵀ: small tiles of the linear layer (§ 11), so each score is
@@ -7818,10 +7847,6 @@ typedef struct {
 PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenizer *t, const pml_wordlist *w, int v,
                                          const char *text, size_t len);
 
-/* The same for several sizes: BPE of sizes[i] entries, trained on doc, and the list cut to as many.  *bpe is the
-   one of the last size; pml_tokenizer_free it. */
-PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
-                                       int n, pml_str doc, pml_str held);
 /* Whether training is repeatable: learns once more as t did, from the lines of doc with its halves swapped, and
    says how many merges, the most wanted first, came out the same. */
 PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same);
@@ -10511,19 +10536,6 @@ PML_API pml_status pml_tokenizer_compare(pml_token_cost *out, const pml_tokenize
 }
 /* @end */
 
-PML_API pml_status pml_tokenizer_sweep(pml_token_cost *cost, pml_tokenizer **bpe, const pml_wordlist *w, const int *sizes,
-                                       int n, pml_str doc, pml_str held) {
-  pml_status st = PML_OK;
-  *bpe = NULL;
-  for (int i = 0; i < n && st == PML_OK; i++) {
-    pml_tokenizer_free(*bpe);
-    *bpe = NULL;
-    st = pml_bpe_train(bpe, &doc, 1, &(pml_bpe_options){.n_vocab = sizes[i], .pre = w->pre});
-    if (st == PML_OK) st = pml_tokenizer_compare(&cost[i], *bpe, w, sizes[i], held.ptr, held.len);
-  }
-  return st;
-}
-
 PML_API pml_status pml_bpe_again(const pml_tokenizer *t, pml_str doc, size_t *same) {
   const pml_tokenizer_spec *spec = pml_tokenizer_spec_of(t);
   size_t cut = doc.len / 2;
@@ -12775,6 +12787,11 @@ PML_API pml_status pml_lens_depths(pml_depths *out, pml_context *ctx, pml_seq *s
 PML_API void pml_attend(float *out, double *weights, const float *q, const float *const *k, const float *const *v,
                         int n, int head_dim, bool softmax);
 
+/* The same for T tokens of one head, q, k, v, out [T,h]: row t sees the positions 0 … t.  weights[T,T], NaN where the
+   future is masked; out may be NULL.  PML_E_MEMORY. */
+PML_API pml_status pml_attend_causal(float *out, double *weights, const float *q, const float *k, const float *v, int T,
+                                     int head_dim, bool softmax);
+
 /* Attention under the microscope.  While a probe is open, every run of its context (one sequence)
    is watched through the trace hook (§ 10), of which there is only one.  The probe keeps the
    rotated queries and the head outputs of the latest run: [n_layers][rows][H·h].  With `replace`
@@ -12803,6 +12820,7 @@ PML_API pml_status pml_probe_row(const pml_probe *p, int layer, int head, int kv
 /* What one head did in the latest run, which began with an empty sequence: weights[rows,rows], NaN
    for the future, and what they say about it. */
 typedef struct {
+  int kv_head;                 /* whose keys and values it reads */
   double previous;             /* mean weight on the token before, rows 1 … */
   double used;                 /* mean of e^entropy / (positions visible), rows 1 …: 1 is even attention */
   double asymmetry;            /* Σ|s(i,j) − s(j,i)| / Σ|s(i,j)| of the scores before the mask; 0: symmetric */
@@ -12814,18 +12832,23 @@ PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, doubl
 enum { PML_SURVEY_HEADS = 256, PML_SURVEY_ROWS = 40 };
 typedef struct {
   int rows, n_heads, n;                    /* T; H; all heads: layer · H + head */
+  char name[PML_SURVEY_HEADS][32];         /* "layer 2, head 3" */
   double weights[PML_SURVEY_HEADS][PML_SURVEY_ROWS * PML_SURVEY_ROWS]; /* [T,T] each */
   pml_head_facts of[PML_SURVEY_HEADS], worst; /* worst: smallest asymmetry and other_kv, largest sum_error */
   double share[PML_SURVEY_HEADS];          /* what the last row gives to the marked positions */
   int local, spread, aimed;                /* the head with the largest `previous`, `used`, share */
   double even;                             /* `previous` of a head with even attention */
+  size_t own, earlier;                     /* numbers that another last token changes (pml_probe_causal) */
 } pml_head_survey;
 PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_head_survey *out);
-/* Does anything look at the future?  Runs tokens twice from an empty sequence, the second time with another last
-   token, and counts the numbers of all head outputs that changed: in the last row (some should) and before (none
-   may). */
+/* Does anything look at the future?  Runs tokens twice from an empty sequence, the first time with another last
+   token, and counts the numbers of all head outputs that differ: in the last row (some should) and before (none
+   may).  The probe is left with the run of the tokens as they are. */
 PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
                                     size_t *last, size_t *before);
+/* All of it for a text of n tokens from an empty sequence: opens a probe, runs, surveys, closes. */
+PML_API pml_status pml_attention_survey(pml_head_survey *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                        const bool *marked, bool softmax);
 
 #ifdef PML__IMPL
 
@@ -13254,6 +13277,20 @@ PML_API void pml_attend(float *out, double *weights, const float *q, const float
 }
 /* @end */
 
+PML_API pml_status pml_attend_causal(float *out, double *weights, const float *q, const float *k, const float *v, int T,
+                                     int head_dim, bool softmax) {
+  const float **rows = (const float **)pml_alloc(2 * (size_t)T * sizeof *rows);
+  size_t n = (size_t)T, h = (size_t)head_dim;
+  if (!rows) return PML_E_MEMORY;
+  for (size_t i = 0; i < n; i++) rows[i] = k + i * h, rows[n + i] = v + i * h;
+  for (size_t t = 0; t < n; t++) {
+    for (size_t p = t + 1; p < n; p++) weights[t * n + p] = (double)NAN;
+    pml_attend(out ? out + t * h : NULL, weights + t * n, q + t * h, rows, rows + n, (int)t + 1, head_dim, softmax);
+  }
+  pml_free(rows);
+  return PML_OK;
+}
+
 /* Where one kv head's rows of positions 0 … n-1 lie. */
 PML__FN void pml__probe_rows(const pml_probe *p, int layer, int kv_head, int n, const float **k, const float **v) {
   const pml_kv *kv = pml_context_kv(p->ctx);
@@ -13330,7 +13367,7 @@ PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq
   pml_status st = first && other ? PML_OK : PML_E_MEMORY;
   for (int run = 0; run < 2 && st == PML_OK; run++) {
     memcpy(other, tokens, (size_t)n * sizeof *other);
-    other[n - 1] ^= run;
+    if (run == 0) other[n - 1] ^= 1;
     pml_context_truncate(ctx, seq, 0);
     st = pml_forward_one(ctx, seq, other, n, NULL);
     if (run == 0 && st == PML_OK) memcpy(first, p->heads, all * sizeof *first);
@@ -13343,7 +13380,8 @@ PML_API pml_status pml_probe_causal(pml_probe *p, pml_context *ctx, pml_seq *seq
 
 PML_API pml_status pml_probe_head(const pml_probe *p, int layer, int head, double *weights, pml_head_facts *facts) {
   int T = p->rows;
-  pml_head_facts f = {.asymmetry = pml__probe_asymmetry(p, layer, head)};
+  const pml_config *c = &p->ctx->model->cfg;
+  pml_head_facts f = {head * c->n_kv_heads / c->n_heads, 0, 0, pml__probe_asymmetry(p, layer, head), 0, 0};
   pml_status other = pml__probe_other(p, layer, head, &f.other_kv);
   if (other != PML_OK) return other;
   for (int t = 0; t < T; t++) {
@@ -13374,6 +13412,7 @@ PML_API pml_status pml_probe_survey(const pml_probe *p, const bool *marked, pml_
     pml_head_facts *f = &s->of[i];
     pml_status st = pml_probe_head(p, i / c->n_heads, i % c->n_heads, s->weights[i], f);
     if (st != PML_OK) return st;
+    snprintf(s->name[i], sizeof s->name[i], "layer %d, head %d", i / c->n_heads, i % c->n_heads);
     const double *last = s->weights[i] + (s->rows - 1) * s->rows;
     for (int j = 0; j < s->rows; j++) s->share[i] += marked[j] ? last[j] : 0;
     s->worst.asymmetry = fmin(s->worst.asymmetry, f->asymmetry);
@@ -13456,6 +13495,22 @@ PML_API void pml_probe_close(pml_probe *p) {
   pml_free(p->queries);
   pml_free(p->heads);
   pml_free(p);
+}
+
+PML_API pml_status pml_attention_survey(pml_head_survey *out, pml_context *ctx, pml_seq *seq, const int32_t *tokens, int n,
+                                        const bool *marked, bool softmax) {
+  pml_probe *p;
+  size_t own = 0, earlier = 0;
+  if (n < 1 || n > PML_SURVEY_ROWS)
+    return pml_fail(PML_E_USAGE, "a survey of heads shows 1 to %d tokens, not %d", PML_SURVEY_ROWS, n);
+  pml_status st = pml_probe_open(&p, ctx, seq, n);
+  if (st != PML_OK) return st;
+  p->no_softmax = !softmax;
+  st = pml_probe_causal(p, ctx, seq, tokens, n, &own, &earlier);
+  if (st == PML_OK) st = pml_probe_survey(p, marked, out);
+  out->own = own, out->earlier = earlier;
+  pml_probe_close(p);
+  return st;
 }
 
 #endif /* § 26 */
@@ -13982,8 +14037,8 @@ PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
 PML__FN pml_status pml__chat_flush(pml__chat_out *o) {
   int32_t *ids = NULL;
   size_t n = 0;
+  if (o->run.failed) return PML_E_MEMORY; /* first: a text that got no memory at all is empty */
   if (o->as_text || o->run.len == 0) return PML_OK;
-  if (o->run.failed) return PML_E_MEMORY;
   bool strip = o->last >= 0 && pml__strips_after(o->m->tokenizer, o->last);
   pml_str run = pml__trim((pml_str){o->run.data, o->run.len}, strip, false);
   pml_status st = pml_encode(o->m->tokenizer, run.ptr, run.len, 0, &ids, &n);
@@ -14167,7 +14222,7 @@ PML_API pml_status pml_chat_text(const pml_model *m, const pml_message *messages
   pml_status st = pml__chat_build(&o, messages, n);
   if (st == PML_OK) pml_buf_add(out, o.run.data, o.run.len);
   pml_buf_free(&o.run);
-  return st;
+  return st == PML_OK && out->failed ? PML_E_MEMORY : st;
 }
 
 PML_API pml_generate_options pml_generate_defaults(void) {
@@ -14466,7 +14521,9 @@ PML_API pml_status pml_chat_once(const pml_model *m, const char *question, const
    order; threads share out rows and columns, never the terms of a sum.
 
    Source: Rumelhart, Hinton and Williams 1986, Learning representations by
-   back-propagating errors (Nature 323).
+   back-propagating errors (Nature 323); Hendrycks and Gimpel 2016, Gaussian Error
+   Linear Units (arXiv:1606.08415); Shazeer 2020, GLU Variants Improve Transformer
+   (arXiv:2002.05202).
    ═════════════════════════════════════════════════════════════════════════════ */
 
 /* Where each tensor of a model lies in one buffer of n floats.  Parameters,
@@ -14881,6 +14938,8 @@ PML_API void pml_rope_rows(float *x, int ld, int rows, int n_heads, int head_dim
 /* Everything in attention is one sum: out[n] (+)= Σ over j of coef[j]·M[j, n], with the rows of M
    `ld` floats apart and the coefficients `step` apart, j in order.  Sixteen columns are one
    vector of the compiler's own type; it becomes one, two or four registers, with equal bits. */
+#if defined(__GNUC__)
+#define PML__VECTORS 1
 typedef float pml__v16 __attribute__((vector_size(64), aligned(4), may_alias));
 
 /* @weighted_rows */
@@ -14920,13 +14979,16 @@ PML__INLINE void pml__weighted_rows_16(float *out, const float *coef, size_t ste
   for (size_t j = 0; j < rows; j++, m += ld, coef += step) a += *coef * *(const pml__v16 *)m;
   *(pml__v16 *)out = a;
 }
+#endif
 
 PML__INLINE void pml__weighted_rows_body(float *out, const float *coef, size_t step, const float *m, size_t ld,
                                          size_t rows, size_t n, bool add) {
   size_t i = 0;
+#if defined(PML__VECTORS) /* the last loop alone computes the same bits */
   for (; i + 64 <= n; i += 64) pml__weighted_rows_64(out + i, coef, step, m + i, ld, rows, add);
   if (i + 32 <= n) pml__weighted_rows_32(out + i, coef, step, m + i, ld, rows, add), i += 32;
   if (i + 16 <= n) pml__weighted_rows_16(out + i, coef, step, m + i, ld, rows, add), i += 16;
+#endif
   for (; i < n; i++) {
     float sum = add ? out[i] : 0.0f;
     for (size_t j = 0; j < rows; j++) sum += coef[j * step] * m[j * ld + i];
@@ -15102,8 +15164,9 @@ PML_API pml_status pml_attention_backward(float *dqkv, float *dprobs, const floa
 /* @swiglu_backward */
 /* On entry du holds s = silu(g) = g·σ.  Then σ = s/g (½ at g = 0) and σ·(1 + g·(1 − σ)) = σ·(1 − s) + s. */
 PML__INLINE void pml__swiglu_backward_body(float *dg, float *du, const float *dy, const float *g, const float *u, size_t f) {
-  typedef int32_t bits16 __attribute__((vector_size(64)));
   size_t i = 0;
+#if defined(PML__VECTORS)
+  typedef int32_t bits16 __attribute__((vector_size(64)));
   for (; i + 16 <= f; i += 16) {
     pml__v16 gi = *(const pml__v16 *)(g + i), s = *(pml__v16 *)(du + i), dyi = *(const pml__v16 *)(dy + i);
     bits16 zero = (gi > -1e-30f) & (gi < 1e-30f);
@@ -15111,6 +15174,7 @@ PML__INLINE void pml__swiglu_backward_body(float *dg, float *du, const float *dy
     *(pml__v16 *)(du + i) = dyi * s;
     *(pml__v16 *)(dg + i) = dyi * *(const pml__v16 *)(u + i) * (sigma * (1.0f - s) + s);
   }
+#endif
   for (; i < f; i++) {
     float s = du[i], sigma = g[i] > -1e-30f && g[i] < 1e-30f ? 0.5f : s / g[i];
     du[i] = dy[i] * s;
@@ -17512,7 +17576,8 @@ PML_API double pml_bench_peak_f32(void);
    its name goes to *how (may be NULL): "vpdpbusd zmm". */
 PML_API double pml_bench_peak_int8(const char **how);
 /* Bytes per second of n_threads threads that each read a set of their own, set_bytes long,
-   again and again for about `seconds`, the best of several rounds.  n_threads 0: all.
+   again and again for about `seconds`, the best of several rounds; one thread by its processor time, more
+   by the wall clock.  n_threads 0: all.
    0 with pml_error when there is no memory for it. */
 PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double seconds);
 enum { PML_BENCH_SETS = 9, PML_LEVEL_RUNS = 15, PML_LEVEL_OUT = 256, PML_LEVEL_IN = 2048 };
@@ -17589,6 +17654,15 @@ PML_API pml_figure pml_figure_of(const double *x, size_t n) {
     if (x[i] > f.hi) f.hi = x[i];
   }
   return f;
+}
+
+/* Processor time of this thread; the wall clock where there is no such clock. */
+PML__FN double pml__thread_time(void) {
+#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(__wasm__)
+  struct timespec t;
+  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+#endif
+  return pml_time();
 }
 
 typedef struct {
@@ -17701,9 +17775,9 @@ PML_API double pml_bench_bandwidth(size_t set_bytes, int n_threads, double secon
   while (have < n && (s.data[have] = (unsigned char *)pml_alloc(s.set))) have++;
   if (have == n) pml_parallel((size_t)n, 1, pml__sets_fill, &s);
   for (int round = 0; have == n && (round < 3 || spent < seconds); round++) {
-    double t0 = pml_time();
+    double (*clock)(void) = n == 1 ? pml__thread_time : pml_time, t0 = clock();
     pml_parallel((size_t)n, 1, pml__sets_range, &s);
-    double t = pml_time() - t0;
+    double t = clock() - t0;
     spent += t;
     if (t > 0) best = fmax(best, (double)n * (double)s.set * (double)s.passes / t);
     if (t < seconds / 10) s.passes *= 4, round = 0; /* a round of a tenth of the time, or nothing counts */
@@ -17871,15 +17945,6 @@ PML_API pml_status pml_bench_case_check(pml_bench_case *c, pml_way way, bool *eq
 }
 /* @end */
 
-/* Processor time of this thread; the wall clock where there is no such clock. */
-PML__FN double pml__thread_time(void) {
-#if defined(CLOCK_THREAD_CPUTIME_ID) && !defined(__wasm__)
-  struct timespec t;
-  if (clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t) == 0) return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-#endif
-  return pml_time();
-}
-
 /* @turns */
 PML_API pml_status pml_bench_turns(pml_bench_rounds *r, pml_status (*run)(void *user, int which), void *user, int n,
                                    int rounds, double budget) {
@@ -18033,9 +18098,9 @@ PML__FN void pml__peak_range(void *ctx, size_t begin, size_t end) {
 PML__FN double pml__peak_of(pml_range_fn fn, size_t n) {
   double ops[256], best = 0;
   for (int pass = 0; pass < 40; pass++) {
-    double total = 0, t0 = pml_time();
+    double (*clock)(void) = n == 1 ? pml__thread_time : pml_time, total = 0, t0 = clock();
     pml_parallel(n, 1, fn, ops);
-    double t = pml_time() - t0;
+    double t = clock() - t0;
     for (size_t i = 0; i < n; i++) total += ops[i];
     if (t > 0 && total / t > best) best = total / t;
   }
@@ -18477,11 +18542,16 @@ typedef struct {
   bool diverging;            /* 0 is neutral, negative purple, positive `colour` */
   int decimals;              /* of cell values; < 0 hides them */
   pml_rgb colour;            /* 0: teal */
+  const bool *last;          /* [cols]: cells of the last row to frame; NULL: none */
+  const char *note;          /* words in the upper right, which a causal mask leaves empty; NULL: none */
 } pml_heat_options;
 /* How a classifier sees a square of the plane: p[grid,grid], cool where 0, warm where 1, and on it n points
    xy[n,2] of the square of side `side` around 0, red where wrong. */
 PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, const float *xy, const bool *wrong, int n,
                              double side);
+/* A number to remember: its name in a colour, the value large with one decimal and its unit, a sentence below. */
+PML_API void pml_svg_number(pml_svg *s, pml_box b, const char *name, pml_rgb colour, double value, const char *unit,
+                            const char *fmt, ...) PML__PRINTF(7, 8);
 /* A small heat map of weights[n,n] from 0 to 1 without names, NaN left out, and beside it a heading and a
    sentence. */
 PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *weights, int n, const char *heading,
@@ -18925,7 +18995,8 @@ PML_API double pml_svg_text_in(pml_svg *s, pml_box b, pml_font font, pml_anchor 
   double x = b.x + (f.anchor == PML_MIDDLE ? b.w / 2 : f.anchor == PML_END ? b.w : 0);
   for (int i = 0; i < n; i++) {
     char *line = pml_strndup(text + start[i], len[i]);
-    if (line && *line) pml_svg_text(s, x, y + 0.73 * f.size + i * 1.3 * f.size, f, line);
+    if (!line) s->failed = true;
+    else if (*line) pml_svg_text(s, x, y + 0.73 * f.size + i * 1.3 * f.size, f, line);
     pml_free(line);
   }
   return used;
@@ -19501,7 +19572,9 @@ PML__FN pml_series pml__curve_series(const pml_curve *c, const char *name, pml_r
 
 PML_API pml_plot pml_svg_pair(pml_svg *s, pml_box b, pml_axis x, pml_axis y, const char *name, const pml_curve *c,
                               const char *base_name, const pml_curve *base) {
-  const pml_series two[] = {pml__curve_series(c, name, PML_GREEN), pml__curve_series(base, base_name, PML_PURPLE)};
+  pml_series two[2];
+  two[0] = pml__curve_series(c, name, PML_GREEN);
+  two[1] = pml__curve_series(base, base_name, PML_PURPLE);
   return pml_svg_chart(s, b, x, y, two, 2);
 }
 
@@ -19732,6 +19805,10 @@ PML_API pml_box pml_svg_heat(pml_svg *s, pml_box b, const double *v, int rows, i
   pml__heat_cells(s, c, v, rows, cols, o, lo, hi);
   pml__heat_names(s, c, o, rows, cols, up);
   pml__heat_scale(s, (pml_box){c.x + c.w + 40, c.y, 26, fmin(c.h, 520)}, o, lo, hi);
+  pml_box corner = {c.x + c.w * 0.6, c.y + 14, c.w * 0.4, c.h * 0.3}, row = pml_box_row(c, rows - 1, rows, 0);
+  for (int j = 0; o->last && j < cols; j++)
+    if (o->last[j]) pml_svg_rect(s, pml_box_inset(pml_box_column(row, j, cols, 0), -1, -1), 4, PML_NO_COLOUR, PML_TEXT, 4);
+  if (o->note) pml_svg_text_in(s, corner, (pml_font){.size = 26, .colour = 0xCBD5E1}, PML_START, o->note);
   return c;
 }
 
@@ -19744,6 +19821,19 @@ PML_API void pml_svg_surface(pml_svg *s, pml_box b, const double *p, int grid, c
   for (int i = 0; i < n; i++)
     pml_svg_circle(s, b.x + b.w / 2 + b.w * (double)xy[2 * i] / side, b.y + b.h / 2 + b.h * (double)xy[2 * i + 1] / side, 6,
                    wrong[i] ? PML_RED : PML_TEXT, PML_CANVAS, 2);
+}
+
+PML_API void pml_svg_number(pml_svg *s, pml_box b, const char *name, pml_rgb colour, double value, const char *unit,
+                            const char *fmt, ...) {
+  char note[256], text[48];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(note, sizeof note, fmt, ap);
+  va_end(ap);
+  pml_number_text(text, value, 1);
+  pml_svg_text(s, b.x, b.y + 34, (pml_font){.size = 34, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
+  pml_svg_textf(s, b.x, b.y + 106, (pml_font){.size = 60, .weight = 600}, "%s%s", text, unit);
+  pml_svg_text_in(s, (pml_box){b.x, b.y + 126, b.w, b.h - 126}, (pml_font){.size = 26, .colour = PML_MUTED}, PML_START, note);
 }
 
 PML_API void pml_svg_heat_note(pml_svg *s, pml_box b, const double *w, int n, const char *heading, const char *fmt, ...) {
@@ -20141,8 +20231,8 @@ PML_API pml_status pml_svg_save(const pml_svg *s, const char *path) {
 #pragma GCC diagnostic ignored "-Wcast-qual"
 #endif
 #define STB_IMAGE_WRITE_STATIC
+#define STBIWDEF static PML__UNUSED
 #define STB_IMAGE_WRITE_IMPLEMENTATION
-#define STBI_WRITE_NO_STDIO
 #include PML__STB_HEADER
 #if defined(__GNUC__)
 #pragma GCC diagnostic pop
@@ -20179,7 +20269,7 @@ typedef struct {
   signed char shift;  /* 1 raised, -1 lowered, both at 60 % */
   const char *stroke;
 } pml__symbol;
-static const pml__symbol pml__symbols[] PML__UNUSED = {
+static const pml__symbol pml__font_symbols[] PML__UNUSED = {
     {0xB0, 'o', 1, 0}, {0xB1, 0, 0, "3935 0767 0363"}, {0xB2, '2', 1, 0}, {0xB3, '3', 1, 0},
     {0xB5, 0, 0, "0800 ~05034345 4843"}, {0xB7, 0, 0, "0606"}, {0xB9, '1', 1, 0},
     {0xD7, 0, 0, "0844 4804"}, {0x394, 0, 0, "033a6303"}, {0x3A0, 0, 0, "030a5a53"},
@@ -20354,8 +20444,8 @@ PML__FN void pml__pen_stroke(pml__raster *r, const pml__pen *pen, double (*pt)[2
 PML__FN const char *pml__strokes_of(uint32_t cp, int *shift) {
   *shift = 0;
   if (cp > 32 && cp < 127) return pml__stroke[cp - 33];
-  for (size_t i = 0; i < sizeof pml__symbols / sizeof pml__symbols[0]; i++) {
-    const pml__symbol *y = &pml__symbols[i];
+  for (size_t i = 0; i < sizeof pml__font_symbols / sizeof pml__font_symbols[0]; i++) {
+    const pml__symbol *y = &pml__font_symbols[i];
     if (y->cp != cp) continue;
     *shift = y->shift;
     return y->like ? pml__stroke[y->like - 33] : y->stroke;
@@ -21410,8 +21500,6 @@ PML_API int pml_lesson_main(const pml_lesson *lesson, int argc, char **argv);
 PML_API const char *pml_lesson_path(pml_ctx *ctx, const char *relative);
 /* The questions and answers in lessons/data (§ 33); pml_qa_free them. */
 PML_API pml_status pml_lesson_questions(pml_ctx *ctx, pml_qa **out);
-/* Reads the first phrasing of every n-th topic with a model while a trace hook (§ 10) looks on. */
-PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user);
 /* What the gates of a layer let through, g = n·Wgᵀ before silu (§ 26).  As a hook, pml_gates_see adds to
    facts[PML_GATE_LAYERS]. */
 enum { PML_GATE_LAYERS = 64 };
@@ -21456,6 +21544,8 @@ PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t);
 PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c);
 /* The n likeliest tokens as bars in per cent, the first in green. */
 PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n);
+/* A head of a survey (§ 26) in small: its map, its name, a sentence that ends in a share in per cent. */
+PML_API void pml_svg_headmap(pml_svg *svg, pml_box b, const pml_head_survey *s, int head, const char *what, double share);
 /* The prompt as a line of text: What(289) ·is(285) … */
 PML_API void pml_show_prompt(pml_ctx *ctx, const pml_tutor *t);
 /* A token made visible (pml_text_visible), cut at 79 bytes. */
@@ -21471,6 +21561,8 @@ PML_API void pml_emit(pml_ctx *ctx, const char *bytes, size_t len);
 PML_API void pml_show_table(pml_ctx *ctx, const char *const *cells, int rows, int cols, const char *align);
 PML_API void pml_show_rows(pml_ctx *ctx, const pml_table *t, const char *align); /* a table of § 49 */
 PML_API void pml_show_bars(pml_ctx *ctx, const pml_bar *bars, int n, const pml_bar_options *o);
+/* The heads of a survey (§ 26), a row each; `marked` says in words which positions were marked. */
+PML_API void pml_show_survey(pml_ctx *ctx, const pml_head_survey *s, const char *marked);
 /* Tokens in one line, "·like|·this", bytes made visible; label may be NULL.  pml_show_cut: those of a cut. */
 PML_API void pml_show_cut(pml_ctx *ctx, const char *label, const pml_cut *c);
 /* How a word of at most 64 bytes is merged, a line per step. */
@@ -21486,6 +21578,9 @@ PML_API void pml_progress(pml_ctx *ctx, long done, long total, const char *what)
 
 /* Claims and numbers.  pml_expect returns its condition. */
 PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) PML__PRINTF(3, 4);
+/* A claim that an injected fault must break: without the fault as pml_expect, with it the condition must be false.
+   So the check that holds in the sound program is the one that catches the broken one. */
+PML_API bool pml_expect_unless(pml_ctx *ctx, bool fault, bool condition, const char *fmt, ...) PML__PRINTF(4, 5);
 /* A number or a text that the run computed: into the JSON, and into the page where its text says {name}. */
 PML_API void pml_value(pml_ctx *ctx, const char *name, double value, const char *unit);
 PML_API void pml_value_text(pml_ctx *ctx, const char *name, const char *text);
@@ -21647,31 +21742,6 @@ PML_API void pml_gates_see(void *facts, const pml_span *s) {
   f->n += (double)s->n;
 }
 
-PML_API pml_status pml_lesson_read(pml_ctx *ctx, const pml_model *m, int every, pml_trace_fn see, void *user) {
-  pml_qa *qa = NULL;
-  pml_context *c = NULL;
-  pml_seq seq = {0};
-  float *logits = (float *)pml_alloc((size_t)m->cfg.n_vocab * sizeof *logits);
-  pml_status st = logits ? pml_lesson_questions(ctx, &qa) : PML_E_MEMORY;
-  if (st == PML_OK) st = pml_context_open(&c, m, NULL, NULL);
-  pml_trace_set(see, user);
-  for (int i = 0; st == PML_OK && i < qa->n_topics; i += every) {
-    const char *text = qa->topics[i].taught[0];
-    int32_t *ids = NULL;
-    size_t n;
-    st = pml_encode(m->tokenizer, text, strlen(text), 0, &ids, &n);
-    if (st == PML_OK) st = pml_forward_one(c, &seq, ids, (int)n, logits);
-    pml_context_truncate(c, &seq, 0);
-    pml_free(ids);
-  }
-  pml_trace_set(NULL, NULL);
-  if (c) pml_context_seq_free(c, &seq);
-  pml_context_close(c);
-  pml_qa_free(qa);
-  pml_free(logits);
-  return st;
-}
-
 /* ── The tutor ────────────────────────────────────────────────────────────── */
 
 PML_API void pml_token_name(const pml_model *m, int32_t id, char out[80]) {
@@ -21812,13 +21882,17 @@ PML_API double pml_svg_prompt(pml_svg *svg, pml_box b, const pml_tutor *t) {
 }
 
 PML_API void pml_svg_cut(pml_svg *svg, pml_box b, const char *name, pml_rgb colour, const pml_cut *c) {
-  pml_rgb each[PML_CUT_MAX];
+  pml_rgb each[PML_CUT_MAX] = {0};
   int n = c->n < PML_CUT_MAX ? c->n : PML_CUT_MAX;
   for (int i = 0; i < n; i++) each[i] = c->unknown[i] ? PML_RED : colour;
   pml_svg_text(svg, b.x, b.y + 30, (pml_font){.size = 28, .weight = 600, .colour = pml_rgb_readable(colour, PML_CANVAS, 4.5)}, name);
   pml_svg_textf(svg, b.x, b.y + 64, (pml_font){.size = 24, .colour = PML_MUTED}, "%d tokens, %d lost", c->n, c->lost);
   pml_box_left(&b, 260, 0);
   pml_svg_tokens(svg, b, c->piece, n, NULL, each, NULL);
+}
+
+PML_API void pml_svg_headmap(pml_svg *svg, pml_box b, const pml_head_survey *s, int head, const char *what, double share) {
+  pml_svg_heat_note(svg, b, s->weights[head], s->rows, s->name[head], "%s %.0f %%", what, 100 * share);
 }
 
 PML_API void pml_svg_choices(pml_svg *svg, pml_box b, const pml_choice *c, int n) {
@@ -22051,6 +22125,18 @@ PML_API void pml_show_floats(pml_ctx *ctx, const char *name, const float *values
   if (rows * cols <= 256) pml_show_matrix(ctx, name, v, rows, cols, decimals, row_names, col_names);
 }
 
+PML_API void pml_show_survey(pml_ctx *ctx, const pml_head_survey *s, const char *marked) {
+  pml_table t = {0};
+  pml_table_row(&t, "head\tkv head\ttoken before\tpositions used\tthe word");
+  for (int i = 0; i < s->n; i++)
+    pml_table_row(&t, "%s\t%d\t%.0f %%\t%.0f %%\t%.0f %%", s->name[i], s->of[i].kv_head, 100 * s->of[i].previous,
+                  100 * s->of[i].used, 100 * s->share[i]);
+  pml_show_rows(ctx, &t, "lrrrr");
+  pml_say(ctx, "  Token before: mean weight on it (even shares: %.0f %%).  Positions used: e^entropy of a row, as a share of "
+          "what it may see.  The word: what the last row, which decides how the answer begins, gives to \"%s\".",
+          100 * s->even, marked);
+}
+
 typedef struct {
   pml_ctx *ctx;
   const pml_tokenizer *t;
@@ -22110,6 +22196,15 @@ PML_API bool pml_expect(pml_ctx *ctx, bool condition, const char *fmt, ...) {
   return condition;
 }
 
+PML_API bool pml_expect_unless(pml_ctx *ctx, bool fault, bool condition, const char *fmt, ...) {
+  char claim[512];
+  va_list ap;
+  va_start(ap, fmt);
+  vsnprintf(claim, sizeof claim, fmt, ap);
+  va_end(ap);
+  return pml_expect(ctx, condition != fault, "%s%s", fault ? "caught, no longer true: " : "", claim);
+}
+
 PML_API bool pml_expect_refused(pml_ctx *ctx, const char *name, pml_status got, pml_status wanted, const char *word,
                                 const char *fmt, ...) {
   char claim[512], sentence[1024];
@@ -22147,7 +22242,7 @@ PML_API bool pml_measures(const pml_ctx *ctx) { return !ctx->publish; }
 /* Summarises and keeps samples, or looks the number up when publishing; prints nothing. */
 PML__FN pml_number pml__measured(pml_ctx *ctx, const char *name, const char *unit, const double *samples, size_t n) {
   pml_number x = {.n = 0};
-  snprintf(x.name, sizeof x.name, "%s", name);
+  snprintf(x.name, sizeof x.name, "%.*s", (int)sizeof x.name - 1, name);
   snprintf(x.unit, sizeof x.unit, "%s", unit);
   if (ctx->publish) {
     const pml_number *old = ctx->recorded ? pml_record_find(&ctx->old, name) : NULL;
@@ -22351,7 +22446,7 @@ PML__FN void pml__study_show(pml_ctx *ctx, pml_study *s) {
   pml_table t = {0};
   double spread[PML_WAYS * PML_STUDY_SIZES], widest = 0;
   char line[256];
-  bool has[PML_WAYS];
+  bool has[PML_WAYS] = {false};
   size_t n = 0;
   for (int i = -1; i < s->n; i++) {
     size_t len = (size_t)snprintf(line, sizeof line, i < 0 ? "n" : "%.0f", i < 0 ? 0.0 : s->size[i]);

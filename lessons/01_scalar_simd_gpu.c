@@ -65,7 +65,7 @@ static pml_status vectors(pml_ctx *ctx) {
   pml_heading(ctx, "The same dot product with its numbers in memory only, and then near");
   if (st == PML_OK) st = pml_measure_cold(ctx, t, PML_OP_DOT, PML_WAY_SIMD, flag.dot, flag.rounds);
   pml_heading(ctx, "The limits: memory is read, peaks are multiply-adds in registers");
-  pml_measure_roofs(ctx, r.roof, 12.0 * last);
+  pml_measure_roofs(ctx, r.roof, 8.0 * last);
   return st;
 }
 
@@ -138,13 +138,13 @@ difference is {halves:.3f} of what the order of a sum may change, so a compariso
 why strict mode fixes the order. `PML_CPU=scalar` takes the vectors away: the column SIMD is then the tile in plain C.
 ## Check yourself
 ### At n = {n} cuts bring {cuts:.1f} times the speed, vectors {vectors:.1f} times more. What would one number hide?
-Which of the two did it. Cuts are free in every language, and are easily sold as the gain of vector instructions.
+Which of the two did it. Cuts are free in every language, and easily sold as the gain of vector instructions.
 ### Threads lead {threads_lead}. Why not always?
 Waking another core takes microseconds. A product of 32 × 32 is 65,536 operations: one core with vectors is done before
-the other has begun. `pml_gemm` (§ 12) stays on one thread below 40³ multiply-adds. A core that is busy never comes.
+the other has begun. `pml_gemm` (§ 12) stays on one thread below 40³. And a core that is busy comes late.
 ### Why do vectors help less the longer the arrays are that are added?
-An addition moves 12 bytes for one operation. In the first cache they are there; from memory they are waited for.
+An addition moves 12 bytes for one operation. In the first cache they are there; from memory they are waited for. (Its
+writes travel beside its reads: in the roofline its point may lie above the line of memory, which is that of reads.)
 ### What must the time of a GPU contain to stand in this table?
-The copies of A, B and C over the bus, unless they stay there. n/6 operations per byte must pay for them: a large
-product does, an addition never does. A column without a GPU is empty here, and not simulated.
+The copies of A, B and C over the bus, unless they stay there: n/6 operations per byte must pay for them.
 */

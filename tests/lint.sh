@@ -48,7 +48,7 @@ fi
 if command -v cppcheck > /dev/null; then
   check "cppcheck prodml.h" cppcheck --quiet --std=c11 --enable=warning,portability --inline-suppr \
     --suppress=missingIncludeSystem --suppress=incorrectLogicOperator \
-    --error-exitcode=1 -I. -UPRODML_USE_OPENBLAS -UPRODML_USE_CJSON \
+    --error-exitcode=1 -I. -UPRODML_USE_OPENBLAS \
     -UPRODML_USE_STB -D__x86_64__ -D__GNUC__=12 -D__linux__ tests/prodml_impl.c
 fi
 if command -v shellcheck > /dev/null; then check "shellcheck" shellcheck -S warning build.sh .ci/run tests/*.sh; fi

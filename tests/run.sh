@@ -3,6 +3,7 @@
 #   tests/run.sh all                 what `make test` runs
 #   tests/run.sh one NAME            tests/test_NAME.c in both variants, or tests/test_NAME.sh
 #   tests/run.sh variants V …        every tests/test_*.c in these variants
+#   tests/run.sh tsan|valgrind       the tests with several threads; the fast ones under memcheck
 #   tests/run.sh demo|fuzz|svg|headers|coverage
 # Two jobs run at a time, each with a time limit; the log of job NAME is
 # out/test/NAME.GROUP.log.  The last line is "N passed, N failed"; the status is 0 when
@@ -65,18 +66,24 @@ binary() { # PATH: a command that runs it, or says that it did not compile
   echo "[ -x $1 ] || { echo 'error: $1 did not compile, see $DIR/build.log'; exit 1; }; exec $1"
 }
 
+# ONLY names the tests, without it all; FUZZERS= leaves the fuzz targets out.
 build_tests() { # variants
-  if ! make --no-print-directory -k -j "$JOBS" TEST_VARIANTS="$*" test-build > "$DIR/build.log" 2>&1; then
+  if ! make --no-print-directory -k -j "$JOBS" TEST_VARIANTS="$*" ${ONLY:+TESTS="$ONLY"} ${FUZZERS+FUZZERS=} test-build > "$DIR/build.log" 2>&1; then
     grep -E 'error' "$DIR/build.log" | head -n 12
   fi
 }
 
+# valgrind knows no AVX-512 and says so in CPUID: the AVX2 and scalar kernels run.
+MEMCHECK="valgrind -q --error-exitcode=9 --leak-check=full --show-leak-kinds=definite --errors-for-leak-kinds=definite --fair-sched=yes"
+
 jobs_tests() { # variants
-  local v t
+  local v t run
   for v in "$@"; do
-    for t in tests/test_*.c; do
+    for t in ${ONLY:-tests/test_*.c}; do
       t=$(basename "$t" .c)
-      [ -f "tests/$t.c" ] && echo "$v|$t|$([ "$v" = gcc-O2 ] && echo 120 || echo 300)|$(binary "$OUT/obj/$v/$t")"
+      run=$(binary "$OUT/obj/$v/$t")
+      [ "$v" = valgrind ] && run=${run/exec /exec $MEMCHECK }
+      [ -f "tests/$t.c" ] && echo "$v|$t|$(case $v in gcc-O2) echo 120 ;; valgrind) echo 900 ;; *) echo 300 ;; esac)|$run"
     done
   done
 }
@@ -86,7 +93,7 @@ jobs_scripts() {
   for s in tests/*.sh; do
     case $(basename "$s" .sh) in
       test_*) echo "script|$(basename "$s" .sh)|300|bash $s" ;;
-      run | layers | lint | generate | book | svg_lint | models_note) ;;
+      run | bench_* | layers | lint | generate | book | svg_lint | models_note) ;;
       *) echo "script|$(basename "$s" .sh)|5|echo 'FAILED $s: scripts that are tests are called tests/test_NAME.sh'; exit 1" ;;
     esac
   done
@@ -146,9 +153,10 @@ jobs_clang_lessons() {
   done
 }
 
-# The header alone: no option, declarations only, C++17, and every option whose library is here.
+# The header alone, with gcc and clang: declarations as C11 and as C++17, the implementation with no option, with
+# each option and with all of them.  tests/test_compilers.sh has tcc and musl-gcc.
 headers() {
-  local dir opt uses="" rc=0
+  local dir cc opt opts uses="" rc=0
   dir=$(mktemp -d) || exit 1
   try() { # name compiler flags… < source
     local name=$1
@@ -158,21 +166,23 @@ headers() {
   }
   local decl='#include "prodml.h"' impl='#define PRODML_IMPLEMENTATION
 #include "prodml.h"'
-  for cc in "$GCC" "$CLANG"; do
-    try "declarations, $cc" "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -x c <<< "$decl"
-    try "declarations twice, $cc" "$cc" -std=c11 -Wall -Wextra -Wpedantic -Werror -x c <<< "$decl"$'\n'"$decl"
-    try "C++17 declarations, $cc" "$cc" -std=c++17 -Wall -Wextra -Werror -x c++ <<< "$decl"
-    try "implementation, $cc" "$cc" -std=c11 -Wall -Wextra -Werror -x c <<< "$impl"
-    try "implementation, gnu17, $cc" "$cc" -x c <<< "$impl"
-    try "implementation as extern, $cc" "$cc" -std=c11 -Wall -Wextra -Werror -x c <<< "#define PRODML_EXTERN"$'\n'"$impl"
-  done
-  for opt in $(grep -oE 'defined\(PRODML_USE_[A-Z0-9]+|ifn?def PRODML_USE_[A-Z0-9]+' prodml.h | grep -oE 'PRODML_USE_[A-Z0-9]+' | sort -u); do
-    uses="$uses -D$opt"
-    # shellcheck disable=SC2086
-    try "with $opt" "$GCC" -std=c11 -Wall -Werror -Wno-unused-function -D"$opt" -x c <<< "$impl"
-  done
+  local c11="-std=c11 -Wall -Wextra -Werror -x c" cxx="-std=c++17 -Wall -Wextra -Wpedantic -Werror -x c++"
+  opts=$(grep -oE 'defined\(PRODML_USE_[A-Z0-9]+|ifn?def PRODML_USE_[A-Z0-9]+' prodml.h | grep -oE 'PRODML_USE_[A-Z0-9]+' | sort -u)
+  for opt in $opts; do uses="$uses -D$opt"; done
   # shellcheck disable=SC2086
-  [ -n "$uses" ] && try "with all options" "$GCC" -std=c11 -Wall -Werror -Wno-unused-function $uses -x c <<< "$impl"
+  for cc in "$GCC" "$CLANG"; do
+    try "declarations, $cc" "$cc" $c11 -Wpedantic <<< "$decl"
+    try "declarations twice, $cc" "$cc" $c11 -Wpedantic <<< "$decl"$'\n'"$decl"
+    try "declarations with all options, $cc" "$cc" $c11 -Wpedantic $uses <<< "$decl"
+    try "C++17 declarations, $cc" "$cc" $cxx <<< "$decl"
+    try "C++17 declarations with all options, $cc" "$cc" $cxx $uses <<< "$decl"
+    try "C++17 sees no implementation, $cc" "$cc" $cxx <<< "$impl"$'\n'"int pml__error_text;"
+    try "no option, $cc" "$cc" $c11 <<< "$impl"
+    try "no option, gnu17, $cc" "$cc" -x c <<< "$impl"
+    try "no option, as extern, $cc" "$cc" $c11 <<< "#define PRODML_EXTERN"$'\n'"$impl"
+    for opt in $opts; do try "with $opt, $cc" "$cc" $c11 -D"$opt" <<< "$impl"; done
+    [ -n "$uses" ] && try "with all options, $cc" "$cc" $c11 $uses <<< "$impl"
+  done
   rm -rf "$dir"
   return $rc
 }
@@ -243,8 +253,23 @@ case ${1:-} in
     ;;
   variants)
     shift
-    build_tests "$@"
+    FUZZERS='' build_tests "$@"
     jobs_tests "$@" | jobs_run "$JOBS"
+    summary
+    ;;
+  tsan)
+    ONLY="test_attention test_backward test_chat test_evaluation test_gemm test_kernels test_probe test_trace test_training test_transformer test_ways"
+    FUZZERS='' build_tests tsan
+    jobs_tests tsan | jobs_run "$JOBS"
+    summary
+    ;;
+  valgrind)
+    command -v valgrind > /dev/null || { echo "valgrind is missing: ./build.sh --setup" >&2; exit 1; }
+    ONLY="test_backward test_chat test_checksums test_demonstrations test_evaluation test_families test_files test_gguf
+      test_json test_memory test_numbers test_pages test_stats test_svg test_tokenizer_kinds test_trace test_unicode test_vocabs"
+    ONLY=$(echo $ONLY)
+    FUZZERS='' build_tests valgrind
+    jobs_tests valgrind | jobs_run "$JOBS"
     summary
     ;;
   demo) jobs_demo | jobs_run 1; summary ;;
@@ -256,12 +281,17 @@ case ${1:-} in
   svg) echo "svg|svg|300|tests/svg_lint.sh" | jobs_run 1; summary ;;
   coverage)
     find "$OUT/obj/gcov" -name '*.gcda' -delete 2> /dev/null
-    build_tests gcov
+    FUZZERS='' build_tests gcov
     jobs_tests gcov | jobs_run "$JOBS"
     gcovr -r . --filter 'prodml\.h' --gcov-ignore-parse-errors --html-details "$OUT/coverage.html" --print-summary \
       "$OUT/obj/gcov" > "$DIR/coverage.txt" 2> "$DIR/coverage.err" || tail -n 3 "$DIR/coverage.err"
     grep -E '^(lines|branches)' "$DIR/coverage.txt"
+    gcov -t -b -o "$OUT/obj/gcov" "$OUT/obj/gcov/prodml_impl.o" 2> /dev/null |
+      sed -nE 's/^function ([^ ]+) called 0 .*/\1/p' | sort > "$DIR/uncalled.txt"
+    echo "functions that no test calls: $(wc -l < "$DIR/uncalled.txt"): $(tr '\n' ' ' < "$DIR/uncalled.txt")"
     echo "line by line: $OUT/coverage.html"
+    share=$(sed -nE 's/^lines: ([0-9]+).*/\1/p' "$DIR/coverage.txt")
+    [ "${share:-0}" -ge 95 ] || echo "coverage|lines|5|echo 'FAILED under 95 % of the lines are reached'; exit 1" | jobs_run 1
     summary
     ;;
   *) sed -n '2,10p' "$0" | sed 's/^# \{0,1\}//' >&2; exit 2 ;;

@@ -5,9 +5,13 @@
    tests/test_strict.sh compares builds, tests/test_arm64.sh and tests/test_wasm.sh
    other machines.
      cc -O2 tests/strict_hash.c -o strict_hash -lm -pthread
-     ./strict_hash lessons/models/tutor.gguf [THREADS …] */
+     ./strict_hash lessons/models/tutor.gguf [THREADS …]
+   With -DLINKED it is linked to an object of the header instead. */
+#if !defined(LINKED)
 #define PRODML_IMPLEMENTATION
+#endif
 #include "../prodml.h"
+#include <stdlib.h>
 
 static pml_status random_sequence(void *user, uint64_t c, pml_sequence *s) {
   int n_vocab = *(const int *)user;

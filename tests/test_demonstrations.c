@@ -45,8 +45,10 @@ static void test_pictures(void) {
   const bool wrong[2] = {true, false};
   pml_svg_surface(s, (pml_box){all.x, all.y, 300, 300}, p, 2, xy, wrong, 2, 2);
   pml_svg_heat_note(s, (pml_box){top.x, top.y, 700, 160}, w, 2, "Head", "%d %%", 50);
+  pml_svg_heat(s, (pml_box){1100, 500, 700, 400}, w, 2, 2, &(pml_heat_options){.last = wrong, .note = "Empty"});
+  pml_svg_number(s, (pml_box){700, 300, 400, 180}, "Speed", PML_PURPLE, 12.34, " GB/s", "of %d runs", 7);
   CHECK_MSG(pml_svg_check(s, NULL) == PML_OK, "%s", pml_error());
-  CHECK(pml_svg_render(s, &out) == PML_OK && strstr(out.data, "25 % of the time") && strstr(out.data, "3 ids"));
+  CHECK(pml_svg_render(s, &out) == PML_OK && strstr(out.data, "25 % of the time") && strstr(out.data, "3 ids") && strstr(out.data, "Empty") && strstr(out.data, "12.3 GB/s"));
   pml_buf_free(&out);
   pml_svg_free(s);
 }
@@ -54,16 +56,16 @@ static void test_pictures(void) {
 static void test_tokens(void) {
   const char text[] = "low low lower\nnewest newest newest\nwidest widest lowest\nlow newest widest\n";
   const pml_str doc = {text, sizeof text - 1}, tie[] = {{"es", 2}, {"es", 2}, {"st", 2}, {"st", 2}};
-  const int sizes[] = {256, 262, 268};
   pml_wordlist *w;
   pml_tokenizer *t;
-  pml_token_cost cost[3];
+  pml_token_cost cost;
   char first[64];
   size_t same;
-  TEST("cuts, sweeps and repeatability");
+  TEST("cuts, costs and repeatability");
   CHECK(pml_wordlist_train(&w, PML_PRE_QWEN2, &doc, 1, 3) == PML_OK);
-  CHECK(pml_tokenizer_sweep(cost, &t, w, sizes, 3, doc, doc) == PML_OK);
-  CHECK(cost[0].tokens == doc.len && cost[2].tokens < cost[1].tokens && cost[2].words == cost[0].words && cost[2].unknown > 0);
+  CHECK(pml_bpe_train(&t, &doc, 1, &(pml_bpe_options){.n_vocab = 268, .pre = PML_PRE_QWEN2}) == PML_OK);
+  CHECK(pml_tokenizer_compare(&cost, t, w, 4, text, doc.len) == PML_OK);
+  CHECK(cost.words < cost.tokens && cost.tokens < doc.len && cost.unknown > 0 && cost.unknown < cost.words);
   pml_cut bpe = pml_cut_text(t, NULL, pml_str_of("lowest 😀")), list = pml_cut_text(NULL, w, pml_str_of("lowest 😀"));
   CHECK(bpe.same && bpe.lost == 0 && !list.same && list.lost == list.n && list.unknown[0] && !strncmp(list.back, "[UNK]", 5));
   CHECK(pml_round_trips(t, NULL, 50, 1) == 50 + PML_HARD_TEXTS && pml_round_trips(NULL, w, 50, 1) < 30);
@@ -95,6 +97,12 @@ static void test_plane(void) {
   pml_ffn_free(m);
   TEST("gradient of attention");
   CHECK(pml_attention_gradient_error(5, 42, &error, &n) == PML_OK && error < 2e-3 && n == 320);
+  const float q[] = {2, 0, 0, 2}, k[] = {1, 0, 0, 1}, v[] = {4, 2, 8, 2};
+  double w[4];
+  float y[4];
+  CHECK(pml_attend_causal(y, w, q, k, v, 2, 2, true) == PML_OK && w[0] == 1 && w[1] != w[1] && fabs(w[2] + w[3] - 1) < 1e-12);
+  CHECK(w[3] > w[2] && y[0] == 4 && fabs((double)y[3] - 2) < 1e-6);
+  CHECK(pml_attend_causal(NULL, w, q, k, v, 2, 2, false) == PML_OK && w[2] == 0 && fabs(w[3] - sqrt(2)) < 1e-6);
   TEST("known shapes");
   pml_config c = pml_config_shape(0);
   CHECK(pml_config_n_params(&c) == 494032768 && pml_config_shape(4).d_model == 0 && pml_config_shape(-1).d_model == 0);
@@ -133,8 +141,13 @@ static void test_model(void) {
   CHECK(pml_probe_open(&p, s->ctx, &s->seq, 12) == PML_OK);
   CHECK(pml_probe_causal(p, s->ctx, &s->seq, out, 12, &last, &before) == PML_OK && last > 0 && before == 0);
   CHECK(pml_probe_survey(p, marked, &survey) == PML_OK && fabs(survey.share[survey.aimed] - 1) < 1e-9);
+  CHECK(!strcmp(survey.name[m->cfg.n_heads + 1], "layer 1, head 1") && survey.of[m->cfg.n_heads - 1].kv_head == m->cfg.n_kv_heads - 1);
   CHECK(survey.n == m->cfg.n_layers * m->cfg.n_heads && survey.worst.sum_error < 1e-9);
   pml_probe_close(p);
+  CHECK(pml_attention_survey(&survey, s->ctx, &s->seq, out, 12, marked, false) == PML_OK && survey.worst.sum_error > 0.1);
+  CHECK(pml_attention_survey(&survey, s->ctx, &s->seq, out, 12, marked, true) == PML_OK && survey.worst.sum_error < 1e-9);
+  CHECK(survey.own == last && survey.earlier == 0 && last > 0);
+  CHECK(pml_attention_survey(&survey, s->ctx, &s->seq, out, PML_SURVEY_ROWS + 1, marked, true) != PML_OK);
   TEST("damage is noticed");
   CHECK(pml_model_open_damaged(path, "token_embd.weight", 1, (uint64_t)m->cfg.n_vocab) == PML_OK);
   CHECK(pml_model_open_damaged(path, "token_embd.weight", 1, (uint64_t)m->cfg.n_vocab - 1) == PML_E_FORMAT);

@@ -34,6 +34,7 @@ static pml_status run(pml_ctx *ctx) {
   result.step = pml_measure(ctx, "step", "ms", pml_measures(ctx) ? ms : NULL, 8);
   pml_value(ctx, "first", result.v[0], "");
   pml_expect(ctx, !broken, "the sum of %d numbers is finite", 6);
+  pml_expect_unless(ctx, iterations == 9, iterations != 9, "not %d times", 9);
   pml_expect(ctx, true, "iterations %d temperature %.2f prompt %s", iterations, temperature, prompt);
   return ctx->full ? pml_fail(PML_E_CHECK, "the long study is not written") : PML_OK;
 }
@@ -126,7 +127,7 @@ static bool says(const char *text, const char *part) {
 static void test_flags(void) {
   TEST("defaults");
   CHECK(call("") == 0 && says(text_out, "iterations 20 temperature 0.50 prompt hello") &&
-        says(text_out, "2 of 2 checks held"));
+        says(text_out, "3 of 3 checks held"));
   CHECK(!*text_err && !strchr(text_out, '\033'));
   CHECK(says(text_out, "The second part\n  name  value\n  π") && strstr(text_out, "Numbers") < strstr(text_out, "The second"));
   TEST("values");
@@ -134,6 +135,9 @@ static void test_flags(void) {
         says(text_out, "iterations 7 temperature 1.50 prompt --x"));
   CHECK(call("-i 8 --error=false --stdout --strict --threads 1 --tier tiny") == 0 &&
         says(text_out, "iterations 8"));
+  TEST("a claim that a fault must break");
+  CHECK(call("") == 0 && says(text_out, "✓ not 9 times"));
+  CHECK(call("-i 9") == 0 && says(text_out, "✓ caught, no longer true: not 9 times"));
   TEST("a failed claim");
   CHECK(call("--error") == 1 && says(text_out, "✗ the sum of 6") &&
         says(text_err, "this check failed: the sum of 6 numbers is finite"));
@@ -198,12 +202,12 @@ static void test_outputs(void) {
                         &median) &&
         median == 4.5);
   CHECK(pml_json_get(root, "provenance").type == PML_JSON_OBJECT &&
-        pml_json_count(pml_json_get(root, "assertions")) == 2);
+        pml_json_count(pml_json_get(root, "assertions")) == 3);
   TEST("benchmark");
   runs = 0;
   CHECK(call("--benchmark --output json") == 0 && runs == 1 + 1 + 1000);
   CHECK(pml_json_open(&root, text_out, strlen(text_out), "json") == PML_OK &&
-        pml_json_count(pml_json_get(root, "assertions")) == 2);
+        pml_json_count(pml_json_get(root, "assertions")) == 3);
   CHECK(pml_json_double(pml_json_get(pml_json_get(pml_json_get(root, "values"), "benchmark_p99"), "value"),
                         &median) &&
         median > 0);

@@ -70,7 +70,7 @@ static void check_back(const pml_tokenizer *t, const char *text, const char *wan
   pml_buf out = {0};
   if (!t) return;
   CHECK(pml_encode(t, text, strlen(text), 0, &ids, &n) == PML_OK && pml_decode(t, ids, n, 0, &out) == PML_OK);
-  CHECK_MSG(out.len == strlen(want) && (out.len == 0 || !memcmp(out.data, want, out.len)), "'%s' came back as '%.*s'", text, (int)out.len,
+  CHECK_MSG(out.len == strlen(want) && (!out.len || !memcmp(out.data, want, out.len)), "'%s' came back as '%.*s'", text, (int)out.len,
             out.data ? out.data : "");
   pml_free(ids);
   pml_buf_free(&out);

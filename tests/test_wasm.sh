@@ -45,11 +45,11 @@ hashes() { # PROGRAM
 for v in scalar simd128; do
   flags=(--target=wasm32-wasi -O2)
   [ $v = simd128 ] && flags+=(-msimd128)
-  try strict-$v "$CLANG" "${flags[@]}" -w tests/strict_hash.c -o "$DIR/hash-$v.wasm" "$LINK" &&
-    try strict-hashes-$v hashes hash-$v.wasm
   try header-$v "$CLANG" "${flags[@]}" "${WARN[@]}" -c tests/prodml_impl.c -o "$DIR/impl-$v.o" || continue
+  link() { "$CLANG" "${flags[@]}" "${WARN[@]}" -DLINKED "$1" "$DIR/impl-$v.o" -o "$DIR/$2" "$LINK"; }
+  try strict-$v link tests/strict_hash.c hash-$v.wasm && try strict-hashes-$v hashes hash-$v.wasm
   for t in kernels gemm attention numbers; do
-    try "test_$t-$v" "$CLANG" "${flags[@]}" "${WARN[@]}" "tests/test_$t.c" "$DIR/impl-$v.o" -o "$DIR/$t-$v.wasm" "$LINK" &&
+    try "test_$t-$v" link "tests/test_$t.c" "$t-$v.wasm" &&
       try "test_$t-$v-$CASES-cases" wasm "$DIR/$t-$v.wasm" "$CASES"
   done
 done
