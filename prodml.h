@@ -1379,9 +1379,8 @@ PML__FN void pml__cgroup_walk(const pml_hardware_source *s, const char *controll
   bool v2 = !*controller, first = true;
   if (!pml__cgroup_mount(s, controller, mount, top, sizeof mount)) return;
   size_t skip = strcmp(top, "/") ? strlen(top) : 0, stop = strlen(mount);
-  if (strstr(path, "..")) path = "";                      /* outside of this namespace */
-  else if (strncmp(path, top, skip) == 0) path += skip;
-  else path = "";
+  bool inside = !strstr(path, "..") && strncmp(path, top, skip) == 0; /* of this namespace */
+  path = inside ? path + skip : "";
   snprintf(dir, sizeof dir, "%s%s", mount, path);
   for (;;) {
     while (strlen(dir) > stop && dir[strlen(dir) - 1] == '/') dir[strlen(dir) - 1] = 0;
@@ -12675,7 +12674,7 @@ PML_API size_t pml_model_bytes_per_token(const pml_model *m) {
 
 /* ═════════════════════════════════════════════════════════════════════════════
    § 26  TRANSFORMER                                   needs § 10 § 11 § 14 § 24 § 25
-   ─────────────────────────────────────────────────────────────────────────────
+   § 26  TRANSFORMER                               needs § 8 § 10 § 11 § 14 § 24 § 25
    A decoder is a residual stream x that every layer reads, normalised, and adds
    to.  Attention moves information between positions, the feed-forward network
    transforms each position alone; nothing else happens.
@@ -13194,7 +13193,7 @@ PML_API pml_status pml_forward_agree(const pml_text *text, size_t *differ) {
   pml_status st = pml_forward_text(&x, 0);
   x.logits = a + all;
   if (st == PML_OK) st = pml_forward_text(&x, 1);
-  for (size_t i = 0; i < all && st == PML_OK; i++) *differ += memcmp(a + i, a + all + i, sizeof *a) != 0;
+  for (size_t i = 0; i < all && st == PML_OK; i++) *differ += pml__bits_f32(a[i]) != pml__bits_f32(a[all + i]);
   pml_free(a);
   return st;
 }
@@ -14028,8 +14027,8 @@ typedef struct {
 
 PML__FN pml_str pml__trim(pml_str s, bool left, bool right) {
   static const char blank[] = " \t\n\r\v\f";
-  while (left && s.len && memchr(blank, s.ptr[0], 6)) s.ptr++, s.len--;
-  while (right && s.len && memchr(blank, s.ptr[s.len - 1], 6)) s.len--;
+  while (left && s.len && s.ptr[0] && strchr(blank, s.ptr[0])) s.ptr++, s.len--;
+  while (right && s.len && s.ptr[s.len - 1] && strchr(blank, s.ptr[s.len - 1])) s.len--;
   return s;
 }
 
@@ -17832,7 +17831,8 @@ PML_API pml_status pml_bench_levels(pml_level_run *run, uint64_t seed) {
     pml_cpu_level_t level = (pml_cpu_level_t)l;
     if (!(run[l].here = pml_cpu_supports(level))) continue;
     st = pml__level_layer(level, true, y, x, w);
-    run[l].equal = memcmp(y, want + OUT, OUT * sizeof *y) == 0;
+    run[l].equal = true;
+    for (int i = 0; i < OUT; i++) run[l].equal = run[l].equal && pml__bits_f32(y[i]) == pml__bits_f32(want[OUT + i]);
     if (st == PML_OK) st = pml__level_layer(level, false, y, x, w);
     run[l].worst = pml__level_worst(y, want, x, w);
   }

@@ -71,8 +71,8 @@ static double loss_after(int steps) {
   pml_train_options o;
   pml_augment a;
   pml_trainer *t = NULL;
-  double loss = NAN;
-  if (pml_train_preset("tiny", &o, &a) != PML_OK) return NAN;
+  double loss = (double)NAN;
+  if (pml_train_preset("tiny", &o, &a) != PML_OK) return (double)NAN;
   o.source = random_sequence;
   o.source_user = &o.config.n_vocab;
   o.steps = steps;
