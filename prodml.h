@@ -15582,6 +15582,7 @@ PML_API pml_status pml_net_forward(pml_net *net, const pml_batch *b, double *los
   pml_rmsnorm(s->n_loss, s->x_loss, net->params + net->layout.output_norm, net->n_loss, d, c->rms_eps);
   pml__net_clock(net, PML_NET_NORM, &clock);
   st = pml_dense_forward(net->probs, s->n_loss, net->params, NULL, net->n_loss, c->n_vocab, d);
+  if (st != PML_OK) return st; /* the logits were not written */
   pml__net_clock(net, PML_NET_GEMM, &clock);
   pml_cross_entropy_forward(net->loss, net->probs, net->loss_target, net->n_loss, c->n_vocab);
   for (int i = 0; i < net->n_loss; i++) {
@@ -15589,7 +15590,7 @@ PML_API pml_status pml_net_forward(pml_net *net, const pml_batch *b, double *los
     if (weight_sum) *weight_sum += (double)net->loss_weight[i];
   }
   pml__net_clock(net, PML_NET_LOSS, &clock);
-  return st;
+  return PML_OK;
 }
 
 PML_API pml_status pml_net_backward(pml_net *net, const pml_batch *b, float scale) {
